@@ -1,0 +1,20 @@
+"""The meaning of every operator, in plain NumPy: what fast kernels are tested against.
+One family per module; nothing here is meant to be fast, and no layout but row-major exists."""
+
+from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers a family)
+    activation,
+    conv,
+    elementwise,
+    logic,
+    matmul,
+    norm,
+    pool,
+    quantized,
+    reduce,
+    resize,
+    select,
+    shape,
+)
+from edgert.kernels_cpu.reference.registry import REFERENCE, Array, Call, Quant, evaluate, reference
+
+__all__ = ["REFERENCE", "Array", "Call", "Quant", "evaluate", "reference"]

@@ -1,0 +1,66 @@
+"""The table of operators a graph may hold: `Operator`, the `operator` decorator and `OPERATORS`.
+The shape functions themselves are in the `infer_*` modules; import `operators` to have them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edgert.errors import UnsupportedError
+from edgert.graph.ir import Array, Node, TensorType
+
+InferFn: TypeAlias = Callable[[Node, "Sequence[TensorType | None]", "Sequence[Array | None]"], list[TensorType]]
+"""infer(node, ins, consts) -> output types, at least one for each output the node names.
+
+ins: type of each input, None where an optional input is absent; dimensions are ints.
+consts: value of each input that is constant and at hand, else None.
+Raises UnsupportedError for what the operator cannot take; `infer_types` adds the node's name.
+"""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator: its name, its shape function and how many inputs it takes."""
+
+    name: str
+    infer: InferFn
+    min_inputs: int
+    max_inputs: int | None
+    """None: any number."""
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def operator(*names: str, inputs: tuple[int, int | None]) -> Callable[[InferFn], InferFn]:
+    """Registers the decorated shape function for each operator in `names`, taking `inputs` = (min, max)."""
+
+    def register(function: InferFn) -> InferFn:
+        for name in names:
+            if name in OPERATORS:
+                raise AssertionError(f"operator {name} has two shape functions")
+            OPERATORS[name] = Operator(name, function, *inputs)
+        return function
+
+    return register
+
+
+def need(value: TensorType | None, what: str) -> TensorType:
+    """`value`, which the operator requires. Raises UnsupportedError naming `what` when it is absent."""
+    if value is None:
+        raise UnsupportedError(f"expected an input {what}, found none")
+    return value
+
+
+def need_const(value: Array | None, what: str) -> Array:
+    """`value`, which must be known when shapes are inferred. Raises UnsupportedError naming `what`."""
+    if value is None:
+        raise UnsupportedError(f"expected a constant {what}, found a value computed at run time")
+    return value
+
+
+def check(condition: bool, expected: str, found: object) -> None:
+    """Raises UnsupportedError "expected ..., found ..." unless `condition`."""
+    if not condition:
+        raise UnsupportedError(f"expected {expected}, found {found}")

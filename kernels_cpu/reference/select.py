@@ -1,0 +1,1 @@
+"""Reference operators of this family."""
