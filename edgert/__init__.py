@@ -1,0 +1,66 @@
+"""edgert: neural networks on small devices. `edgert.load(path)` gives a Session.
+
+Only names live here, and each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgert import errors
+    from edgert.errors import (
+        ConversionError,
+        EdgertError,
+        FormatError,
+        InputError,
+        KernelError,
+        MemoryBudgetError,
+        UnsupportedError,
+    )
+    from edgert.runtime.session import Session, load
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it. Listed, not imported: NumPy alone takes most of the time
+# in which `import edgert` must be done.
+_HOME = {
+    "load": "edgert.runtime.session",
+    "Session": "edgert.runtime.session",
+    "EdgertError": "edgert.errors",
+    "FormatError": "edgert.errors",
+    "UnsupportedError": "edgert.errors",
+    "InputError": "edgert.errors",
+    "MemoryBudgetError": "edgert.errors",
+    "KernelError": "edgert.errors",
+    "ConversionError": "edgert.errors",
+}
+
+__all__ = [
+    "ConversionError",
+    "EdgertError",
+    "FormatError",
+    "InputError",
+    "KernelError",
+    "MemoryBudgetError",
+    "Session",
+    "UnsupportedError",
+    "__version__",
+    "errors",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("edgert.errors")
+    if name not in _HOME:
+        raise AttributeError(f"module 'edgert' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

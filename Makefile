@@ -1,0 +1,54 @@
+# make quickstart | test | check | bench. Each makes its own environment in .venv, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TEST_FLAGS ?=
+
+.PHONY: help quickstart test check bench format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make quickstart   install edgert into .venv, convert and run the model that ships with it'
+	@echo 'make test         the whole test suite'
+	@echo 'make check        format, lint, types and a tiny test: before every commit'
+	@echo 'make bench        latency side by side with other runtimes'
+
+# Says what is missing in words: a bare Debian python3 has the venv module but not ensurepip.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'error: $(PYTHON) not found; install Python 3.11 or newer (Debian: apt install python3 python3-venv)'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) -V); say which with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'error: this Python can not make virtual environments; on Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras: an install is repeated only when the package list changes.
+$(VENV)/.%.stamp: pyproject.toml setup.py | $(BIN)/python
+	$(PIP) --editable '.[$(subst -,$(comma),$*)]'
+	@touch $@
+comma := ,
+
+quickstart: $(VENV)/.jit-convert-image.stamp
+	@$(BIN)/edgert quickstart
+
+test: $(VENV)/.test.stamp
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+check: $(VENV)/.dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_tiny.py tests/test_architecture.py -m 'not slow'
+
+format: $(VENV)/.dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test.stamp
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,43 @@
+"""`import edgert` and `edgert --help` stay quick: nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BUDGET_MS = 100.0
+TRIES = 5  # the best of a few: a busy machine can only make it slower
+HEAVY = ("numba", "llvmlite", "onnx", "onnxruntime", "PIL", "rich", "google.protobuf", "pyopencl")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_takes_under_100_ms() -> None:
+    code = (
+        "import time; start = time.perf_counter(); import edgert; print((time.perf_counter() - start) * 1e3)"
+    )
+    best = min(float(python(code)) for _ in range(TRIES))
+    assert best < BUDGET_MS, f"import edgert takes {best:.0f} ms at best"
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, edgert, edgert.cli.main\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_session_loads_nothing_heavy() -> None:
+    """The device has no numba, onnx or pillow; naming the Session must not need them."""
+    code = f"import sys, edgert; edgert.Session\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_public_names_resolve() -> None:
+    import edgert
+
+    for name in edgert.__all__:
+        assert getattr(edgert, name) is not None
+    assert set(edgert.__all__) <= set(dir(edgert))
