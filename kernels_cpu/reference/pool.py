@@ -1,1 +1,108 @@
-"""Reference operators of this family."""
+"""Max, average and Lp pooling, local and global.
+Quantized average pooling is in `quantized.py` and uses `window_sums` from here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgert.kernels_cpu.reference.registry import Array, Call, reference
+from edgert.kernels_cpu.reference.window import Window, window
+
+
+def lowest(dtype: np.dtype) -> float | int:  # type: ignore[type-arg]
+    """The value that never wins a maximum."""
+    return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
+
+
+def padded(x: Array, win: Window, value: float | int) -> Array:
+    """x [B, C, *S] with the pads of `win`, and what ceil_mode reads beyond them, filled with `value`."""
+    overhang = win.overhang(x.shape[2:])
+    pads = [(b, a + h) for b, a, h in zip(win.before, win.after, overhang, strict=True)]
+    return np.pad(x, [(0, 0), (0, 0), *pads], constant_values=value)
+
+
+@reference("MaxPool")
+def max_pool(call: Call, x: Array) -> Array | tuple[Array, Array]:
+    """x [B, C, *S]. The second output, if wanted, has flat int64 indices into x; the first maximum wins.
+
+    storage_order 1 counts the indices with the last two spatial axes swapped. Source: ONNX MaxPool-22.
+    """
+    win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
+    taps = [(slice(None), slice(None), *region) for _, region in win.taps()]
+    values = padded(x, win, lowest(x.dtype))
+    best = values[taps[0]].copy()
+    for region in taps[1:]:
+        np.maximum(best, values[region], out=best)
+    if not call.wants(1):
+        return best
+    order = "F" if call.attr_int("storage_order", 0) else "C"
+    planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    size = int(np.prod(x.shape[2:]))
+    numbers = padded(planes * size + np.arange(size).reshape(x.shape[2:], order=order), win, -1)
+    where = np.full(best.shape, -1, np.int64)
+    for region in taps:
+        found = (where < 0) & (values[region] == best)
+        where = np.where(found, numbers[region], where)
+    return best, where
+
+
+def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array]:
+    """(sums [B, C, *out] in the dtype of x, counts [1, 1, *out]): counts leave out what ceil_mode overhangs."""
+    ones = np.ones((1, 1, *x.shape[2:]), np.int64)
+    pads = [(0, 0), (0, 0), *zip(win.before, win.after, strict=True)]
+    if count_pad:
+        ones = np.pad(ones, pads, constant_values=1)
+        overhang = [(0, h) for h in win.overhang(x.shape[2:])]
+        ones = np.pad(ones, [(0, 0), (0, 0), *overhang])
+    else:
+        ones = padded(ones, win, 0)
+    values = padded(x, win, 0)
+    sums = np.zeros((*x.shape[:2], *win.out), x.dtype)
+    counts = np.zeros((1, 1, *win.out), np.int64)
+    for _, region in win.taps():
+        sums += values[(slice(None), slice(None), *region)]
+        counts += ones[(slice(None), slice(None), *region)]
+    return sums, counts
+
+
+@reference("AveragePool")
+def average_pool(call: Call, x: Array) -> Array:
+    """x [B, C, *S]: mean over the window, pads counted if count_include_pad. Source: ONNX AveragePool-22."""
+    win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
+    wide = np.float32 if x.dtype == np.float16 else x.dtype
+    sums, counts = window_sums(x.astype(wide), win, count_pad=bool(call.attr_int("count_include_pad", 0)))
+    return (sums / np.maximum(counts, 1).astype(wide)).astype(x.dtype)
+
+
+@reference("LpPool")
+def lp_pool(call: Call, x: Array) -> Array:
+    """x [B, C, *S]: (sum |x|**p) ** (1/p) over the window. Source: ONNX LpPool-22."""
+    win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
+    p = call.attr_int("p", 2)
+    sums, _ = window_sums(np.abs(x) ** p, win, count_pad=False)
+    return (sums ** np.asarray(1 / p, x.dtype)).astype(x.dtype)
+
+
+def _spatial(x: Array) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
+@reference("GlobalAveragePool")
+def global_average_pool(call: Call, x: Array) -> Array:
+    """x [B, C, *S] -> [B, C, 1, ...]. Source: ONNX GlobalAveragePool."""
+    wide = np.float32 if x.dtype == np.float16 else x.dtype
+    return np.mean(x, axis=_spatial(x), keepdims=True, dtype=wide).astype(x.dtype)
+
+
+@reference("GlobalMaxPool")
+def global_max_pool(call: Call, x: Array) -> Array:
+    """x [B, C, *S] -> [B, C, 1, ...]. Source: ONNX GlobalMaxPool."""
+    return np.max(x, axis=_spatial(x), keepdims=True, initial=lowest(x.dtype))
+
+
+@reference("GlobalLpPool")
+def global_lp_pool(call: Call, x: Array) -> Array:
+    """x [B, C, *S] -> [B, C, 1, ...]: (sum |x|**p) ** (1/p). Source: ONNX GlobalLpPool."""
+    p = call.attr_int("p", 2)
+    sums = np.sum(np.abs(x) ** p, axis=_spatial(x), keepdims=True)
+    return (sums ** np.asarray(1 / p, x.dtype)).astype(x.dtype)
