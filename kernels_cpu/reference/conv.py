@@ -28,8 +28,8 @@ def correlate(x: Array, w: Array, win: Window, group: int) -> Array:
     positions = int(np.prod(win.out))
     y = np.zeros((batch, group, w.shape[1], positions), x.dtype)
     for tap, region in win.taps():
-        patch = x[(slice(None), slice(None), *region)]
-        y += w[(..., *tap)] @ patch.reshape(batch, group, channels // group, positions)
+        patch = x[:, :, *region]
+        y += w[:, :, :, *tap] @ patch.reshape(batch, group, channels // group, positions)
     return y.reshape(batch, -1, *win.out)
 
 
@@ -70,9 +70,9 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
     # The taps of the scattered grid are those of a window with one position per input value.
     scatter = Window(win.kernel, win.strides, win.dilations, win.before, win.after, tuple(spatial))
     for tap, region in scatter.taps():
-        part = w[(..., *tap)].swapaxes(1, 2) @ flat
-        y[(slice(None), slice(None), *region)] += part.reshape(batch, -1, *spatial)
-    y = y[(..., *(slice(b, b + o) for b, o in zip(win.before, win.out, strict=True)))]
+        part = w[:, :, :, *tap].swapaxes(1, 2) @ flat
+        y[:, :, *region] += part.reshape(batch, -1, *spatial)
+    y = y[:, :, *(slice(b, b + o) for b, o in zip(win.before, win.out, strict=True))]
     if bias is not None:
         y = y + per_channel(bias, x.ndim)
     return activate(call, y.astype(x.dtype))
@@ -82,7 +82,7 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
 def conv_integer(
     call: Call, x: Array, w: Array, x_zero: Array | None = None, w_zero: Array | None = None
 ) -> Array:
-    """8-bit x and w, zero points subtracted, int32 result. Padding is the zero point. Source: ONNX ConvInteger."""
+    """8-bit x and w less their zero points, int32 sums; pads are the zero point. Source: ONNX ConvInteger."""
     win = window(x.shape[2:], w.shape[2:], call.attrs)
     wide_x, wide_w = x.astype(np.int64), w.astype(np.int64)
     if x_zero is not None:

@@ -1,5 +1,5 @@
-"""Normalizations: batch (inference), instance, group, layer, root mean square, local response, mean-variance, Lp.
-All statistics are computed in float32 or wider."""
+"""Normalizations of every kind: statistics are computed in float32 or wider.
+Batch normalization is that of inference; folding it into a convolution is a pass of the converter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array,
 
 @reference("BatchNormalization")
 def batch_normalization(call: Call, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
-    """x [B, C, ...], the others [C]: (x - mean) / sqrt(var + epsilon) * scale + bias. Source: ONNX-15, inference."""
+    """x [B, C, ...], the others [C]: (x - mean) / sqrt(var + epsilon) * scale + bias. Source: ONNX-15."""
     if call.attr_int("training_mode", 0):
         raise UnsupportedError("expected BatchNormalization in inference mode, found training_mode = 1")
     scale, bias, mean, var = (per_channel(widened(v), x.ndim) for v in (scale, bias, mean, var))
@@ -38,7 +38,7 @@ def instance_normalization(call: Call, x: Array, scale: Array, bias: Array) -> A
 
 @reference("GroupNormalization")
 def group_normalization(call: Call, x: Array, scale: Array, bias: Array) -> Array:
-    """x [B, C, *S] standardized over each of num_groups groups of channels; scale, bias [C]. Source: ONNX-21."""
+    """x [B, C, *S] standardized over each of num_groups channel groups; scale, bias [C]. Source: ONNX-21."""
     groups = widened(x).reshape(x.shape[0], call.attr_int("num_groups", 1), -1)
     y, _, _ = standardize(groups, (2,), call.attr_float("epsilon", 1e-5))
     return (y.reshape(x.shape) * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)).astype(x.dtype)
@@ -48,7 +48,7 @@ def group_normalization(call: Call, x: Array, scale: Array, bias: Array) -> Arra
 def layer_normalization(
     call: Call, x: Array, scale: Array, bias: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """x standardized over the axes from `axis` on; also the mean and 1 / std. Source: ONNX LayerNormalization-17."""
+    """x standardized over the axes from `axis` on; also the mean and 1 / std. Source: ONNX-17."""
     axis = call.attr_int("axis", -1) % x.ndim
     y, mean, inverse = standardize(widened(x), tuple(range(axis, x.ndim)), call.attr_float("epsilon", 1e-5))
     y = y.astype(x.dtype) * scale
@@ -57,7 +57,7 @@ def layer_normalization(
 
 @reference("RMSNormalization")
 def rms_normalization(call: Call, x: Array, scale: Array) -> Array:
-    """x / sqrt(mean(x**2) + epsilon) * scale over the axes from `axis` on. Source: ONNX RMSNormalization-23."""
+    """x / sqrt(mean(x**2) + epsilon) * scale over the axes from `axis` on. Source: ONNX-23."""
     wide = widened(x)
     axes = tuple(range(call.attr_int("axis", -1) % x.ndim, x.ndim))
     square = np.mean(wide * wide, axis=axes, keepdims=True)
@@ -67,7 +67,7 @@ def rms_normalization(call: Call, x: Array, scale: Array) -> Array:
 
 @reference("LRN")
 def lrn(call: Call, x: Array) -> Array:
-    """x [B, C, ...] / (bias + alpha / size * sum of squares of `size` neighbour channels) ** beta. Source: ONNX LRN-13."""
+    """x [B, C, ...] / (bias + alpha / size * squares summed over `size` channels) ** beta. Source: ONNX-13."""
     size = call.attr_int("size", 1)
     square = widened(x) ** 2
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
@@ -88,7 +88,7 @@ def mean_variance_normalization(call: Call, x: Array) -> Array:
 
 @reference("LpNormalization")
 def lp_normalization(call: Call, x: Array) -> Array:
-    """x divided by its p-norm (p 1 or 2) along `axis`; 0 where the norm is 0. Source: ONNX LpNormalization-22."""
+    """x divided by its p-norm (p 1 or 2) along `axis`; 0 where the norm is 0. Source: ONNX-22."""
     axis = call.attr_int("axis", -1)
     order = call.attr_int("p", 2)
     wide = widened(x)

@@ -3,13 +3,15 @@ Quantized average pooling is in `quantized.py` and uses `window_sums` from here.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 
 from edgert.kernels_cpu.reference.registry import Array, Call, reference
 from edgert.kernels_cpu.reference.window import Window, window
 
 
-def lowest(dtype: np.dtype) -> float | int:  # type: ignore[type-arg]
+def lowest(dtype: np.dtype[Any]) -> float | int:
     """The value that never wins a maximum."""
     return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
 
@@ -35,7 +37,7 @@ def max_pool(call: Call, x: Array) -> Array | tuple[Array, Array]:
         np.maximum(best, values[region], out=best)
     if not call.wants(1):
         return best
-    order = "F" if call.attr_int("storage_order", 0) else "C"
+    order: Literal["C", "F"] = "F" if call.attr_int("storage_order", 0) else "C"
     planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
     size = int(np.prod(x.shape[2:]))
     numbers = padded(planes * size + np.arange(size).reshape(x.shape[2:], order=order), win, -1)
@@ -47,7 +49,7 @@ def max_pool(call: Call, x: Array) -> Array | tuple[Array, Array]:
 
 
 def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array]:
-    """(sums [B, C, *out] in the dtype of x, counts [1, 1, *out]): counts leave out what ceil_mode overhangs."""
+    """(sums [B, C, *out] in the dtype of x, counts [1, 1, *out]); what ceil_mode overhangs is not counted."""
     ones = np.ones((1, 1, *x.shape[2:]), np.int64)
     pads = [(0, 0), (0, 0), *zip(win.before, win.after, strict=True)]
     if count_pad:
@@ -60,8 +62,8 @@ def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array
     sums = np.zeros((*x.shape[:2], *win.out), x.dtype)
     counts = np.zeros((1, 1, *win.out), np.int64)
     for _, region in win.taps():
-        sums += values[(slice(None), slice(None), *region)]
-        counts += ones[(slice(None), slice(None), *region)]
+        sums += values[:, :, *region]
+        counts += ones[:, :, *region]
     return sums, counts
 
 

@@ -78,7 +78,7 @@ def source_positions(kind: str, size: int, out: int, scale: float, roi: tuple[fl
 
 
 def nearest_index(kind: str, x: Array) -> Array:
-    """Index of the sample nearest to each position; `kind` settles halves. Source: ONNX Resize nearest_mode."""
+    """Index of the sample nearest to each position; `kind` is the ONNX attribute nearest_mode."""
     if kind == "floor":
         return np.floor(x)
     if kind == "ceil":
@@ -94,7 +94,7 @@ def cubic_weight(t: Array, a: float) -> Array:
 
 
 def taps_of(call: Call, x: Array, size: int, scale: float) -> tuple[Array, Array]:
-    """(indices [out, taps] clamped to the axis, weights [out, taps]) that interpolate at positions x [out]."""
+    """(indices [out, taps], clamped to the axis; weights [out, taps]) that interpolate at positions x [out]."""
     mode = choice(call.attrs, "mode", MODES)
     if mode == "nearest":
         index = nearest_index(choice(call.attrs, "nearest_mode", NEAREST), x)[:, None]

@@ -1,0 +1,131 @@
+"""What a lowering rule sees and gives: Site (a node with everything known about it) -> Offer or Refusal.
+
+Rules live in the sibling files, one per kernel family. The planner asks every rule of an operator, keeps the
+refusals as reasons, and takes the offer with the least predicted time, layout conversions included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Array, Node, TensorType
+from edgert.kernels_cpu.levels import Level
+
+LAYOUTS = ("row", "kp", "k4p")
+"""Activation layouts, see docs/kernels.md: row-major; float planes of 16-pixel multiples; NC4HW4 bytes."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node with its static types. `stored[i]` / `values[i]` are set where input i is a constant (values only for
+    dense row-major ones)."""
+
+    node: Node
+    inputs: tuple[TensorType | None, ...]
+    outputs: tuple[TensorType, ...]
+    stored: tuple[StoredTensor | None, ...]
+    values: tuple[Array | None, ...]
+    level: Level
+    threads: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A place in the arena or among the constants; what operands refer to. `nbytes` is all that may be touched."""
+
+    segment: str
+    """'arena', 'weights' (mapped from the file) or 'constants' (made at planning)."""
+    key: int
+    nbytes: int
+
+
+class Emitter(Protocol):
+    """Where an offer writes its ops, in order, once it has been chosen."""
+
+    def op(
+        self, kernel: str, operands: Mapping[str, Buffer | None], params: Mapping[str, int | float], *,
+        chunks: int, scratch: int = 0, offsets: Mapping[str, int] | None = None,
+    ) -> None:
+        """Appends a record. `offsets` moves an operand's address into its buffer; scratch is bytes per thread."""
+        ...  # fmt: skip
+
+    def weights(self, stored: StoredTensor, role: str) -> Buffer:
+        """A part of a stored tensor, as mapped from the file."""
+        ...
+
+    def constant(self, value: Array) -> Buffer:
+        """A small array made at planning (tap tables, effective biases); 64-byte aligned, zero padded to 64."""
+        ...
+
+    def workspace(self, nbytes: int) -> Buffer:
+        """Arena memory that lives for this node only."""
+        ...
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One way to run a node.
+
+    kernel: main kernel's name, for plans and traces. layouts: what it wants of each input (None for constants and
+    absent ones) and makes of each output.
+    macs, nbytes: work and memory traffic, for the cost model. efficiency: reached share of the peak of `unit`.
+    unit: 'dot8' | 'fma32' | 'bytes' (memory-bound) - which measured peak bounds it.
+    reason: why this form, in words for people. in_place: index of an input whose buffer the first output may take.
+    emit(emitter, inputs, outputs): buffers in the promised layouts.
+    """
+
+    kernel: str
+    in_layouts: tuple[str | None, ...]
+    out_layouts: tuple[str, ...]
+    macs: int
+    nbytes: int
+    unit: str
+    efficiency: float
+    reason: str
+    emit: Callable[[Emitter, tuple[Buffer | None, ...], tuple[Buffer, ...]], None] = field(repr=False)
+    in_place: int | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a kernel cannot run a node: 'depthwise_q8_k4p: kernel 7x1 wider than 5'."""
+
+    kernel: str
+    why: str
+
+
+Rule = Callable[[Site], "Offer | Refusal | list[Offer | Refusal]"]
+RULES: dict[str, list[Rule]] = {}
+
+
+def lowers(*operators: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators (`@lowers("Conv")`)."""
+
+    def register(rule: Rule) -> Rule:
+        for operator in operators:
+            RULES.setdefault(operator, []).append(rule)
+        return rule
+
+    return register
+
+
+def plane_pixels(pixels: int) -> int:
+    """Pixels of a plane in kp and k4p: rounded up to 16, so that planes begin on cache lines."""
+    return -(-pixels // 16) * 16
+
+
+def layout_nbytes(kind: TensorType, layout: str) -> int:
+    """Bytes a tensor takes in the arena. kp/k4p take rank 2 [N, C] (one pixel), 3 [N, C, W] or 4 [N, C, H, W]."""
+    if layout == "row":
+        return kind.nbytes
+    shape = kind.static_shape
+    batch, channels = shape[0], shape[1]
+    pixels = 1
+    for d in shape[2:]:
+        pixels *= d
+    if layout == "kp":
+        return batch * channels * plane_pixels(pixels) * 4
+    return batch * -(-channels // 4) * plane_pixels(pixels) * 4

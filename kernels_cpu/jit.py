@@ -1,0 +1,120 @@
+"""Just-in-time kernels: compile what is missing in a child process, cache the objects, map them in.
+
+The cache folder's name holds a hash of every kernel source, the compiler versions and the level, so an edit
+anywhere is a new folder: Numba's own cache keys on one file and serves stale code after edits in imported ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgert.errors import KernelError
+from edgert.kernels_cpu.levels import Level
+
+COMPILE_TIMEOUT = 600.0
+"""Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
+
+Progress = Callable[[int, int], None]
+"""Called with (kernels compiled, kernels to compile)."""
+
+
+def compiler_versions() -> tuple[str, str]:
+    """(numba, llvmlite) versions. Raises KernelError when they are not installed."""
+    try:
+        return version("numba"), version("llvmlite")
+    except PackageNotFoundError as error:
+        raise KernelError(
+            "compiling kernels needs Numba, which is not installed; install it with: pip install 'edgert[jit]'"
+        ) from error
+
+
+@cache
+def source_hash() -> str:
+    """Hash of all kernel sources, in path order."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        if "reference" not in path.relative_to(root).parts:
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def cache_folder(root: Path, level: Level) -> Path:
+    """Where objects for `level` live below the cache root."""
+    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), repr(level))).encode()).hexdigest()
+    return root / "kernels" / f"{level.name}-{key[:16]}"
+
+
+def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: Progress | None = None) -> None:
+    """Compiles the kernels of `names` ('engine' among them) whose objects are not in `folder` yet."""
+    missing = sorted(n for n in set(names) if not (folder / f"{n}.o").exists())
+    if not missing:
+        return
+    compiler_versions()
+    folder.mkdir(parents=True, exist_ok=True)
+    workers = min(len(missing), max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+    batches = [missing[i::workers] for i in range(workers)]
+    running = [_start(level, folder, batch) for batch in batches]
+    done = 0
+    try:
+        for process, batch in zip(running, batches, strict=True):
+            _, errors = process.communicate(timeout=COMPILE_TIMEOUT)
+            if process.returncode != 0:
+                raise KernelError(f"compiling {', '.join(batch)} for {level.name} failed: {errors.strip()[-2000:]}")
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(missing))
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _start(level: Level, folder: Path, batch: Sequence[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgert.kernels_cpu.compiler", "--level", level.name, "--out", str(folder), *batch]
+    package_parent = str(Path(sys.modules["edgert"].__file__ or ".").resolve().parent.parent)
+    path = os.pathsep.join(p for p in (package_parent, os.environ.get("PYTHONPATH", "")) if p)
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+class ObjectLoader:
+    """Maps relocatable objects into this process and finds their symbols (llvmlite's MCJIT linker; no compiler)."""
+
+    def __init__(self) -> None:
+        try:
+            import llvmlite.binding as llvm
+        except ImportError as error:
+            raise KernelError(
+                "loading compiled kernels needs llvmlite; install it with: pip install 'edgert[jit]'"
+            ) from error
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._llvm = llvm
+        self._machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        self._engines: list[Any] = []
+
+    def load(self, path: Path, symbols: Iterable[str]) -> dict[str, int]:
+        """Addresses of `symbols` in the object at `path`."""
+        llvm = self._llvm
+        module = llvm.parse_assembly("")
+        engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine(jit=True))
+        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(path.read_bytes()))
+        engine.finalize_object()
+        self._engines.append(engine)
+        addresses = {symbol: int(engine.get_function_address(symbol)) for symbol in symbols}
+        absent = [symbol for symbol, address in addresses.items() if not address]
+        if absent:
+            raise KernelError(f"{path} lacks {', '.join(absent)}; delete the file and run again")
+        return addresses

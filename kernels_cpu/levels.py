@@ -1,0 +1,135 @@
+"""ISA levels: what each is called, what it is compiled for, and which of them this machine can run.
+
+Nothing here imports LLVM: the gate comes before compilation, since a missing instruction aborts the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgert.errors import KernelError
+
+
+@dataclass(frozen=True)
+class Level:
+    """One compilation target. `needs` are CPU flags as the kernel reports them (cpuinfo / HWCAP names)."""
+
+    name: str
+    arch: str
+    triple: str
+    cpu: str
+    llvm_features: str
+    features: frozenset[str]
+    """What kernel sources may ask: avx2, avx512vnni, amx, neon, dotprod, fma."""
+    vector_bytes: int
+    needs: frozenset[str]
+    symbol: str
+    """Suffix of kernel names in lists and traces."""
+
+    @property
+    def act_signed(self) -> bool:
+        """8-bit activations are held as value-128 (signed) where the dot product is signed x signed (ARM)."""
+        return self.arch != "x86_64"
+
+
+def _level(
+    name: str, triple: str, cpu: str, llvm: str, features: str, vector: int, needs: str, symbol: str
+) -> Level:
+    arch = triple.split("-")[0]
+    return Level(
+        name, arch, triple, cpu, llvm, frozenset(features.split()), vector, frozenset(needs.split()), symbol
+    )
+
+
+_X86 = "x86_64-unknown-linux-gnu"
+_ARM64 = "aarch64-unknown-linux-gnu"
+_V3 = "avx2 fma f16c bmi1 bmi2"
+_V4 = _V3 + " avx512f avx512bw avx512vl avx512dq avx512_vnni avx512vbmi"
+LEVELS: dict[str, Level] = {
+    level.name: level
+    for level in (
+        _level("x86-64", _X86, "x86-64", "", "portable", 16, "sse2", "portable"),
+        _level("x86-64-v3", _X86, "x86-64-v3", "", "avx2 fma", 32, _V3, "avx2"),
+        _level(
+            "x86-64-v4-vnni", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,-prefer-256-bit",
+            "avx2 fma avx512 avx512vnni", 64, _V4, "avx512vnni",
+        ),
+        _level(
+            "x86-64-amx", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,+amx-tile,+amx-int8,-prefer-256-bit",
+            "avx2 fma avx512 avx512vnni amx", 64, _V4 + " amx_tile amx_int8", "amx",
+        ),
+        _level("armv8-a", _ARM64, "generic", "+reserve-x18", "neon fma", 16, "asimd", "neon"),
+        _level(
+            "armv8.2-dotprod", _ARM64, "generic", "+v8.2a,+dotprod,+fullfp16,+reserve-x18",
+            "neon fma dotprod", 16, "asimd asimddp asimdhp", "dotprod",
+        ),
+    )
+}  # fmt: skip
+"""From the plainest to the widest within an architecture; the last one that runs is the default."""
+
+
+def _hwcap_features() -> set[str]:
+    """ARM features from the auxiliary vector: unlike /proc/cpuinfo it is right under emulation."""
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    hwcap = getauxval(16)
+    bits = {"asimd": 1, "asimdhp": 10, "asimddp": 20}
+    return {name for name, bit in bits.items() if hwcap >> bit & 1}
+
+
+@cache
+def host_flags() -> frozenset[str]:
+    """CPU flags of this machine, by their /proc/cpuinfo or HWCAP names; empty where unknown."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return frozenset(_hwcap_features())
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def host_arch() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+@cache
+def host_levels() -> tuple[Level, ...]:
+    """Levels this machine can execute, plainest first."""
+    found = host_flags()
+    levels = tuple(v for v in LEVELS.values() if v.arch == host_arch() and v.needs <= found)
+    if not levels:
+        raise KernelError(
+            f"no ISA level fits this machine: expected one of {', '.join(LEVELS)}, found {platform.machine()} "
+            f"with flags {sorted(found)[:8]}"
+        )
+    return levels
+
+
+def level_named(name: str) -> Level:
+    if name not in LEVELS:
+        raise KernelError(f"unknown ISA level {name!r}; expected one of {', '.join(LEVELS)}")
+    return LEVELS[name]
+
+
+def active_level() -> Level:
+    """The level sessions use: EDGERT_ISA when set (it must run here), else the widest that runs."""
+    wanted = os.environ.get("EDGERT_ISA", "")
+    if not wanted:
+        return host_levels()[-1]
+    level = level_named(wanted)
+    if level not in host_levels():
+        missing = sorted(level.needs - host_flags())
+        raise KernelError(
+            f"EDGERT_ISA={wanted} cannot run on this machine: missing {', '.join(missing) or level.arch}; "
+            f"it can run {', '.join(v.name for v in host_levels())}"
+        )
+    return level

@@ -1,0 +1,149 @@
+"""KernelLibrary: addresses of kernels and engine entry points for one ISA level, from JIT objects or an AOT library.
+
+Both come from the same sources through the same compiler. Sessions ask for kernels by name and never know which.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.errors import KernelError
+from edgert.kernels_cpu import jit
+from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.registry import kernels, opcodes
+
+ENGINE_SYMBOLS = ("edgert_run_single", "edgert_run", "edgert_worker")
+AOT_FOLDER = Path(__file__).parent / "lib"
+"""Where wheels carry ahead-of-time libraries."""
+
+
+class KernelLibrary(Protocol):
+    """What a session needs of a library."""
+
+    level: Level
+    origin: str
+    """'JIT' or 'AOT'."""
+
+    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+        """Makes the kernels callable, compiling where needed. Raises KernelError."""
+        ...
+
+    def address(self, name: str) -> int:
+        """Address of kernel `name`, after prepare()."""
+        ...
+
+    def engine(self, symbol: str) -> int:
+        """Address of an engine entry point."""
+        ...
+
+
+def kernel_table(library: KernelLibrary, names: Iterable[str]) -> npt.NDArray[np.int64]:
+    """opcode -> address, as the engine reads it; kernels not asked for are 0."""
+    table = np.zeros(len(kernels()) + 1, np.int64)
+    codes = opcodes()
+    for name in names:
+        table[codes[name]] = library.address(name)
+    return table
+
+
+class JitLibrary:
+    """Kernels compiled on this machine when first needed."""
+
+    origin = "JIT"
+
+    def __init__(self, level: Level, cache: Path) -> None:
+        self.level = level
+        self.folder = jit.cache_folder(cache, level)
+        self._loader: jit.ObjectLoader | None = None
+        self._addresses: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+        with self._lock:
+            wanted = [n for n in dict.fromkeys(("engine", *names)) if n not in self._addresses]
+            if not wanted:
+                return
+            jit.compile_missing(self.folder, self.level, wanted, progress)
+            if self._loader is None:
+                self._loader = jit.ObjectLoader()
+            for name in wanted:
+                path = self.folder / f"{name}.o"
+                if name == "engine":
+                    self._addresses |= self._loader.load(path, ENGINE_SYMBOLS)
+                    self._addresses["engine"] = self._addresses["edgert_run"]
+                else:
+                    self._addresses[name] = self._loader.load(path, [f"edgert_k_{name}"])[f"edgert_k_{name}"]
+
+    def address(self, name: str) -> int:
+        return self._addresses[name]
+
+    def engine(self, symbol: str) -> int:
+        return self._addresses[symbol]
+
+
+class AotLibrary:
+    """A shared library compiled ahead of time; needs neither Numba nor LLVM."""
+
+    origin = "AOT"
+
+    def __init__(self, level: Level, path: Path) -> None:
+        self.level, self.path = level, path
+        try:
+            self._library = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise KernelError(f"cannot load the kernel library {path}: {error}") from error
+        try:
+            found = ctypes.c_int64.in_dll(self._library, "edgert_abi_version").value
+        except ValueError as error:
+            raise KernelError(f"{path} is not an edgert kernel library: it has no edgert_abi_version") from error
+        if found != ABI_VERSION:
+            raise KernelError(f"{path} has kernel ABI {found}, this edgert needs {ABI_VERSION}; build it again")
+
+    def _symbol(self, symbol: str) -> int:
+        try:
+            return int(ctypes.cast(getattr(self._library, symbol), ctypes.c_void_p).value or 0)
+        except AttributeError as error:
+            raise KernelError(f"{self.path} lacks {symbol}; build it again from these sources") from error
+
+    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+        for name in names:
+            self.address(name)
+
+    def address(self, name: str) -> int:
+        return self._symbol(f"edgert_k_{name}")
+
+    def engine(self, symbol: str) -> int:
+        return self._symbol(symbol)
+
+
+def library_name(level: Level) -> str:
+    return f"libedgert_{level.name}.so"
+
+
+_open: dict[tuple[str, str, str], KernelLibrary] = {}
+_open_lock = threading.Lock()
+
+
+def open_library(level: Level, cache: Path) -> KernelLibrary:
+    """The library for `level`: ahead-of-time when one is installed, else JIT. EDGERT_KERNELS=jit|aot decides
+    instead; EDGERT_KERNEL_FOLDER names another folder of ahead-of-time libraries. One per process and level."""
+    mode = os.environ.get("EDGERT_KERNELS", "auto")
+    if mode not in ("auto", "jit", "aot"):
+        raise KernelError(f"EDGERT_KERNELS={mode!r}: expected jit or aot")
+    folder = Path(os.environ.get("EDGERT_KERNEL_FOLDER", AOT_FOLDER))
+    path = folder / library_name(level)
+    use_aot = mode == "aot" or (mode == "auto" and path.exists())
+    key = (level.name, str(path) if use_aot else "jit", str(cache))
+    with _open_lock:
+        if key not in _open:
+            _open[key] = AotLibrary(level, path) if use_aot else JitLibrary(level, cache)
+        return _open[key]

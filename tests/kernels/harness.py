@@ -1,0 +1,76 @@
+"""Calls one kernel directly, on every ISA level that this machine runs; the table-driven kernel tests stand on it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgert.kernels_cpu.levels import Level, host_levels
+from edgert.kernels_cpu.library import JitLibrary
+from edgert.kernels_cpu.record import pack_record
+
+CACHE = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+LEVELS = host_levels()
+_libraries: dict[str, JitLibrary] = {}
+GUARD = 256
+GUARD_BYTE = 0xA5
+
+
+def library(level: Level) -> JitLibrary:
+    return _libraries.setdefault(level.name, JitLibrary(level, CACHE))
+
+
+def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
+    """A 64-byte aligned byte buffer between two guard zones: (whole, inside). Read beyond is allowed, writing is not."""
+    raw = np.full(nbytes + 2 * guard + 64, GUARD_BYTE, np.uint8)
+    start = guard + (-(raw.ctypes.data + guard)) % 64
+    return raw, raw[start : start + nbytes]
+
+
+def place(array: np.ndarray) -> np.ndarray:
+    """A 64-byte aligned copy of `array` (keep the returned array alive)."""
+    _, inside = aligned(array.nbytes)
+    view = inside.view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+class Output:
+    """A guarded output buffer of a shape and dtype, filled with a pattern, aligned to 64 bytes."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: object) -> None:
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        self.raw, inside = aligned(nbytes)
+        self.array = inside.view(dtype).reshape(shape)
+        self._start = inside.__array_interface__["data"][0] - self.raw.__array_interface__["data"][0]
+        self._nbytes = nbytes
+
+    def check_guards(self) -> None:
+        assert (self.raw[: self._start] == GUARD_BYTE).all(), "kernel wrote before its output"
+        assert (self.raw[self._start + self._nbytes :] == GUARD_BYTE).all(), "kernel wrote past its output"
+
+
+def call_kernel(
+    level: Level,
+    name: str,
+    operands: Mapping[str, np.ndarray | None],
+    params: Mapping[str, int | float],
+    chunks: int = 1,
+    scratch: int = 0,
+    order: str = "forward",
+) -> None:
+    """Runs all chunks of one op in this thread, in the given order ('forward' | 'backward')."""
+    lib = library(level)
+    lib.prepare([name])
+    addresses = {k: 0 if v is None else v.__array_interface__["data"][0] for k, v in operands.items()}
+    record = place(np.frombuffer(pack_record(name, addresses, params, chunks), np.uint8))
+    _, memory = aligned(max(scratch, 64))
+    memory[...] = 0xEE
+    function = KERNEL(lib.address(name))
+    for chunk in range(chunks) if order == "forward" else reversed(range(chunks)):
+        function(record.ctypes.data, chunk, memory.__array_interface__["data"][0])
