@@ -1,0 +1,126 @@
+"""What a `.edge` file holds, as objects: a graph, stored tensors, and what people need to know of both.
+
+Plain data. Reading and validating is `reader.py`, writing is `writer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgert.format import encodings
+from edgert.graph.ir import Array, Graph, Quantization, TensorType
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image to the input tensor `input`: x = (pixel - mean) * scale, pixels 0..255.
+
+    resize: pixels of the shorter side, None to resize straight to `crop`. crop: (height, width) cut from
+    the centre. resample: the filter, as Pillow names it. mean and scale: one value, or one per channel.
+    """
+
+    input: str
+    crop: tuple[int, int]
+    resize: int | None = None
+    resample: str = "bilinear"
+    channels: Literal["RGB", "BGR", "L"] = "RGB"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    mean: list[float] = field(default_factory=lambda: [0.0])
+    scale: list[float] = field(default_factory=lambda: [1.0])
+    dtype: str = "float32"
+
+
+@dataclass
+class ModelInfo:
+    """What the model is, for people and for `edgert run`. task: 'image-classification', or '' if unknown.
+    labels: the name of each class, in order. licence: an SPDX identifier or a sentence."""
+
+    name: str = ""
+    task: str = ""
+    labels: list[str] = field(default_factory=list)
+    preprocessing: Preprocessing | None = None
+    licence: str = ""
+
+
+@dataclass
+class StoredTensor:
+    """A constant of the graph as it lies in the file: `parts` in `encoding` and `layout`.
+
+    dtype and shape are logical. `parts` of a tensor that was read are views of the mapped file; each is
+    checked when it is first taken, which raises FormatError if the file is damaged there.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    encoding: str
+    layout: str
+    quant: Quantization | None
+    parts: Mapping[str, Array]
+
+    @classmethod
+    def pack_dense(
+        cls, name: str, array: Array, layout: str = "row", quant: Quantization | None = None
+    ) -> StoredTensor:
+        """`array` of any IR dtype in `layout`. Raises FormatError if the layout is not for such arrays."""
+        parts = encodings.encode_dense(array, layout, quant)
+        return cls(name, array.dtype.name, array.shape, "dense", layout, quant, parts)
+
+    @classmethod
+    def pack_q8(
+        cls,
+        name: str,
+        values: Array,
+        scale: Array,
+        layout: str = "row",
+        dtype: Literal["int8", "float32"] = "int8",
+    ) -> StoredTensor:
+        """int8 `values` [N, ...] with `scale` float32 [N] (or [], repeated), logically int8 or float32.
+
+        Raises FormatError if a value is -128 or a scale is not positive.
+        """
+        parts = encodings.encode_q8(values, scale, layout)
+        quant = Quantization(parts["scale"], 0 * parts["sum"], 0) if dtype == "int8" else None
+        return cls(name, dtype, values.shape, "q8", layout, quant, parts)
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.dtype, self.shape, self.quant)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes stored, without the padding between parts."""
+        axis = None if self.quant is None else self.quant.axis
+        return sum(
+            s.nbytes for s in encodings.part_specs(self.encoding, self.dtype, self.shape, self.layout, axis)
+        )
+
+    def dense(self) -> Array:
+        """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""
+        scale = self.parts["scale"] if self.encoding == "q8" else None
+        return encodings.decode(self.encoding, self.dtype, self.shape, self.layout, self.parts["data"], scale)
+
+
+@dataclass
+class Model:
+    """One `.edge` file. `tensors` has every stored constant of `graph`, by name.
+
+    graph.types has the type of every stored tensor; graph.constants has the values of those that are
+    dense in row layout, as views. source and report are free-form JSON objects: where the model came
+    from, and what the conversion did to it. producer: the program that wrote the file.
+    """
+
+    graph: Graph
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    info: ModelInfo = field(default_factory=ModelInfo)
+    source: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    producer: str = "edgert"
+
+    def unpacked_graph(self) -> Graph:
+        """The graph with all constants as row-major arrays: what reference execution needs."""
+        graph = self.graph.copy()
+        graph.constants.update({name: tensor.dense() for name, tensor in self.tensors.items()})
+        return graph
