@@ -4,6 +4,7 @@ Comparisons, logic and bits are in `logic.py`; activation functions in `activati
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -76,10 +77,10 @@ def sum_mean(call: Call, *values: Array) -> Array:
     return total if call.op == "Sum" else np.asarray(total / total.dtype.type(len(values)), total.dtype)
 
 
-def saturating_cast(x: Array, dtype: np.dtype[np.generic]) -> Array:
+def saturating_cast(x: Array, dtype: np.dtype[Any]) -> Array:
     """Floats to integers toward zero. Values out of range take the nearest end and NaN gives 0, on every
     processor (ONNX leaves both undefined)."""
-    info = np.iinfo(dtype)
+    info = np.iinfo(dtype.name)
     # 2**k, not 2**k - 1: the former is exact in every float type, and the first value too large.
     too_large, too_small = x >= float(info.max // 2 + 1) * 2.0, x < float(info.min)
     y = np.where(too_large | too_small | np.isnan(x), x.dtype.type(0), x).astype(dtype)
@@ -87,7 +88,7 @@ def saturating_cast(x: Array, dtype: np.dtype[np.generic]) -> Array:
     return y
 
 
-def cast_values(x: Array, dtype: np.dtype[np.generic]) -> Array:
+def cast_values(x: Array, dtype: np.dtype[Any]) -> Array:
     """x in another dtype: floats saturate into integers, integers keep their low bits, non-zero is True."""
     if x.dtype.kind == "f" and dtype.kind in "iu":
         return saturating_cast(x, dtype)

@@ -55,7 +55,8 @@ def reduce_sums(call: Call, x: Array, axes: Array | None = None) -> Array:
 
 @reference("ReduceMax", "ReduceMin")
 def reduce_extremes(call: Call, x: Array, axes: Array | None = None) -> Array:
-    """ONNX ReduceMax, ReduceMin: same dtype as x; NaN wins. The extreme of nothing is the far end of the type."""
+    """ONNX ReduceMax, ReduceMin: same dtype as x; NaN wins. The extreme of nothing is the far end of its
+    type."""
     ends: tuple[Any, Any] = (False, True)
     if x.dtype.kind == "f":
         ends = (-np.inf, np.inf)

@@ -29,7 +29,7 @@ def element_index(call: Call, shape: tuple[int, ...], indices: Array) -> tuple[A
     """The index of each value of GatherElements and ScatterElements: its own place, but `indices` along
     `axis`."""
     axis = call.attr_int("axis", 0)
-    index = list(np.indices(indices.shape, sparse=True))
+    index: list[Array] = list(np.indices(indices.shape, sparse=True))
     index[axis] = positions(call, indices, shape[axis])
     return tuple(index)
 
@@ -41,8 +41,8 @@ def gather_elements(call: Call, x: Array, indices: Array) -> Array:
 
 
 def tuple_index(call: Call, shape: tuple[int, ...], indices: Array, batch: int = 0) -> tuple[Array, ...]:
-    """The index arrays of GatherND and ScatterND: the last axis of `indices` holds positions in the axes after
-    the first `batch`, which are walked in step."""
+    """The index arrays of GatherND and ScatterND: the last axis of `indices` holds positions in the axes
+    after the first `batch`, which are walked in step."""
     grid = np.indices(shape[:batch], sparse=True)
     steps = [g.reshape(g.shape + (1,) * (indices.ndim - 1 - batch)) for g in grid]
     return (*steps, *(positions(call, indices[..., i], shape[batch + i]) for i in range(indices.shape[-1])))

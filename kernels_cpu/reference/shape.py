@@ -114,8 +114,8 @@ def slice_(
 
 @reference("Pad")
 def pad(call: Call, x: Array, pads: Array, value: Array | None = None, axes: Array | None = None) -> Array:
-    """ONNX Pad: `pads` is the starts then the ends for `axes` (all by default); negative ones crop. The default
-    constant is 0, which in a quantized tensor is its zero point."""
+    """ONNX Pad: `pads` is the starts then the ends for `axes` (all by default); negative ones crop. The
+    default constant is 0, which in a quantized tensor is its zero point."""
     mode = call.attr_str("mode", "constant")
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise UnsupportedError(f"expected Pad mode constant, reflect, edge or wrap, found {mode!r}")
@@ -126,7 +126,7 @@ def pad(call: Call, x: Array, pads: Array, value: Array | None = None, axes: Arr
     x = x[tuple(slice(max(-s, 0), n - max(-e, 0)) for n, (s, e) in zip(x.shape, widths, strict=True))]
     widths = [(max(s, 0), max(e, 0)) for s, e in widths]
     if mode != "constant":
-        return np.pad(x, widths, mode=mode)  # type: ignore[call-overload,no-any-return]
+        return np.pad(x, widths, mode=mode)  # type: ignore[call-overload]
     fill: Any = 0 if value is None else value.item()
     quant = call.quant_in[0] if call.quant_in else None
     if value is None and quant is not None:
@@ -164,7 +164,7 @@ def range_length(start: Array, limit: Array, delta: Array) -> int:
 @reference("EyeLike")
 def eye_like(call: Call, x: Array) -> Array:
     """ONNX EyeLike: ones on diagonal `k` of a matrix of x's shape, in the dtype of the output."""
-    return np.eye(*x.shape, k=call.attr_int("k", 0), dtype=call.dtype_out[0])
+    return np.eye(x.shape[0], x.shape[1], k=call.attr_int("k", 0), dtype=call.dtype_out[0])
 
 
 @reference("Trilu")
