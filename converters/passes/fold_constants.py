@@ -1,0 +1,82 @@
+"""Nodes whose inputs are all constant are computed now, by the reference operators.
+Shapes that only depend on known dimensions are in `fold_shapes.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgert.converters.passes.deduplicate import RANDOM
+from edgert.converters.passes.rewrite import Rewriter
+from edgert.errors import EdgertError
+from edgert.graph.ir import Array, Graph, Node, TensorType
+from edgert.kernels_cpu.reference import REFERENCE, Quant, evaluate
+
+GROWTH_LIMIT = 1 << 16
+"""Bytes a folded value may have beyond those of its inputs: Expand and Tile of a constant stay in the graph
+rather than in the file."""
+
+KEPT = {"DequantizeLinear"}
+"""Left for `absorb_qdq`, which needs the integers; `fold_dequantize` folds what it leaves."""
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Replaces constant sub-graphs by their values, weights under Transpose or QuantizeLinear included."""
+    return fold(graph, KEPT)
+
+
+def fold_dequantize(graph: Graph) -> Graph:
+    """`fold_constants` for what no quantized operator took up: dequantized weights become float ones."""
+    return fold(graph, set())
+
+
+def fold(graph: Graph, kept: set[str]) -> Graph:
+    rw = Rewriter(graph)
+    for node in list(rw.graph.nodes):
+        if node.op in kept or node.op in RANDOM or node.op not in REFERENCE:
+            continue
+        names = [name for name in node.inputs if name]
+        if not names or any(name not in rw.graph.constants for name in names):
+            continue
+        if any(name in rw.graph.outputs for name in node.outputs):
+            continue
+        values = values_of(rw, node)
+        if values is None:
+            continue
+        before = sum(rw.graph.constants[name].nbytes for name in names)
+        if (
+            sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT
+            and node.op != "DequantizeLinear"
+        ):
+            continue
+        for name, value in zip(node.outputs, values, strict=False):
+            if name:
+                kind = rw.type_of(name)
+                rw.graph.constants[name] = np.ascontiguousarray(value)
+                rw.graph.types[name] = TensorType(value.dtype.name, value.shape, kind.quant if kind else None)
+        rw.replace([node], [])
+    return rw.finish()
+
+
+def values_of(rw: Rewriter, node: Node) -> list[Array] | None:
+    """The outputs of a node of constants, or None when the reference does not take it."""
+    kinds = [rw.type_of(name) for name in node.outputs]
+    try:
+        return list(
+            evaluate(
+                node.op,
+                [rw.constant(name) if name else None for name in node.inputs],
+                dict(node.attrs),
+                [quant_of(rw.type_of(name)) for name in node.inputs],
+                [quant_of(kind) for kind in kinds],
+                [kind.dtype if kind is not None else "" for kind in kinds],
+            )
+        )
+    except EdgertError:
+        return None
+
+
+def quant_of(kind: TensorType | None) -> Quant | None:
+    """The quantization of a tensor type as the reference operators take it."""
+    if kind is None or kind.quant is None:
+        return None
+    return Quant(kind.quant.scale, kind.quant.zero_point, kind.quant.axis)

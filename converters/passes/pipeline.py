@@ -1,0 +1,73 @@
+"""The passes in their order, `optimize` which runs them, and the record of what each one did.
+The passes themselves are in the files beside this one; each is a function from graph to graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edgert.converters.passes.absorb_qdq import absorb_qdq
+from edgert.converters.passes.deduplicate import deduplicate
+from edgert.converters.passes.eliminate import eliminate
+from edgert.converters.passes.fold_affine import fold_affine
+from edgert.converters.passes.fold_batch_norm import fold_batch_norm, lower_batch_norm
+from edgert.converters.passes.fold_constants import fold_constants, fold_dequantize
+from edgert.converters.passes.fold_shapes import fold_shapes
+from edgert.converters.passes.fuse_activation import fuse_activation
+from edgert.converters.passes.fuse_residual import fuse_residual
+from edgert.converters.passes.normalize_gemm import normalize_gemm
+from edgert.converters.passes.recognise_activations import recognise_activations
+from edgert.converters.passes.recognise_pooling import recognise_pooling
+from edgert.converters.passes.reparameterize import reparameterize
+from edgert.graph.ir import Graph
+
+Pass: TypeAlias = Callable[[Graph], Graph]
+
+OPTIMIZE: tuple[Pass, ...] = (
+    # First what exporters leave behind, so that patterns are not hidden by it.
+    fold_shapes,
+    fold_constants,
+    eliminate,
+    deduplicate,
+    recognise_activations,
+    recognise_pooling,
+    normalize_gemm,
+    # Branches are summed before lone batch norms are lowered and before anything is fused into a Conv.
+    fold_batch_norm,
+    reparameterize,
+    fold_batch_norm,
+    lower_batch_norm,
+    fold_affine,
+    fuse_activation,
+    fuse_residual,
+    # A Relu after the Add of a residual block.
+    fuse_activation,
+    absorb_qdq,
+    fold_dequantize,
+    normalize_gemm,
+    eliminate,
+    deduplicate,
+)
+"""Every pass keeps the values a graph computes, up to rounding. Some run again: others make work for them."""
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: the number of nodes before and after it."""
+
+    name: str
+    before: int
+    after: int
+
+
+def optimize(
+    graph: Graph, record: list[PassRecord] | None = None, passes: Sequence[Pass] = OPTIMIZE
+) -> Graph:
+    """The graph after `passes`, which leave `graph` as it is. `record` collects one entry per pass."""
+    for step in passes:
+        before = len(graph.nodes)
+        graph = step(graph)
+        if record is not None:
+            record.append(PassRecord(step.__name__, before, len(graph.nodes)))
+    return graph
