@@ -117,7 +117,7 @@ def kernel_body(module: str) -> bool:
     parts = module.split(".")
     if parts[:2] != ["edgert", "kernels_cpu"] or len(parts) == 2 or "reference" in parts:
         return False
-    return len(parts) > 3 or parts[2].startswith(("compile", "engine", "jit", "aot"))
+    return len(parts) > 3 or parts[2].startswith(("simd", "compile", "engine", "jit", "aot"))
 
 
 def test_imports_point_down() -> None:
@@ -189,7 +189,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_wheel_holds_every_source_exactly_once(wheel: list[str]) -> None:
     expected = []
     for package, folder in FOLDERS.items():
-        for pattern in ("*.py", "*.cl", "*.json", "*.onnx", "*.edge", "*.png", "py.typed"):
+        for pattern in ("*.py", "*.cl", "*.json", "*.onnx", "*.edge", "*.npz", "*.png", "py.typed"):
             for path in (ROOT / folder).rglob(pattern):
                 relative = path.relative_to(ROOT / folder)
                 if not any(
