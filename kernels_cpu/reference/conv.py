@@ -24,12 +24,12 @@ def correlate(x: Array, w: Array, win: Window, group: int) -> Array:
     overhang = win.overhang(x.shape[2:])
     pads = [(b, a + h) for b, a, h in zip(win.before, win.after, overhang, strict=True)]
     x = np.pad(x, [(0, 0), (0, 0), *pads])
-    w = w.reshape(group, w.shape[0] // group, *w.shape[1:])
+    w = w.reshape(group, w.shape[0] // group, w.shape[1], -1)
     positions = int(np.prod(win.out))
     y = np.zeros((batch, group, w.shape[1], positions), x.dtype)
-    for tap, region in win.taps():
+    for tap, region in enumerate(win.taps()):
         patch = x[:, :, *region]
-        y += w[:, :, :, *tap] @ patch.reshape(batch, group, channels // group, positions)
+        y += w[..., tap] @ patch.reshape(batch, group, channels // group, positions)
     return y.reshape(batch, -1, *win.out)
 
 
@@ -65,12 +65,12 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
     full = [max((n - 1) * s + e, b + o) for n, s, e, b, o in sizes]
     wide = np.float32 if x.dtype == np.float16 else x.dtype
     flat = x.astype(wide).reshape(batch, group, channels // group, -1)
-    w = w.astype(wide).reshape(group, channels // group, *w.shape[1:])
+    w = w.astype(wide).reshape(group, channels // group, w.shape[1], -1)
     y = np.zeros((batch, group * w.shape[2], *full), wide)
     # The taps of the scattered grid are those of a window with one position per input value.
     scatter = Window(win.kernel, win.strides, win.dilations, win.before, win.after, tuple(spatial))
-    for tap, region in scatter.taps():
-        part = w[:, :, :, *tap].swapaxes(1, 2) @ flat
+    for tap, region in enumerate(scatter.taps()):
+        part = w[..., tap].swapaxes(1, 2) @ flat
         y[:, :, *region] += part.reshape(batch, -1, *spatial)
     y = y[:, :, *(slice(b, b + o) for b, o in zip(win.before, win.out, strict=True))]
     if bias is not None:

@@ -67,7 +67,7 @@ def rms_normalization(call: Call, x: Array, scale: Array) -> Array:
 
 @reference("LRN")
 def lrn(call: Call, x: Array) -> Array:
-    """x [B, C, ...] / (bias + alpha / size * squares summed over `size` channels) ** beta. Source: ONNX-13."""
+    """x [B, C, ...] / (bias + alpha / size * squares summed over `size` channels) ** beta. Source: ONNX."""
     size = call.attr_int("size", 1)
     square = widened(x) ** 2
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2

@@ -30,7 +30,7 @@ def max_pool(call: Call, x: Array) -> Array | tuple[Array, Array]:
     storage_order 1 counts the indices with the last two spatial axes swapped. Source: ONNX MaxPool-22.
     """
     win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
-    taps = [(slice(None), slice(None), *region) for _, region in win.taps()]
+    taps = [(slice(None), slice(None), *region) for region in win.taps()]
     values = padded(x, win, lowest(x.dtype))
     best = values[taps[0]].copy()
     for region in taps[1:]:
@@ -61,7 +61,7 @@ def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array
     values = padded(x, win, 0)
     sums = np.zeros((*x.shape[:2], *win.out), x.dtype)
     counts = np.zeros((1, 1, *win.out), np.int64)
-    for _, region in win.taps():
+    for region in win.taps():
         sums += values[:, :, *region]
         counts += ones[:, :, *region]
     return sums, counts

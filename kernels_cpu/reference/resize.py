@@ -94,7 +94,7 @@ def cubic_weight(t: Array, a: float) -> Array:
 
 
 def taps_of(call: Call, x: Array, size: int, scale: float) -> tuple[Array, Array]:
-    """(indices [out, taps], clamped to the axis; weights [out, taps]) that interpolate at positions x [out]."""
+    """(indices clamped to the axis, weights), both [out, taps], that interpolate at positions x [out]."""
     mode = choice(call.attrs, "mode", MODES)
     if mode == "nearest":
         index = nearest_index(choice(call.attrs, "nearest_mode", NEAREST), x)[:, None]

@@ -34,12 +34,12 @@ class Window:
         last = zip(self.out, self.strides, self.extent, self.before, self.after, spatial, strict=True)
         return tuple(max(0, (o - 1) * s + e - (b + a + n)) for o, s, e, b, a, n in last)
 
-    def taps(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """(kernel index, slices of the padded input it meets at every output position), row-major."""
+    def taps(self) -> Iterator[tuple[slice, ...]]:
+        """For each kernel value, row-major: the part of the padded input it meets, as one slice per axis."""
         for tap in product(*(range(k) for k in self.kernel)):
             starts = [t * d for t, d in zip(tap, self.dilations, strict=True)]
             steps = zip(starts, self.out, self.strides, strict=True)
-            yield tap, tuple(slice(a, a + (o - 1) * s + 1 if o else a, s) for a, o, s in steps)
+            yield tuple(slice(a, a + (o - 1) * s + 1 if o else a, s) for a, o, s in steps)
 
 
 def sized(attrs: Mapping[str, Any], key: str, rank: int, default: int, least: int) -> tuple[int, ...]:
