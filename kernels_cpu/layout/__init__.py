@@ -4,4 +4,72 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-KERNELS: tuple[KernelSpec, ...] = ()
+_FOLDER = "edgert.kernels_cpu.layout"
+_AXES = range(8)
+
+KERNELS: tuple[KernelSpec, ...] = (
+    KernelSpec(
+        name="quantize_f32_k4p",
+        module=f"{_FOLDER}.quantize_k4p",
+        function="quantize_k4p",
+        operands="x y",
+        params="planes groups channels pixels x_plane y_plane scale zero_point",
+        summary="float planes (kp or row) to bytes, four channels to a pixel: saturate(round(x / scale) + zero_point)",
+    ),
+    KernelSpec(
+        name="dequantize_q8_k4p",
+        module=f"{_FOLDER}.dequantize_k4p",
+        function="dequantize_k4p",
+        operands="x y",
+        params="planes groups channels pixels y_pixels x_plane y_plane scale zero_point",
+        summary="k4p bytes to float planes (kp or row): (x - zero_point) * scale",
+    ),
+    KernelSpec(
+        name="quantize_f32_row",
+        module=f"{_FOLDER}.quantize_row",
+        function="quantize_row",
+        operands="x y",
+        params="count scale zero_point flip",
+        summary="floats to unsigned bytes in their order: saturate(round(x / scale) + zero_point)",
+    ),
+    KernelSpec(
+        name="dequantize_q8_row",
+        module=f"{_FOLDER}.dequantize_row",
+        function="dequantize_row",
+        operands="x y",
+        params="count scale zero_point",
+        summary="unsigned bytes to floats in their order: (x - zero_point) * scale",
+    ),
+    KernelSpec(
+        name="interleave_q8_k4p",
+        module=f"{_FOLDER}.interleave_k4p",
+        function="interleave_k4p",
+        operands="x y",
+        params="planes groups channels pixels y_plane flip",
+        summary="byte planes to k4p: four channels to a pixel",
+    ),
+    KernelSpec(
+        name="deinterleave_q8_k4p",
+        module=f"{_FOLDER}.deinterleave_k4p",
+        function="deinterleave_k4p",
+        operands="x y",
+        params="planes groups channels pixels x_plane flip",
+        summary="k4p to byte planes",
+    ),
+    KernelSpec(
+        name="copy_strided_row",
+        module=f"{_FOLDER}.copy_strided",
+        function="copy_strided",
+        operands="x y",
+        params=" ".join(["element", *(f"{f}{i}" for f in ("size", "x_stride", "y_stride") for i in _AXES)]),
+        summary="elements of 1, 2, 4 or 8 bytes over up to 8 axes with any strides: Transpose, Slice, Concat, Expand",
+    ),
+    KernelSpec(
+        name="fill_row",
+        module=f"{_FOLDER}.fill",
+        function="fill",
+        operands="y",
+        params="nbytes pattern",
+        summary="four bytes repeated: what Pad puts around",
+    ),
+)

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.target import ARCH, has
 from edgert.kernels_cpu.simd.types import (
-    F32, F64, I8, I32, SCALARS, VB, Vec, call, const, f32v, i32v, shuffle, undef,
+    F32, F64, I8, I32, SCALARS, VB, Vec, call, const, f32v, i32v, shuffle, splat, undef,
 )  # fmt: skip
 
 
@@ -32,6 +32,13 @@ def fma(tyctx: Any, a: Any, b_: Any, c: Any) -> Any:
         return b.fptrunc(b.fadd(b.fmul(x, y), z), t)
 
     return a(a, a, a), codegen
+
+
+def emit_first(b: Any, count: Any, lanes: int) -> Any:
+    """A mask of `lanes` bits: true for the elements before `count` (an i64)."""
+    small = b.trunc(count, I32)
+    numbers = ir.VectorType(I32, lanes)
+    return b.icmp_signed("<", const(numbers, list(range(lanes))), splat(b, small, numbers))
 
 
 def _pairwise(name_float: str, name_int: str) -> Any:
