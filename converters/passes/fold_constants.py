@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from edgert.converters.passes.deduplicate import RANDOM
+from edgert.converters.passes.evaluate_node import evaluate_node
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.errors import EdgertError
-from edgert.graph.ir import Array, Graph, Node, TensorType
-from edgert.kernels_cpu.reference import REFERENCE, Quant, evaluate
+from edgert.graph.ir import Graph, TensorType
+from edgert.kernels_cpu.reference import REFERENCE
 
 GROWTH_LIMIT = 1 << 16
 """Bytes a folded value may have beyond those of its inputs: Expand and Tile of a constant stay in the graph
@@ -39,9 +40,10 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
             continue
         if any(name in rw.graph.outputs for name in node.outputs):
             continue
-        values = values_of(rw, node)
-        if values is None:
-            continue
+        try:
+            values = evaluate_node(rw.graph, node, rw.graph.constants)
+        except EdgertError:
+            continue  # what the reference does not take stays in the graph, for `check` to name
         before = sum(rw.graph.constants[name].nbytes for name in names)
         if (
             sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT
@@ -55,28 +57,3 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
                 rw.graph.types[name] = TensorType(value.dtype.name, value.shape, kind.quant if kind else None)
         rw.replace([node], [])
     return rw.finish()
-
-
-def values_of(rw: Rewriter, node: Node) -> list[Array] | None:
-    """The outputs of a node of constants, or None when the reference does not take it."""
-    kinds = [rw.type_of(name) for name in node.outputs]
-    try:
-        return list(
-            evaluate(
-                node.op,
-                [rw.constant(name) if name else None for name in node.inputs],
-                dict(node.attrs),
-                [quant_of(rw.type_of(name)) for name in node.inputs],
-                [quant_of(kind) for kind in kinds],
-                [kind.dtype if kind is not None else "" for kind in kinds],
-            )
-        )
-    except EdgertError:
-        return None
-
-
-def quant_of(kind: TensorType | None) -> Quant | None:
-    """The quantization of a tensor type as the reference operators take it."""
-    if kind is None or kind.quant is None:
-        return None
-    return Quant(kind.quant.scale, kind.quant.zero_point, kind.quant.axis)

@@ -41,8 +41,6 @@ OPTIMIZE: tuple[Pass, ...] = (
     fold_affine,
     fuse_activation,
     fuse_residual,
-    # A Relu after the Add of a residual block.
-    fuse_activation,
     absorb_qdq,
     fold_dequantize,
     normalize_gemm,

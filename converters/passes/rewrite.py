@@ -86,6 +86,15 @@ class Rewriter:
         for node in new:
             self._link(node)
 
+    def insert_after(self, node: Node | None, new: Sequence[Node]) -> None:
+        """Puts `new` right after `node`, or at the start."""
+        place = 0
+        if node is not None:
+            place = next(i for i, other in enumerate(self.graph.nodes) if other is node) + 1
+        self.graph.nodes[place:place] = new
+        for added in new:
+            self._link(added)
+
     def set_inputs(self, node: Node, inputs: Iterable[str]) -> None:
         self._unlink(node)
         node.inputs = tuple(inputs)

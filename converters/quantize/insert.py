@@ -1,0 +1,164 @@
+"""Float graph to a graph with QuantizeLinear and DequantizeLinear around everything that can work on 8 bits.
+`quantize.py` then lets `absorb_qdq` make quantized operators of it: one definition serves imports as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgert.converters.calibrate.observers import Range
+from edgert.converters.passes.absorb_qdq import MOVERS, UNARY
+from edgert.converters.passes.rewrite import Rewriter
+from edgert.graph.ir import Array, Graph, Node, Quantization, TensorType
+
+QUANTIZED = "_quantized"
+"""Suffix of the 8-bit tensor that stands for a float one."""
+
+WEIGHT_LIMIT = 127
+"""Symmetric int8 without -128."""
+
+BIAS_ROOM = 2**24
+"""Steps of the bias that a scale must leave room for; keeps int32 sums far from overflow."""
+
+
+def insert_qdq(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
+    """`graph` with quantized activations and int8 weights, everything still computed in float between.
+
+    Activations of the operators below are quantized where `ranges` has them; data-moving operators hand
+    the quantization of their input on. Softmax, and a function of one value that makes an output of the
+    graph, stay float.
+    """
+    rw = Rewriter(graph)
+    nodes = [node for node in rw.graph.nodes if quantizable(rw, node, ranges)]
+    wanted = quantized_tensors(rw, nodes)
+    quants = {name: ranges[source(rw, name)].quantization() for name in wanted}
+    for node in nodes:
+        if node.op in ("Conv", "Gemm"):
+            quantize_weights(rw, node, quants)
+    for name in wanted:
+        surround(rw, name, quants[name])
+    return rw.finish()
+
+
+def activations(node: Node) -> list[str]:
+    """The inputs of a quantizable node that are activations."""
+    if node.op in ("Conv", "Gemm"):
+        return [node.inputs[0], *(node.inputs[-1:] if node.attr_int("residual", 0) else ())]
+    return list(node.inputs)
+
+
+def quantizable(rw: Rewriter, node: Node, ranges: Mapping[str, Range]) -> bool:
+    """Whether `node` has a quantized form and every activation around it is float32 of known range."""
+    if node.op in ("Conv", "Gemm"):
+        weight = rw.constant(node.inputs[1])
+        bias = node.inputs[2] if len(node.inputs) > 2 else ""
+        if weight is None or (bias and rw.constant(bias) is None):
+            return False
+        if node.op == "Gemm" and (weight.ndim != 2 or not node.attr_int("transB", 0)):
+            return False
+    elif node.op in UNARY:
+        if any(name in rw.graph.outputs for name in reached(rw, node.outputs[0])):
+            return False
+    elif node.op not in ("Add", "Mul", "MatMul", "Concat", "GlobalAveragePool", "AveragePool"):
+        return False
+    around = [*activations(node), node.outputs[0]]
+    return not any(node.outputs[1:]) and all(
+        name not in rw.graph.constants
+        and (kind := rw.type_of(name)) is not None
+        and kind.dtype == "float32"
+        and source(rw, name) in ranges
+        for name in around
+    )
+
+
+def moves(rw: Rewriter, node: Node | None) -> bool:
+    """Whether the outputs of `node` hold values of its first input, which is an activation."""
+    if node is None or node.op not in MOVERS or node.inputs[0] in rw.graph.constants:
+        return False
+    if node.op == "Resize":
+        return node.attr_str("mode", "nearest") == "nearest"
+    if node.op == "MaxPool":
+        return not any(node.outputs[1:])
+    if node.op == "Pad" and len(node.inputs) > 2 and node.inputs[2]:
+        return rw.scalar(node.inputs[2]) is not None
+    return rw.is_float(node.inputs[0])
+
+
+def source(rw: Rewriter, tensor: str) -> str:
+    """The tensor whose values `tensor` holds: itself, or what the data-moving operators before it read."""
+    maker = rw.maker(tensor)
+    while maker is not None and moves(rw, maker):
+        tensor = maker.inputs[0]
+        maker = rw.maker(tensor)
+    return tensor
+
+
+def reached(rw: Rewriter, tensor: str) -> list[str]:
+    """`tensor` and what data-moving operators make of it."""
+    found = [tensor]
+    for name in found:
+        for node in rw.readers(name):
+            if moves(rw, node) and node.inputs[0] == name:
+                found += [out for out in node.outputs if out]
+    return found
+
+
+def quantized_tensors(rw: Rewriter, nodes: list[Node]) -> list[str]:
+    """The tensors around `nodes`, with those that share their values through data-moving operators."""
+    around = [name for node in nodes for name in (*activations(node), node.outputs[0])]
+    roots = dict.fromkeys(source(rw, name) for name in around)
+    return list(dict.fromkeys(name for root in roots for name in reached(rw, root)))
+
+
+def weight_scale(weight: Array, bias: Array | None, x_scale: float) -> Array:
+    """float32 [N]: the largest magnitude of each row of `weight` [N, ...] becomes 127.
+
+    A row whose bias is huge beside its weights (a dead channel) gets a larger scale, for the bias has the
+    scale x_scale * scale and must fit into int32.
+    """
+    scale = np.abs(weight).reshape(len(weight), -1).max(1, initial=0.0).astype(np.float64) / WEIGHT_LIMIT
+    if bias is not None:
+        magnitude = np.abs(np.broadcast_to(bias.reshape(-1), scale.shape)).astype(np.float64)
+        scale = np.maximum(scale, magnitude / (x_scale * BIAS_ROOM))
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.maximum(scale, float(np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization]) -> None:
+    """Puts int8 weights behind a DequantizeLinear in front of a Conv or Gemm; the bias stays float."""
+    weight = rw.graph.constants[node.inputs[1]]
+    bias = rw.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    scale = weight_scale(weight, bias, float(quants[node.inputs[0]].scale))
+    rows = scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    values = np.clip(np.rint(weight / rows), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    quant = Quantization(scale, np.zeros(len(scale), np.int32), 0)
+    stored = rw.add_constant(f"{node.inputs[1]}_int8", values, quant)
+    restored = rw.add_tensor(f"{node.inputs[1]}_restored", TensorType("float32", values.shape))
+    dequantize = Node("DequantizeLinear", (stored,), (restored,), {"axis": 0}, restored)
+    renewed = Node(
+        node.op, (node.inputs[0], restored, *node.inputs[2:]), node.outputs, dict(node.attrs), node.name
+    )
+    rw.replace([node], [dequantize, renewed])
+
+
+def surround(rw: Rewriter, name: str, quant: Quantization) -> None:
+    """Everything that reads float `name` reads it rounded to 8 bits. Outputs of the graph keep their names."""
+    kind = rw.graph.types[name]
+    stored = rw.add_tensor(f"{name}{QUANTIZED}", TensorType("uint8", kind.shape, quant))
+    maker = rw.maker(name)
+    readers = rw.readers(name)
+    exact, rounded = name, rw.add_tensor(f"{name}_rounded", kind)
+    if name in rw.graph.outputs and maker is not None:
+        exact, rounded = rounded, name
+        renamed = tuple(exact if out == name else out for out in maker.outputs)
+        again = Node(maker.op, maker.inputs, renamed, dict(maker.attrs), maker.name)
+        rw.replace([maker], [again])
+        maker = again
+    pair = [
+        Node("QuantizeLinear", (exact,), (stored,), {}, f"{name}_quantize"),
+        Node("DequantizeLinear", (stored,), (rounded,), {}, f"{name}_dequantize"),
+    ]
+    rw.insert_after(maker, pair)
+    for reader in readers:
+        rw.set_inputs(reader, [rounded if x == name else x for x in reader.inputs])

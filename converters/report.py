@@ -1,0 +1,190 @@
+"""What compression did to a network: error of each quantized tensor, bytes, and accuracy where labels are given.
+A plain dictionary for the header of the file, and a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgert.converters.calibrate.collect import Execute, Feeds, with_outputs
+from edgert.converters.quantize.insert import QUANTIZED
+from edgert.graph.execute import run_graph
+from edgert.graph.ir import Array, Graph
+
+PERFECT_DB = 200.0
+"""The signal-to-noise ratio written for a tensor without any error; JSON has no infinity."""
+
+
+@dataclass
+class ErrorSum:
+    """Sums over samples that give the error of one tensor."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    product: float = 0.0
+    power: float = 0.0
+
+    def add(self, wanted: Array, found: Array) -> None:
+        a, b = wanted.astype(np.float64).reshape(-1), found.astype(np.float64).reshape(-1)
+        self.signal += float(a @ a)
+        self.power += float(b @ b)
+        self.product += float(a @ b)
+        self.noise += float((a - b) @ (a - b))
+
+    @property
+    def sqnr_db(self) -> float:
+        """10 log10(signal / noise)."""
+        if self.noise == 0.0:
+            return PERFECT_DB
+        return 10.0 * float(np.log10(max(self.signal, 1e-30) / self.noise))
+
+    @property
+    def cosine(self) -> float:
+        scale = float(np.sqrt(self.signal * self.power))
+        return self.product / scale if scale else 1.0
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """The error of one tensor of the quantized network against the float one."""
+
+    tensor: str
+    operator: str
+    sqnr_db: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 accuracy, in per cent, on `samples` labelled samples."""
+
+    before: float
+    after: float
+    samples: int
+
+
+@dataclass
+class Report:
+    """Everything the converter can say about what it did. Sizes in bytes."""
+
+    weights: str
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    bytes_before: int = 0
+    bytes_after: int = 0
+    operators: dict[str, int] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    layers: list[LayerError] = field(default_factory=list)
+    outputs: list[LayerError] = field(default_factory=list)
+    accuracy: Accuracy | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values only; floats rounded to what they mean."""
+        return dict(_rounded(asdict(self)))
+
+    def table(self) -> str:
+        """Lines for people: totals first, then layers from the worst."""
+        lines = [f"weights {self.weights}: {_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"]
+        lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))
+        if self.accuracy is not None:
+            a = self.accuracy
+            lines.append(
+                f"top-1 on {a.samples} samples: {a.before:.2f} % -> {a.after:.2f} % ({a.after - a.before:+.2f})"
+            )
+        lines += [
+            f"output {error.tensor}: {error.sqnr_db:.1f} dB, cosine {error.cosine:.5f}"
+            for error in self.outputs
+        ]
+        if self.layers:
+            worst = sorted(self.layers, key=lambda error: error.sqnr_db)
+            width = max(len(error.tensor) for error in worst)
+            lines.append(f"{'tensor':{width}}  {'operator':24}  SQNR dB   cosine")
+            lines += [
+                f"{error.tensor:{width}}  {error.operator:24}  {error.sqnr_db:7.1f}  {error.cosine:.5f}"
+                for error in worst
+            ]
+        return "\n".join(lines)
+
+
+def count_operators(graph: Graph) -> dict[str, int]:
+    """Operator -> number of nodes."""
+    counts: dict[str, int] = {}
+    for node in graph.nodes:
+        counts[node.op] = counts.get(node.op, 0) + 1
+    return counts
+
+
+def constant_bytes(graph: Graph) -> int:
+    """Bytes of all constants as they are in memory."""
+    return sum(value.nbytes for value in graph.constants.values())
+
+
+def layer_errors(
+    original: Graph,
+    quantized: Graph,
+    samples: Iterable[Feeds],
+    execute: Execute = run_graph,
+) -> tuple[list[LayerError], list[LayerError]]:
+    """(errors of quantized tensors in order, errors of outputs) over `samples`.
+
+    original is the float graph that was quantized, with the same tensor and output names.
+    """
+    known = {name for node in original.nodes for name in node.outputs} | set(original.inputs)
+    made = {name: node.op for node in quantized.nodes for name in node.outputs}
+    pairs = {
+        name: stored
+        for stored in made
+        if stored.endswith(QUANTIZED) and (name := stored.removesuffix(QUANTIZED)) in known
+    }
+    float_side = with_outputs(original, [name for name in pairs if name not in original.inputs])
+    stored_side = with_outputs(quantized, list(pairs.values()))
+    sums = {name: ErrorSum() for name in [*pairs, *original.outputs]}
+    for feeds in samples:
+        wanted = {**execute(float_side, feeds), **feeds}
+        found = execute(stored_side, feeds)
+        for name, stored in pairs.items():
+            sums[name].add(wanted[name], dequantized(quantized, stored, found[stored]))
+        for name in original.outputs:
+            if name not in pairs:
+                sums[name].add(wanted[name], found[name])
+    layers = [
+        LayerError(name, made[stored], sums[name].sqnr_db, sums[name].cosine)
+        for name, stored in pairs.items()
+    ]
+    outputs = [
+        LayerError(name, made.get(name, ""), sums[name].sqnr_db, sums[name].cosine)
+        for name in original.outputs
+    ]
+    return layers, outputs
+
+
+def dequantized(graph: Graph, tensor: str, stored: Array) -> Array:
+    quant = graph.types[tensor].quant
+    assert quant is not None
+    return np.asarray((stored.astype(np.float32) - np.float32(quant.zero_point)) * quant.scale)
+
+
+def top1(
+    graph: Graph, samples: Iterable[Feeds], labels: Sequence[int], execute: Execute = run_graph
+) -> float:
+    """Per cent of samples whose first output is largest at their label. Each sample is a batch of one."""
+    right = total = 0
+    for feeds, label in zip(samples, labels, strict=False):
+        scores = execute(graph, feeds)[graph.outputs[0]].reshape(-1)
+        right += int(scores.argmax()) == int(label)
+        total += 1
+    return 100.0 * right / max(total, 1)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
