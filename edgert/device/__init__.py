@@ -1,0 +1,1 @@
+"""What this machine is: processor, cores, memory. Nothing here decides what to do with it."""

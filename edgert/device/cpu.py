@@ -1,0 +1,82 @@
+"""The processor and memory of this machine, as the operating system tells; unknown things are None or ''.
+
+ISA levels and their flags are in kernels_cpu/levels.py.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_ARM_PARTS = {
+    "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72", "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1", "0xd0d": "Cortex-A77", "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78",
+    "0xd44": "Cortex-X1", "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd49": "Neoverse-N2",
+    "0xd4f": "Neoverse-V2",
+}  # fmt: skip
+"""Arm Ltd. part numbers (MIDR_EL1, implementer 0x41)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of main memory: all there is, and what could be had now. None where the system does not tell."""
+
+    total: int | None
+    available: int | None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    """The value of the first line `name : value`."""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+@cache
+def cpu_model() -> str:
+    """The processor's name: 'AMD EPYC 9575F', 'Cortex-A76', or the architecture if nothing better is known."""
+    info = _read("/proc/cpuinfo")
+    name = _field(info, "model name") or _ARM_PARTS.get(_field(info, "CPU part"), "")
+    return name or platform.processor() or platform.machine() or "unknown processor"
+
+
+def board() -> str:
+    """The board, where the firmware tells: 'Raspberry Pi 5 Model B Rev 1.0'."""
+    return _read("/proc/device-tree/model").strip("\0 \n")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and the CPU quota of its control group."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    if quota.strip().isdigit() and period.strip().isdigit() and int(period) > 0:
+        cores = min(cores, -(-int(quota) // int(period)))
+    return max(1, cores)
+
+
+def memory() -> Memory:
+    """Main memory, held against the limit of this process's control group."""
+    info = _read("/proc/meminfo")
+    values = [_field(info, name).split() for name in ("MemTotal", "MemAvailable")]
+    total, available = (int(v[0]) * 1024 if v and v[0].isdigit() else None for v in values)
+    limit = _read("/sys/fs/cgroup/memory.max").strip()
+    if limit.isdigit():
+        total = min(total, int(limit)) if total is not None else int(limit)
+        available = min(available, int(limit)) if available is not None else int(limit)
+    return Memory(total, available)

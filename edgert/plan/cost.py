@@ -1,0 +1,100 @@
+"""Predicted time of an offer from its work and this machine's peaks; peaks are measured once and kept.
+
+The measurement itself needs to run kernels and is runtime/calibrate.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edgert.cache import cache_root
+from edgert.device.cpu import cpu_model
+from edgert.kernels_cpu.levels import Level, host_arch
+from edgert.plan.lowering.api import Offer
+
+OP_US = 0.03
+"""Microseconds to walk over one op, one thread."""
+SYNC_US = 0.2
+"""Microseconds an op costs more when threads share it."""
+HOST_CALL_US = 30.0
+"""Microseconds of Python around one host op."""
+HOST_MACS = 5e8
+"""Multiply-adds per second of the NumPy reference operators: they are clear, not fast."""
+HOST_BYTES = 5e8
+SCALING = 0.9
+"""Threads help by threads ** SCALING: measured on convolutions of 50 us and more."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What one thread reaches: int8 and float multiply-adds per second, bytes moved per second.
+
+    source: 'measured' on this machine, or 'uncalibrated' built-in values."""
+
+    dot8: float
+    fma32: float
+    bytes: float
+    source: str = "uncalibrated"
+
+
+DEFAULT_PEAKS = {
+    "x86-64": Peaks(1.0e10, 1.0e10, 8e9),
+    "x86-64-v3": Peaks(9.0e10, 4.5e10, 1.2e10),
+    "x86-64-v4-vnni": Peaks(3.0e11, 9.0e10, 1.5e10),
+    "x86-64-amx": Peaks(9.0e11, 9.0e10, 1.5e10),
+    "armv8-a": Peaks(1.2e10, 6.0e9, 4e9),
+    "armv8.2-dotprod": Peaks(7.0e10, 1.8e10, 6e9),
+}
+"""For a core of about 3 GHz (x86) or 2 GHz (ARM), until this machine has been measured."""
+
+
+def predict_us(offer: Offer, peaks: Peaks, threads: int) -> float:
+    """Microseconds: the slower of computing and moving bytes, shared among threads, and the op's own cost."""
+    if offer.unit == "bytes":
+        seconds = offer.nbytes / (peaks.bytes * offer.efficiency)
+    else:
+        compute = offer.macs / (float(getattr(peaks, offer.unit)) * offer.efficiency)
+        seconds = max(compute, offer.nbytes / peaks.bytes)
+    shared = seconds * 1e6 / threads**SCALING
+    return shared + OP_US + (SYNC_US if threads > 1 else 0.0)
+
+
+def predict_host_us(macs: int, nbytes: int) -> float:
+    """Microseconds of a host op; NumPy uses one thread here."""
+    return HOST_CALL_US + 1e6 * (macs / HOST_MACS + nbytes / HOST_BYTES)
+
+
+def peaks_path(level: Level) -> Path:
+    """Where the peaks of this machine at `level` are kept: one file per processor model and level."""
+    key = hashlib.sha256(f"{cpu_model()}\0{level.name}".encode()).hexdigest()[:16]
+    return cache_root() / "peaks" / f"{level.name}-{key}.json"
+
+
+def load_peaks(level: Level) -> Peaks:
+    """The measured peaks if there are any, else the built-in ones; a level of another architecture has those."""
+    default = DEFAULT_PEAKS[level.name]
+    if level.arch != host_arch():
+        return default
+    try:
+        stored = json.loads(peaks_path(level).read_text())
+        values = {name: float(stored[name]) for name in ("dot8", "fma32", "bytes")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return default
+    if not all(math.isfinite(v) and v > 0 for v in values.values()):
+        return default
+    return Peaks(**values, source="measured")
+
+
+def store_peaks(level: Level, peaks: Peaks) -> Path:
+    """Writes measured peaks, whole or not at all. Raises OSError where the cache cannot be written."""
+    path = peaks_path(level)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({**asdict(peaks), "processor": cpu_model(), "level": level.name}, indent=1))
+    temporary.replace(path)
+    return path
