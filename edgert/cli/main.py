@@ -5,6 +5,7 @@ What a subcommand does lives in edgert/cli/<name>.py, as a click command named `
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -85,6 +86,13 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (a pager, `head`) has gone. Python would complain once more at exit, so give it
         # somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # A file that is missing or not allowed, a full disk: the user's to mend. Others are bugs.
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"error: {place}{error.strerror}", err=True)
         return 1
 
 

@@ -1,0 +1,95 @@
+"""The table of pinned assets, registry.json, as objects. Fetching them is `fetch.py`.
+
+Every file is pinned by its SHA-256. Where every machine gets the same archive, that is pinned as well;
+a Debian package is built anew for each release, and apt checks its signature.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgert.errors import EdgertError
+
+
+class AssetError(EdgertError):
+    """An asset is unknown, can not be fetched here, or is not what was pinned."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One archive. kind: 'pypi', 'npm' or 'debian'. version '' means whatever the release has.
+
+    options: further arguments for the client, such as the platform whose wheel is meant.
+    """
+
+    name: str
+    kind: str
+    version: str
+    sha256: str
+    nbytes: int
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of an asset: `member` of `package`, kept as `name`. gzip: stored decompressed.
+
+    nbytes and sha256 are those of the file as it is kept.
+    """
+
+    name: str
+    package: Package
+    member: str
+    nbytes: int
+    sha256: str
+    gzip: bool = False
+
+
+@dataclass(frozen=True)
+class Build:
+    """A file made from the fetched ones: `output`, by the recipe of that name in `build.py`.
+
+    revision counts up when the recipe writes something else, so that older copies are made again.
+    """
+
+    recipe: str
+    output: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class Asset:
+    name: str
+    description: str
+    licence: str
+    files: tuple[File, ...]
+    build: Build | None = None
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """Every asset by name, in the order of registry.json."""
+    table: dict[str, Any] = json.loads(Path(__file__).with_name("registry.json").read_text("utf-8"))
+    packages = {
+        name: Package(name, **{**entry, "options": tuple(entry.get("options", ()))})
+        for name, entry in table["packages"].items()
+    }
+    return {name: _asset(name, entry, packages) for name, entry in table["assets"].items()}
+
+
+def asset(name: str) -> Asset:
+    """The asset called `name`. Raises AssetError, naming those that exist."""
+    known = assets()
+    if name not in known:
+        raise AssetError(f"expected one of {', '.join(known)}, found {name!r}; see `edgert pull --list`")
+    return known[name]
+
+
+def _asset(name: str, entry: dict[str, Any], packages: dict[str, Package]) -> Asset:
+    files = tuple(File(**{**file, "package": packages[file["package"]]}) for file in entry["files"])
+    build = Build(**entry["build"]) if "build" in entry else None
+    return Asset(name, entry["description"], entry["licence"], files, build)
