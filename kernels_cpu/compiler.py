@@ -157,18 +157,14 @@ def build_module(level: Level, names: Iterable[str], engine: bool) -> tuple[Any,
         flags.fastmath = FastMathOptions(MATH_FLAGS)
         library = codegen.create_library(symbol)
         arguments = (types.int64,) * count
-        result = compile_extra(
-            typing, context, function, arguments, types.void, flags, locals={}, library=library
-        )
+        result = compile_extra(typing, context, function, arguments, types.void, flags, locals={}, library=library)
         wrapper = library.create_ir_module(f"wrap_{symbol}")
         description = result.fndesc
         kind = context.call_conv.get_function_type(description.restype, description.argtypes)
         native = ir.Function(wrapper, kind, description.llvm_func_name)
         entry = ir.Function(wrapper, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count), symbol)
         builder = ir.IRBuilder(entry.append_basic_block("entry"))
-        context.call_conv.call_function(
-            builder, native, description.restype, description.argtypes, list(entry.args)
-        )
+        context.call_conv.call_function(builder, native, description.restype, description.argtypes, list(entry.args))
         builder.ret_void()
         library.add_ir_module(wrapper)
         library.finalize()

@@ -14,7 +14,14 @@ from __future__ import annotations
 from edgert.kernels_cpu.abi import CHUNKS_OFFSET, RECORD_BYTES
 from edgert.kernels_cpu.simd import helper, load_i64, load_u32
 from edgert.kernels_cpu.simd.atomics import (
-    call_kernel, call_syscall, compare_exchange, cpu_pause, fetch_add, load_acquire, load_seq_cst, store_release,
+    call_kernel,
+    call_syscall,
+    compare_exchange,
+    cpu_pause,
+    fetch_add,
+    load_acquire,
+    load_seq_cst,
+    store_release,
     store_seq_cst,
 )  # fmt: skip
 
@@ -92,7 +99,11 @@ def run(control, program, sync, ops, table, scratch, stride, epoch):  # type: ig
     store_seq_cst(control + SEQUENCE, sequence + 2)
     if load_seq_cst(control + SLEEPERS) > 0:
         call_syscall(
-            load_i64(control + SYSCALL), load_i64(control + FUTEX_NUMBER), control, FUTEX_WAKE_PRIVATE, 1 << 20
+            load_i64(control + SYSCALL),
+            load_i64(control + FUTEX_NUMBER),
+            control,
+            FUTEX_WAKE_PRIVATE,
+            1 << 20,
         )
     walk(program, sync, ops, table, scratch, epoch, control)
 

@@ -80,12 +80,26 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
 
 
 def _start(level: Level, folder: Path, batch: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "edgert.kernels_cpu.compiler", "--level", level.name, "--out", str(folder), *batch]
+    command = [
+        sys.executable,
+        "-m",
+        "edgert.kernels_cpu.compiler",
+        "--level",
+        level.name,
+        "--out",
+        str(folder),
+        *batch,
+    ]
     package_parent = str(Path(sys.modules["edgert"].__file__ or ".").resolve().parent.parent)
     path = os.pathsep.join(p for p in (package_parent, os.environ.get("PYTHONPATH", "")) if p)
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -37,13 +37,9 @@ class Level:
         return self.arch != "x86_64"
 
 
-def _level(
-    name: str, triple: str, cpu: str, llvm: str, features: str, vector: int, needs: str, symbol: str
-) -> Level:
+def _level(name: str, triple: str, cpu: str, llvm: str, features: str, vector: int, needs: str, symbol: str) -> Level:
     arch = triple.split("-")[0]
-    return Level(
-        name, arch, triple, cpu, llvm, frozenset(features.split()), vector, frozenset(needs.split()), symbol
-    )
+    return Level(name, arch, triple, cpu, llvm, frozenset(features.split()), vector, frozenset(needs.split()), symbol)
 
 
 _X86 = "x86_64-unknown-linux-gnu"

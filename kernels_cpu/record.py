@@ -19,9 +19,7 @@ def _offsets(kernel: str) -> tuple[dict[str, int], frozenset[str]]:
     return spec.fields._asdict(), frozenset(spec.operands.split())
 
 
-def pack_record(
-    kernel: str, operands: Mapping[str, int], params: Mapping[str, int | float], chunks: int
-) -> bytes:
+def pack_record(kernel: str, operands: Mapping[str, int], params: Mapping[str, int | float], chunks: int) -> bytes:
     """One record. Every operand and param of the kernel must be given; floats are stored by their bits.
 
     Raises ValueError for a missing, unknown or out-of-range field.

@@ -122,24 +122,38 @@ def packed_shape(layout: str, dtype: str, shape: Shape) -> Shape:
     if layout == "row":
         return shape
     blocked = _blocked(layout)
-    blocked.check(dtype, shape, layout)
-    return blocked.packed_shape(shape)
+    blocked.check(dtype, _planar(blocked, shape), layout)
+    return blocked.packed_shape(_planar(blocked, shape))
 
 
 def pack(array: Array, layout: str) -> Array:
     """`array` in `layout`, contiguous, padded with zeros. Raises FormatError as packed_shape."""
     packed_shape(layout, array.dtype.name, array.shape)
-    return np.asarray(array, order="C") if layout == "row" else _blocked(layout).pack(array)
+    if layout == "row":
+        return np.asarray(array, order="C")
+    blocked = _blocked(layout)
+    return blocked.pack(array.reshape(_planar(blocked, array.shape)))
 
 
 def unpack(packed: Array, layout: str, shape: Shape) -> Array:
     """The row-major values of logical `shape`: the inverse of pack. `row` is returned as it is."""
-    return packed.reshape(shape) if layout == "row" else _blocked(layout).unpack(packed, shape)
+    if layout == "row":
+        return packed.reshape(shape)
+    blocked = _blocked(layout)
+    return blocked.unpack(packed, _planar(blocked, shape)).reshape(shape)
 
 
 def padding_is_zero(packed: Array, layout: str, shape: Shape) -> bool:
     """Whether all padding that `layout` adds to `shape` is zero."""
-    return layout == "row" or _blocked(layout).padding_is_zero(packed, shape)
+    if layout == "row":
+        return True
+    blocked = _blocked(layout)
+    return blocked.padding_is_zero(packed, _planar(blocked, shape))
+
+
+def _planar(blocked: Blocked, shape: Shape) -> Shape:
+    """Weights of a 1-D convolution [N, C, k] as [N, C, 1, k]; other shapes as they are."""
+    return (*shape[:2], 1, *shape[2:]) if blocked.axes.endswith("HW") and len(shape) == 3 else shape
 
 
 def _blocked(layout: str) -> Blocked:

@@ -4,14 +4,48 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
+_ROWS = "vectors per_row row_last row_bytes x_pitch y_plane x_batch y_batch parts"
 KERNELS: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="conv2d_q8_k4p",
         module="edgert.kernels_cpu.conv.conv2d_q8",
         function="conv2d_q8",
         operands="x taps w bias scale y residual",
-        params="blocks groups4 vectors tiles x_bytes y_plane zero_point low high residual_plane residual_zero "
-        "residual_scale batch x_batch y_batch residual_batch",
-        summary="int8 convolution, pixels as vectors, 4 output channels per tile; taps gives each weight block's input",
+        params=f"blocks groups4 {_ROWS} zero_point low high residual_zero residual_scale",
+        summary="int8 convolution, pixels as vectors, 4 output channels x T vectors per tile",
+    ),
+    KernelSpec(
+        name="conv2d_f32_kp",
+        module="edgert.kernels_cpu.conv.conv2d_f32",
+        function="conv2d_f32",
+        operands="x taps w bias y residual",
+        params=f"blocks channels {_ROWS} low high",
+        summary="float convolution over channel planes, pixels as vectors, 4 output channels x T vectors per tile",
+    ),
+    KernelSpec(
+        name="planes_x4",
+        module="edgert.kernels_cpu.conv.planes",
+        function="planes_x4",
+        operands="x y",
+        params="height width top left stride_h stride_w rows columns border x_plane y_plane",
+        summary="padded input split into stride phases, 4-byte cells: what k x k and strided convolutions read",
+    ),
+    KernelSpec(
+        name="depthwise_q8_k4p",
+        module="edgert.kernels_cpu.conv.depthwise_q8",
+        function="depthwise_q8",
+        operands="x w bias scale y",
+        params="groups4 height width out_height out_width top left stride kernel_rows blocks pitch band_rows border "
+        "x_plane y_plane zero_point low high",
+        summary="int8 depthwise convolution, stride 1 or 2, up to 8 columns wide, horizontal taps by lane transposes",
+    ),
+    KernelSpec(
+        name="depthwise_f32_kp",
+        module="edgert.kernels_cpu.conv.depthwise_f32",
+        function="depthwise_f32",
+        operands="x taps w bias y",
+        params="channels multiplier height width out_height out_width top left stride_h stride_w kernel taps_rows "
+        "columns band_rows x_plane y_plane low high",
+        summary="float depthwise convolution over channel planes, any kernel, stride and dilation",
     ),
 )

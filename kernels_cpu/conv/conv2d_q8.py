@@ -1,16 +1,32 @@
 """int8 convolution over NC4HW4 (k4p): pixels as vectors, 4 output channels x T pixel vectors per tile.
 
 Dense and sparse, pointwise and k x k are this one kernel: `taps` lists, for every 4x4 weight block of an output
-group, the byte offset of its input plane (and of its tap within it). Weights are a stream of 16-byte blocks.
-Source: KERNELS.md section "pixels as vectors" measured T = 5..6 with 32 registers, T = 2 with 16.
+group, the byte offset of its input (channel plane and filter tap). Weights are a stream of 16-byte blocks.
+T is up to 6 with 32 registers and 2 with 16, where the broadcast weights take their share.
 """
 
 from __future__ import annotations
 
+from edgert.kernels_cpu.conv.tiling import row_geometry
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    REGISTERS, VECTOR_BYTES, helper, i32v, load_f32, load_i32, load_i64, splat_f32, splat_i8, splat_i16, splat_i32,
-    tile_init, tile_step_q8, tile_store_q8, tile_store_q8_residual, udiv,
+    REGISTERS,
+    VECTOR_BYTES,
+    helper,
+    i32v,
+    load_f32,
+    load_i32,
+    load_i64,
+    row_addresses,
+    splat_f32,
+    splat_i8,
+    splat_i16,
+    splat_i32,
+    store_i32,
+    tile_init,
+    tile_step,
+    tile_store_q8,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("conv2d_q8_k4p")
@@ -18,62 +34,116 @@ WIDE = 6 if REGISTERS == 32 else 2
 
 
 def _tile(columns):  # type: ignore[no-untyped-def]
-    """A function computing one 4 x columns tile."""
-    init, step = tile_init(i32v, 4, columns), tile_step_q8(4, columns)
-    store, store_residual = tile_store_q8(columns), tile_store_q8_residual(columns)
+    """A function that computes `columns` pixel vectors of every output channel."""
+    init, step, addresses = tile_init(i32v, 4, columns), tile_step(i32v, 4, columns), row_addresses(columns)
+    store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
 
     @helper
-    def tile(record, x, taps, blocks, w, n, y, r):  # type: ignore[no-untyped-def]
-        acc = init(load_i64(record + F.bias) + 16 * n)
-        for i in range(blocks):
-            acc = step(acc, x + load_i32(taps + 4 * i), VECTOR_BYTES, w + 16 * i)
-        scale = load_i64(record + F.scale) + 16 * n
+    def tile(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        groups, blocks, taps = (
+            load_i32(record + F.groups4),
+            load_i32(record + F.blocks),
+            load_i64(record + F.taps),
+        )
+        per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
+        row_bytes, y_plane = load_i32(record + F.row_bytes), load_i32(record + F.y_plane)
+        bias, scale, w = load_i64(record + F.bias), load_i64(record + F.scale), load_i64(record + F.w)
         zero_point = splat_i16(load_i32(record + F.zero_point))
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
-        if r == 0:
-            store(acc, scale, zero_point, low, high, y, VECTOR_BYTES)
+        residual_zero = splat_i32(load_i32(record + F.residual_zero))
+        residual_scale = splat_f32(load_f32(record + F.residual_scale))
+        inputs = addresses(x, v, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
+        skips = addresses(residual, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+        narrow = row_bytes < VECTOR_BYTES
+        if narrow:  # a vector would run into the next row: store aside, then copy what belongs
+            outputs = addresses(scratch, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
-            zero = splat_i32(load_i32(record + F.residual_zero))
-            ratio = splat_f32(load_f32(record + F.residual_scale))
-            store_residual(acc, scale, zero_point, low, high, y, VECTOR_BYTES, r, VECTOR_BYTES, zero, ratio)
+            outputs = addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+        for n in range(groups):
+            acc = init(bias + 16 * n)
+            for i in range(blocks):
+                acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+            plane = n * y_plane
+            offset = 0 if narrow else plane
+            if residual == 0:
+                store(acc, scale + 16 * n, zero_point, low, high, outputs, offset)
+            elif narrow:
+                # the residual is at the real place, the output aside: bring the residual's addresses to `offset` 0
+                shifted = addresses(residual + plane, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+                store_residual(
+                    acc,
+                    scale + 16 * n,
+                    zero_point,
+                    low,
+                    high,
+                    outputs,
+                    0,
+                    shifted,
+                    residual_zero,
+                    residual_scale,
+                )
+            else:
+                store_residual(
+                    acc,
+                    scale + 16 * n,
+                    zero_point,
+                    low,
+                    high,
+                    outputs,
+                    offset,
+                    skips,
+                    residual_zero,
+                    residual_scale,
+                )
+            if narrow:
+                for t in range(columns):
+                    target, source = y + plane + (v + t) * row_bytes, scratch + VECTOR_BYTES * t
+                    for k in range(0, row_bytes, 4):
+                        store_i32(target + k, load_i32(source + k))
+            w += 16 * blocks
 
     return tile
 
 
-_wide, _narrow, _single = _tile(WIDE), _tile(WIDE - 1), _tile(1)
+_tile1, _tile2 = _tile(1), _tile(2)
+if WIDE == 6:
+    _tile3, _tile4, _tile5, _tile6 = _tile(3), _tile(4), _tile(5), _tile(6)
+
+    @helper
+    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 6:
+            _tile6(record, v, x, y, residual, scratch)
+        elif columns == 5:
+            _tile5(record, v, x, y, residual, scratch)
+        elif columns == 4:
+            _tile4(record, v, x, y, residual, scratch)
+        elif columns == 3:
+            _tile3(record, v, x, y, residual, scratch)
+        elif columns == 2:
+            _tile2(record, v, x, y, residual, scratch)
+        else:
+            _tile1(record, v, x, y, residual, scratch)
+else:
+
+    @helper
+    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 2:
+            _tile2(record, v, x, y, residual, scratch)
+        else:
+            _tile1(record, v, x, y, residual, scratch)
 
 
 def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel tiles of one image: all output channels of them, so the input tile stays in L1."""
-    tiles = load_i32(record + F.tiles)
-    image = udiv(chunk, tiles)
-    tile = chunk - image * tiles
-    vectors, groups, blocks = load_i32(record + F.vectors), load_i32(record + F.groups4), load_i32(record + F.blocks)
-    first, last = udiv(vectors * tile, tiles), udiv(vectors * (tile + 1), tiles)
+    """A chunk is a range of pixel vectors of one image, with all output channels: the input tile stays in L1."""
+    image, v, last = row_geometry(chunk, load_i32(record + F.parts), load_i32(record + F.vectors))
     x = load_i64(record + F.x) + image * load_i32(record + F.x_batch)
     y = load_i64(record + F.y) + image * load_i32(record + F.y_batch)
-    taps, w = load_i64(record + F.taps), load_i64(record + F.w)
-    residual, y_plane = load_i64(record + F.residual), load_i32(record + F.y_plane)
-    r_plane = load_i32(record + F.residual_plane)
+    residual = load_i64(record + F.residual)
     if residual != 0:
-        residual += image * load_i32(record + F.residual_batch)
-    v = first
-    while v < last:
-        left = last - v
-        step = WIDE
-        if left < WIDE:
-            step = 1
-        elif left == 2 * (WIDE - 1) or left == WIDE - 1:
-            step = WIDE - 1
-        if left == WIDE - 1:
-            step = WIDE - 1
-        for n in range(groups):
-            r = residual + n * r_plane + VECTOR_BYTES * v if residual != 0 else 0
-            wn, yn = w + 16 * blocks * n, y + n * y_plane + VECTOR_BYTES * v
-            if step == WIDE:
-                _wide(record, x + VECTOR_BYTES * v, taps, blocks, wn, n, yn, r)
-            elif step == WIDE - 1:
-                _narrow(record, x + VECTOR_BYTES * v, taps, blocks, wn, n, yn, r)
-            else:
-                _single(record, x + VECTOR_BYTES * v, taps, blocks, wn, n, yn, r)
-        v += step
+        residual += image * load_i32(record + F.y_batch)
+    left = udiv(last - v + WIDE - 1, WIDE)
+    while left > 0:
+        columns = udiv(last - v + left - 1, left)
+        _dispatch(columns, record, v, x, y, residual, scratch)
+        v += columns
+        left -= 1

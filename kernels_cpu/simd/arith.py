@@ -13,7 +13,20 @@ from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.target import ARCH, has
 from edgert.kernels_cpu.simd.types import (
-    F32, F64, I8, I32, SCALARS, VB, Vec, call, const, f32v, i32v, shuffle, splat, undef,
+    F32,
+    F64,
+    I8,
+    I32,
+    SCALARS,
+    VB,
+    Vec,
+    call,
+    const,
+    f32v,
+    i32v,
+    shuffle,
+    splat,
+    undef,
 )  # fmt: skip
 
 
@@ -248,5 +261,3 @@ def absolute(tyctx: Any, v: Any) -> Any:
         return b.bitcast(bits, args[0].type)
 
     return v(v), codegen
-
-

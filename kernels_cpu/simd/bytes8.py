@@ -16,7 +16,21 @@ from numba.extending import intrinsic
 from edgert.kernels_cpu.simd.arith import emit_round_i32
 from edgert.kernels_cpu.simd.target import ACT_SIGNED, ARCH, has
 from edgert.kernels_cpu.simd.types import (
-    I8, I16, I32, VB, Vec, call, concat, const, f32v, halves, i8v, i16v, i32v, shuffle, undef,
+    I8,
+    I16,
+    I32,
+    VB,
+    Vec,
+    call,
+    concat,
+    const,
+    f32v,
+    halves,
+    i8v,
+    i16v,
+    i32v,
+    shuffle,
+    undef,
 )  # fmt: skip
 
 _LANES16 = VB // 16
@@ -167,9 +181,7 @@ transpose4x4 = _wrap(lambda b, v: emit_lane_shuffle(b, v, TRANSPOSE), i8v, i8v)
 """Lane by lane: 4 groups of 4 bytes <-> 4 bytes of each group ([channel][pixel] <-> [pixel][channel])."""
 widen_low_i16 = _wrap(lambda b, v: emit_widen_i16(b, v, False), i16v, i8v)
 widen_high_i16 = _wrap(lambda b, v: emit_widen_i16(b, v, True), i16v, i8v)
-byte0, byte1, byte2, byte3 = (
-    _wrap(lambda b, v, k=k: emit_byte_of(b, v, k), i32v, i8v) for k in range(4)
-)
+byte0, byte1, byte2, byte3 = (_wrap(lambda b, v, k=k: emit_byte_of(b, v, k), i32v, i8v) for k in range(4))
 """Byte k of every 32-bit group of activation bytes, as int32."""
 
 

@@ -12,7 +12,24 @@ from numba import types
 from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.types import (
-    ELEMENTS, F32, I8, I32, I64, SCALARS, VB, VOID, Vec, call, concat, f32v, i8v, i16v, i32v, pointer, shuffle, splat,
+    ELEMENTS,
+    F32,
+    I8,
+    I32,
+    I64,
+    SCALARS,
+    VB,
+    VOID,
+    Vec,
+    call,
+    concat,
+    f32v,
+    i8v,
+    i16v,
+    i32v,
+    pointer,
+    shuffle,
+    splat,
     undef,
 )  # fmt: skip
 
@@ -134,14 +151,23 @@ def load_even_lanes_i8(tyctx: Any, address: Any) -> Any:
 
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
         lane = ir.VectorType(I8, 16)
-        parts = [
-            b.load(pointer(b, b.add(args[0], ir.Constant(I64, 32 * i)), lane), align=1) for i in range(VB // 16)
-        ]
+        parts = [b.load(pointer(b, b.add(args[0], ir.Constant(I64, 32 * i)), lane), align=1) for i in range(VB // 16)]
         while len(parts) > 1:
             parts = [concat(b, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
         return parts[0]
 
     return i8v(types.int64), codegen
+
+
+@intrinsic
+def extract_i32(tyctx: Any, v: Any, index: Any) -> Any:
+    """The 32-bit element `index` of any natural vector, as an int64."""
+
+    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+        words = b.bitcast(args[0], i32v.llvm)
+        return b.sext(b.extract_element(words, b.trunc(args[1], I32)), I64)
+
+    return types.int64(v, types.int64), codegen
 
 
 def _splat_of(vec: Vec) -> Any:
@@ -170,7 +196,15 @@ def prefetch(tyctx: Any, address: Any) -> Any:
 
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
         one = ir.Constant(I32, 1)
-        call(b, "llvm.prefetch.p0", VOID, pointer(b, args[0], I8), ir.Constant(I32, 0), ir.Constant(I32, 3), one)
+        call(
+            b,
+            "llvm.prefetch.p0",
+            VOID,
+            pointer(b, args[0], I8),
+            ir.Constant(I32, 0),
+            ir.Constant(I32, 3),
+            one,
+        )
         return ctx.get_dummy_value()
 
     return types.void(types.int64), codegen

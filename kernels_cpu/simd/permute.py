@@ -13,7 +13,21 @@ from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.target import has
 from edgert.kernels_cpu.simd.types import (
-    F32, I8, I32, I64, VB, Vec, call, concat, const, f32v, i8v, i32v, pointer, shuffle, undef,
+    F32,
+    I8,
+    I32,
+    I64,
+    VB,
+    Vec,
+    call,
+    concat,
+    const,
+    f32v,
+    i8v,
+    i32v,
+    pointer,
+    shuffle,
+    undef,
 )  # fmt: skip
 
 LANES = VB // 4
@@ -27,9 +41,7 @@ def load_interleaved_i8(tyctx: Any, a0: Any, a1: Any, a2: Any, a3: Any) -> Any:
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
         rows = [b.load(pointer(b, a, _ROW), align=1) for a in args]
         both = concat(b, concat(b, rows[0], rows[1]), concat(b, rows[2], rows[3]))
-        return shuffle(
-            b, both, undef(both.type), [plane * LANES + p for p in range(LANES) for plane in range(4)]
-        )
+        return shuffle(b, both, undef(both.type), [plane * LANES + p for p in range(LANES) for plane in range(4)])
 
     return i8v(*[types.int64] * 4), codegen
 
@@ -61,9 +73,7 @@ def sequence_packed(tyctx: Any, v: Any) -> Any:
         if lanes == 1:
             return args[0]
         words = b.bitcast(args[0], i32v.llvm)
-        words = shuffle(
-            b, words, undef(words.type), [4 * lane + i for i in range(4) for lane in range(lanes)]
-        )
+        words = shuffle(b, words, undef(words.type), [4 * lane + i for i in range(4) for lane in range(lanes)])
         return b.bitcast(words, i8v.llvm)
 
     return i8v(i8v), codegen
@@ -141,14 +151,10 @@ def lookup_256(tyctx: Any, v: Any, table: Any) -> Any:
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
         v, table = args
         count = 256 // VB
-        parts = [
-            b.load(pointer(b, b.add(table, ir.Constant(I64, VB * i)), i8v.llvm), align=1)
-            for i in range(count)
-        ]
+        parts = [b.load(pointer(b, b.add(table, ir.Constant(I64, VB * i)), i8v.llvm), align=1) for i in range(count)]
         if has("avx512"):
             low, high = (
-                call(b, "llvm.x86.avx512.vpermi2var.qi.512", i8v.llvm, parts[i], v, parts[i + 1])
-                for i in (0, 2)
+                call(b, "llvm.x86.avx512.vpermi2var.qi.512", i8v.llvm, parts[i], v, parts[i + 1]) for i in (0, 2)
             )
             return b.select(b.icmp_signed("<", v, const(i8v.llvm, 0)), high, low)
         result = call(b, "llvm.aarch64.neon.tbl4.v16i8", i8v.llvm, *parts[:4], v)

@@ -2,8 +2,8 @@
 
 The unrolling happens in code generation, so a kernel reads as the loop it is:
     acc = init(bias)
-    for k in range(blocks): acc = step(acc, x, x_stride, w)
-Accumulator (r, t) is element r * T + t.
+    for k in range(blocks): acc = step(acc, x, offset, w)
+Accumulator (r, t) is element r * T + t; x is a tuple of T addresses, so a tile's vectors may lie in any rows.
 """
 
 from __future__ import annotations
@@ -16,20 +16,31 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.bytes8 import (
-    TRANSPOSE, emit_byte_of, emit_clamp_act, emit_dot4, emit_lane_shuffle, emit_requantize,
+    TRANSPOSE,
+    emit_byte_of,
+    emit_clamp_act,
+    emit_dot4,
+    emit_lane_shuffle,
+    emit_requantize,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.target import has
 from edgert.kernels_cpu.simd.types import (
-    F32, I32, I64, Vec, call, f32v, i8v, i16v, i32v, pointer, splat,
+    F32,
+    I32,
+    I64,
+    Vec,
+    call,
+    f32v,
+    i8v,
+    i16v,
+    i32v,
+    pointer,
+    splat,
 )  # fmt: skip
 
 
 def _at(b: Any, address: Any, offset: int) -> Any:
     return b.add(address, ir.Constant(I64, offset)) if offset else address
-
-
-def _strided(b: Any, address: Any, stride: Any, t: int) -> Any:
-    return b.add(address, b.mul(stride, ir.Constant(I64, t))) if t else address
 
 
 def _load(b: Any, address: Any, vec: Vec) -> Any:
@@ -41,6 +52,13 @@ def _broadcast(b: Any, address: Any, element: Any, vec: Vec) -> Any:
     lanes = ir.VectorType(element, i32v.lanes)
     v = splat(b, value, lanes)
     return v if v.type == vec.llvm else b.bitcast(v, vec.llvm)
+
+
+def emit_fma(b: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z: fused where the ISA can; the portable level rounds twice (emulating would cost a factor)."""
+    if has("fma"):
+        return call(b, f"llvm.fma.v{f32v.lanes}f32", f32v.llvm, x, y, z)
+    return b.fadd(z, b.fmul(x, y))
 
 
 def _tuple(vec: Vec, count: int) -> Any:
@@ -63,150 +81,147 @@ def tile_init(vec: Vec, rows: int, columns: int) -> Any:
     return init
 
 
-def tile_step_q8(rows: int, columns: int) -> Any:
-    """An intrinsic `step(acc, x, x_stride, w)`: acc[r,t] += dot4(x[t], w[r]); x[t] is the vector of activation
-    bytes at x + t * x_stride, w[r] the four weights at w + 4r."""
-    kind = _tuple(i32v, rows * columns)
+def tile_store_q8(columns: int, residual: bool) -> Any:
+    """An intrinsic `store(acc, scale, zero_point, low, high, y, offset[, r, residual_zero, residual_scale])` for a tile
+    of 4 rows: requantizes, clamps to activation bytes [low, high] and writes vector t, [pixel][4 channels], at
+    y[t] + offset (y: tuple of addresses). With a residual, (byte at r[t] + offset - residual_zero) * residual_scale
+    is added to acc * scale before rounding. scale: address of 4 floats; zero_point: i16v; low, high: i8v;
+    residual_zero: i32v; residual_scale: f32v."""
+    kind, addresses, i = _tuple(i32v, 4 * columns), types.UniTuple(types.int64, columns), types.int64
+
+    def body(b: Any, args: Any, skip: Any) -> None:
+        acc, scale, zero_point, low, high, y, offset = args
+        values, y = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, y)
+        scales = [_broadcast(b, _at(b, scale, 4 * r), F32, f32v) for r in range(4)]
+        for t in range(columns):
+            quads = [b.fmul(b.sitofp(values[r * columns + t], f32v.llvm), scales[r]) for r in range(4)]
+            if skip is not None:
+                r, zero, ratio = skip
+                other = _load(b, b.add(cgutils.unpack_tuple(b, r)[t], offset), i8v)
+                for k in range(4):
+                    real = b.sitofp(b.sub(emit_byte_of(b, other, k), zero), f32v.llvm)
+                    quads[k] = b.fadd(quads[k], b.fmul(real, ratio))
+            packed = emit_lane_shuffle(b, emit_requantize(b, quads, zero_point), TRANSPOSE)
+            packed = emit_clamp_act(b, packed, low, high)
+            b.store(packed, pointer(b, b.add(y[t], offset), i8v.llvm), align=1)
+
+    if residual:
+
+        @intrinsic
+        def store_add(
+            tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any,
+            r: Any, zero: Any, ratio: Any,
+        ) -> Any:  # fmt: skip
+            def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+                body(b, args[:7], args[7:])
+                return ctx.get_dummy_value()
+
+            return types.void(kind, i, i16v, i8v, i8v, addresses, i, addresses, i32v, f32v), codegen
+
+        return store_add
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, x_stride: Any, w: Any) -> Any:
+    def store(tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, x, stride, w = args
-            values = cgutils.unpack_tuple(b, acc)
-            weights = [_broadcast(b, _at(b, w, 4 * r), I32, i8v) for r in range(rows)]
-            for t in range(columns):
-                pixels = _load(b, _strided(b, x, stride, t), i8v)
-                for r in range(rows):
-                    values[r * columns + t] = emit_dot4(b, values[r * columns + t], pixels, weights[r])
-            return cgutils.pack_array(b, values)
-
-        return kind(kind, types.int64, types.int64, types.int64), codegen
-
-    return step
-
-
-def tile_step_f32(rows: int, columns: int) -> Any:
-    """An intrinsic `step(acc, x, x_stride, w)`: acc[r,t] += x[t] * w[r], fused multiply-add; x[t] is the float
-    vector at x + t * x_stride, w[r] the float at w + 4r."""
-    kind = _tuple(f32v, rows * columns)
-
-    @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, x_stride: Any, w: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, x, stride, w = args
-            values = cgutils.unpack_tuple(b, acc)
-            weights = [_broadcast(b, _at(b, w, 4 * r), F32, f32v) for r in range(rows)]
-            for t in range(columns):
-                pixels = _load(b, _strided(b, x, stride, t), f32v)
-                for r in range(rows):
-                    i = r * columns + t
-                    if has("fma"):
-                        values[i] = call(b, f"llvm.fma.v{f32v.lanes}f32", f32v.llvm, pixels, weights[r], values[i])
-                    else:
-                        values[i] = b.fadd(values[i], b.fmul(pixels, weights[r]))
-            return cgutils.pack_array(b, values)
-
-        return kind(kind, types.int64, types.int64, types.int64), codegen
-
-    return step
-
-
-def tile_store_q8(columns: int) -> Any:
-    """An intrinsic `store(acc, scale, zero_point, low, high, y, y_stride)` for a tile of 4 rows: requantizes,
-    clamps to activation bytes [low, high] and writes vector t, [pixel][4 channels], at y + t * y_stride.
-    scale: address of 4 floats; zero_point: i16v; low, high: i8v."""
-    kind = _tuple(i32v, 4 * columns)
-
-    @intrinsic
-    def store(tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, y_stride: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, scale, zero_point, low, high, y, stride = args
-            values = cgutils.unpack_tuple(b, acc)
-            scales = [_broadcast(b, _at(b, scale, 4 * r), F32, f32v) for r in range(4)]
-            for t in range(columns):
-                quads = [b.fmul(b.sitofp(values[r * columns + t], f32v.llvm), scales[r]) for r in range(4)]
-                packed = emit_lane_shuffle(b, emit_requantize(b, quads, zero_point), TRANSPOSE)
-                packed = emit_clamp_act(b, packed, low, high)
-                b.store(packed, pointer(b, _strided(b, y, stride, t), i8v.llvm), align=1)
+            body(b, args, None)
             return ctx.get_dummy_value()
 
-        i = types.int64
-        return types.void(kind, i, i16v, i8v, i8v, i, i), codegen
-
-    return store
-
-
-def tile_store_q8_residual(columns: int) -> Any:
-    """As tile_store_q8, with a residual: acc * scale + (r - residual_zero) * residual_scale before rounding; r is
-    the activation bytes at r + t * r_stride, residual_zero an i32v, residual_scale an f32v."""
-    kind = _tuple(i32v, 4 * columns)
-
-    @intrinsic
-    def store(
-        tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, y_stride: Any,
-        r: Any, r_stride: Any, residual_zero: Any, residual_scale: Any,
-    ) -> Any:  # fmt: skip
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, scale, zero_point, low, high, y, stride, residual, r_stride, r_zero, r_scale = args
-            values = cgutils.unpack_tuple(b, acc)
-            scales = [_broadcast(b, _at(b, scale, 4 * i), F32, f32v) for i in range(4)]
-            for t in range(columns):
-                skip = _load(b, _strided(b, residual, r_stride, t), i8v)
-                quads = []
-                for i in range(4):
-                    main = b.fmul(b.sitofp(values[i * columns + t], f32v.llvm), scales[i])
-                    other = b.sitofp(b.sub(emit_byte_of(b, skip, i), r_zero), f32v.llvm)
-                    quads.append(b.fadd(main, b.fmul(other, r_scale)))
-                packed = emit_lane_shuffle(b, emit_requantize(b, quads, zero_point), TRANSPOSE)
-                packed = emit_clamp_act(b, packed, low, high)
-                b.store(packed, pointer(b, _strided(b, y, stride, t), i8v.llvm), align=1)
-            return ctx.get_dummy_value()
-
-        i = types.int64
-        return types.void(kind, i, i16v, i8v, i8v, i, i, i, i, i32v, f32v), codegen
+        return types.void(kind, i, i16v, i8v, i8v, addresses, i), codegen
 
     return store
 
 
 def tile_store_f32(rows: int, columns: int, residual: bool) -> Any:
-    """An intrinsic `store(acc, low, high, y, row_stride, column_stride[, r])`: writes min(max(v, low), high) of
-    accumulator (r, t) at y + r * row_stride + t * column_stride; with a residual of the same strides added first."""
-    kind = _tuple(f32v, rows * columns)
+    """An intrinsic `store(acc, low, high, y, offset, plane[, r])`: writes min(max(v, low), high) of accumulator (r, t)
+    at y[t] + offset + r * plane (y: tuple of addresses); with a residual, the floats at r[t] + offset + r * plane
+    are added first."""
+    kind, addresses, i = _tuple(f32v, rows * columns), types.UniTuple(types.int64, columns), types.int64
 
     def body(b: Any, args: Any, skip: Any) -> None:
-        acc, low, high, y, row_stride, column_stride = args
-        values = cgutils.unpack_tuple(b, acc)
+        acc, low, high, y, offset, plane = args
+        values, y = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, y)
+        skip = None if skip is None else cgutils.unpack_tuple(b, skip)
         for r in range(rows):
+            place = b.add(offset, b.mul(plane, ir.Constant(I64, r))) if r else offset
             for t in range(columns):
-                offset = b.add(b.mul(row_stride, ir.Constant(I64, r)), b.mul(column_stride, ir.Constant(I64, t)))
                 v = values[r * columns + t]
                 if skip is not None:
-                    v = b.fadd(v, _load(b, b.add(skip, offset), f32v))
+                    v = b.fadd(v, _load(b, b.add(skip[t], place), f32v))
                 v = b.select(b.fcmp_ordered(">", v, low), v, low)
                 v = b.select(b.fcmp_ordered("<", v, high), v, high)
-                b.store(v, pointer(b, b.add(y, offset), f32v.llvm), align=1)
+                b.store(v, pointer(b, b.add(y[t], place), f32v.llvm), align=1)
 
-    i = types.int64
     if residual:
 
         @intrinsic
-        def store_add(
-            tyctx: Any, acc: Any, low: Any, high: Any, y: Any, row_stride: Any, column_stride: Any, r: Any
-        ) -> Any:
+        def store_add(tyctx: Any, acc: Any, low: Any, high: Any, y: Any, offset: Any, plane: Any, r: Any) -> Any:
             def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
                 body(b, args[:6], args[6])
                 return ctx.get_dummy_value()
 
-            return types.void(kind, f32v, f32v, i, i, i, i), codegen
+            return types.void(kind, f32v, f32v, addresses, i, i, addresses), codegen
 
         return store_add
 
     @intrinsic
-    def store(tyctx: Any, acc: Any, low: Any, high: Any, y: Any, row_stride: Any, column_stride: Any) -> Any:
+    def store(tyctx: Any, acc: Any, low: Any, high: Any, y: Any, offset: Any, plane: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             body(b, args, None)
             return ctx.get_dummy_value()
 
-        return types.void(kind, f32v, f32v, i, i, i), codegen
+        return types.void(kind, f32v, f32v, addresses, i, i), codegen
 
     return store
+
+
+def row_addresses(columns: int) -> Any:
+    """An intrinsic `addresses(base, v, per_row, step, last, pitch)` -> tuple of `columns` addresses of vectors
+    v, v+1, ...: vector i lies in row i // per_row at byte min((i % per_row) * step, last), rows `pitch` apart.
+    A row's last vector is pushed back inside the row, so that no vector crosses a row's end."""
+    result = types.UniTuple(types.int64, columns)
+
+    @intrinsic
+    def addresses(tyctx: Any, base: Any, v: Any, per_row: Any, step: Any, last: Any, pitch: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            base, v, per_row, step, last, pitch = args
+            found = []
+            for t in range(columns):
+                i = b.add(v, ir.Constant(I64, t))
+                row = b.udiv(i, per_row)
+                column = b.mul(b.sub(i, b.mul(row, per_row)), step)
+                column = b.select(b.icmp_signed("<", column, last), column, last)
+                found.append(b.add(base, b.add(b.mul(row, pitch), column)))
+            return cgutils.pack_array(b, found)
+
+        return result(*[types.int64] * 6), codegen
+
+    return addresses
+
+
+def tile_step(vec: Vec, rows: int, columns: int) -> Any:
+    """An intrinsic `step(acc, x, offset, w)`: acc[r,t] += dot4(x[t], w[r]) on bytes (vec = i32v) or x[t] * w[r] on
+    floats (vec = f32v, fused). x[t] is the vector at x[t] + offset (x: tuple of addresses), w[r] the four weights, or
+    the float, at w + 4r, repeated."""
+    kind, addresses = _tuple(vec, rows * columns), types.UniTuple(types.int64, columns)
+    element, wide = (F32, f32v) if vec.is_float else (I32, i8v)
+
+    @intrinsic
+    def step(tyctx: Any, acc: Any, x: Any, offset: Any, w: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            acc, x, offset, w = args
+            values, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+            weights = [_broadcast(b, _at(b, w, 4 * r), element, wide) for r in range(rows)]
+            for t in range(columns):
+                pixels = _load(b, b.add(x[t], offset), wide)
+                for r in range(rows):
+                    i = r * columns + t
+                    values[i] = (
+                        emit_fma(b, pixels, weights[r], values[i])
+                        if vec.is_float
+                        else emit_dot4(b, values[i], pixels, weights[r])
+                    )
+            return cgutils.pack_array(b, values)
+
+        return kind(kind, addresses, types.int64, types.int64), codegen
+
+    return step

@@ -26,7 +26,7 @@ def library(level: Level) -> JitLibrary:
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
-    """A 64-byte aligned byte buffer between two guard zones: (whole, inside). Read beyond is allowed, writing is not."""
+    """A 64-byte aligned byte buffer between guard zones: (whole, inside). Reading beyond is allowed, writing not."""
     raw = np.full(nbytes + 2 * guard + 64, GUARD_BYTE, np.uint8)
     start = guard + (-(raw.ctypes.data + guard)) % 64
     return raw, raw[start : start + nbytes]

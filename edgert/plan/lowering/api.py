@@ -46,8 +46,14 @@ class Emitter(Protocol):
     """Where an offer writes its ops, in order, once it has been chosen."""
 
     def op(
-        self, kernel: str, operands: Mapping[str, Buffer | None], params: Mapping[str, int | float], *,
-        chunks: int, scratch: int = 0, offsets: Mapping[str, int] | None = None,
+        self,
+        kernel: str,
+        operands: Mapping[str, Buffer | None],
+        params: Mapping[str, int | float],
+        *,
+        chunks: int,
+        scratch: int = 0,
+        offsets: Mapping[str, int] | None = None,
     ) -> None:
         """Appends a record. `offsets` moves an operand's address into its buffer; scratch is bytes per thread."""
         ...  # fmt: skip

@@ -1,0 +1,452 @@
+"""Lowering of Conv and QLinearConv: pointwise, k x k, strided, dilated, grouped and depthwise, to kernels_cpu/conv.
+
+A k x k or strided convolution first copies its input with the border in place, split into stride phases
+(`planes_x4`); after that every filter tap is an offset, and all convolutions are one kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Array, Node, TensorType
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.reference.quantization import ratio
+from edgert.kernels_cpu.reference.window import window
+from edgert.plan.lowering.api import (
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    layout_nbytes,
+    lowers,
+    plane_pixels,
+)
+from edgert.plan.lowering.requantize import (
+    activation_bytes, activation_floats, effective_bias, multipliers, zero_point,
+)  # fmt: skip
+from edgert.plan.lowering.shapes import split
+
+DEPTHWISE_SCRATCH = 24 << 10
+"""Bytes of padded rows that a depthwise band may take: half of a 48 KB first-level cache."""
+MAX_SUM = 2**31 / (255 * 127)
+"""Products that a 32-bit accumulator holds; times the scale it also bounds what rounding must hold."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a 1-D or 2-D convolution, 1-D as one row."""
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    filters: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    """top, left, bottom, right."""
+    group: int
+    out: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        return self.out[0] * self.out[1]
+
+    @property
+    def macs(self) -> int:
+        return self.batch * self.filters * self.pixels * self.kernel[0] * self.kernel[1] * self.channels // self.group
+
+    @property
+    def direct(self) -> bool:
+        """Whether taps can read the input as it lies: pointwise, stride 1, no border."""
+        return self.kernel == (1, 1) and self.strides == (1, 1) and self.pads == (0, 0, 0, 0)
+
+    @property
+    def depthwise(self) -> bool:
+        return self.group == self.channels and self.group > 1
+
+    @classmethod
+    def of(cls, node: Node, x: TensorType, w: TensorType, y: TensorType) -> Geometry | None:
+        """None for a rank that planes cannot hold."""
+        xs, ws, ys = x.static_shape, w.static_shape, y.static_shape
+        spatial = len(xs) - 2
+        if spatial not in (1, 2):
+            return None
+        win = window(xs[2:], ws[2:], node.attrs)
+        one, zero = (1,) * (2 - spatial), (0,) * (2 - spatial)
+        height, width = one + tuple(xs[2:])
+        top, left = zero + win.before
+        bottom, right = zero + win.after
+        return cls(
+            xs[0], xs[1], height, width, ws[0], _pair(one + win.kernel), _pair(one + win.strides),
+            _pair(one + win.dilations), (top, left, bottom, right), node.attr_int("group", 1),
+            _pair(one + tuple(ys[2:])),
+        )  # fmt: skip
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    return values[0], values[1]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The padded, phase-split input: `phases` planes of rows x columns cells per channel plane."""
+
+    rows: int
+    columns: int
+    phases: tuple[int, int]
+
+    @classmethod
+    def of(cls, g: Geometry, level: Level) -> Planes:
+        reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilations, strict=True)]
+        lanes = level.vector_bytes // 4
+        rows = g.out[0] + reach[0] // g.strides[0]
+        columns = max(g.out[1], min(lanes, g.out[1])) + reach[1] // g.strides[1]
+        return cls(rows, columns, g.strides)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one channel plane with all its phases."""
+        return 4 * self.rows * self.columns * self.phases[0] * self.phases[1]
+
+    def tap(self, g: Geometry, ky: int, kx: int) -> int:
+        """Byte offset of a tap from the plane's beginning."""
+        y, x = ky * g.dilations[0], kx * g.dilations[1]
+        phase = (y % g.strides[0]) * g.strides[1] + x % g.strides[1]
+        return 4 * ((phase * self.rows + y // g.strides[0]) * self.columns + x // g.strides[1])
+
+
+def _row_params(g: Geometry, level: Level, planes: Planes | None, x_plane: int, cells: int) -> dict[str, int]:
+    """The geometry params that both convolution kernels share."""
+    vector, plane = level.vector_bytes, 4 * plane_pixels(g.pixels)
+    if planes is None:
+        per_row = vectors = plane // vector
+        row_bytes, pitch = plane, 0
+    else:
+        row_bytes, pitch = 4 * g.out[1], 4 * planes.columns
+        per_row = -(-row_bytes // vector)
+        vectors = per_row * g.out[0]
+    return {
+        "vectors": vectors, "per_row": per_row, "row_last": max(row_bytes - vector, 0), "row_bytes": row_bytes,
+        "x_pitch": pitch, "y_plane": plane,
+        "x_batch": x_plane * cells,
+    }  # fmt: skip
+
+
+def _parts(g: Geometry, threads: int, vectors: int) -> int:
+    """Chunks of an image: enough for the threads, not less than two tiles each."""
+    if threads == 1:
+        return 1
+    return max(1, min(-(-vectors // 12), split(threads, vectors, 0, g.macs // max(g.batch, 1))))
+
+
+def _emit_planes(e: Emitter, g: Geometry, planes: Planes, x: Buffer, cells: int, border: int) -> tuple[Buffer, int]:
+    """The padded copy of `cells` channel planes per image; returns it and its bytes per channel plane."""
+    space = e.workspace(g.batch * cells * planes.nbytes + 64)
+    e.op(
+        "planes_x4", {"x": x, "y": space},
+        {
+            "height": g.height, "width": g.width, "top": g.pads[0], "left": g.pads[1],
+            "stride_h": g.strides[0], "stride_w": g.strides[1], "rows": planes.rows, "columns": planes.columns,
+            "border": border, "x_plane": 4 * plane_pixels(g.height * g.width), "y_plane": planes.nbytes,
+        },
+        chunks=g.batch * cells,
+    )  # fmt: skip
+    return space, planes.nbytes
+
+
+def _taps(g: Geometry, planes: Planes | None, cells: int, plane_bytes: int) -> Array:
+    """Byte offset of every (tap, channel cell) in weight order: taps outer, channels inner."""
+    offsets = []
+    for ky in range(g.kernel[0]):
+        for kx in range(g.kernel[1]):
+            tap = planes.tap(g, ky, kx) if planes is not None else 0
+            offsets += [tap + c * plane_bytes for c in range(cells)]
+    return np.array(offsets, np.int32)
+
+
+def _residual_of(site: Site) -> int | None:
+    """Index of the fused residual input, None without one."""
+    return len(site.inputs) - 1 if site.node.attr_int("residual", 0) else None
+
+
+def _bias_of(site: Site) -> int | None:
+    last = len(site.inputs) - (1 if site.node.attr_int("residual", 0) else 0)
+    return 2 if last > 2 and site.inputs[2] is not None else None
+
+
+def _padded(values: Array, count: int) -> Array:
+    out = np.zeros(count, values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+def _packed(site: Site, encoding: str, layout: str) -> StoredTensor | None:
+    """The stored weight if it has this encoding and layout."""
+    stored = site.stored[1]
+    return stored if stored is not None and (stored.encoding, stored.layout) == (encoding, layout) else None
+
+
+def _too_big(*sizes: int) -> bool:
+    return max(sizes) >= 2**31
+
+
+@lowers("QLinearConv")
+def conv_q8(site: Site) -> Offer | Refusal:
+    """int8, one or more groups of channels that are multiples of 4."""
+    kernel = "conv2d_q8_k4p"
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    assert x is not None and w is not None
+    g = Geometry.of(site.node, x, w, y)
+    if g is None:
+        return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
+    per_group, filters = g.channels // g.group, g.filters // g.group
+    if g.group > 1 and (per_group % 4 or filters % 4):
+        return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")
+    stored = _packed(site, "q8", "n4k4")
+    if stored is None:
+        return Refusal(kernel, "weights are not stored as q8 n4k4")
+    scales = multipliers(x, w, y, g.filters)
+    if float(scales.max(initial=0.0)) * per_group * g.kernel[0] * g.kernel[1] > MAX_SUM:
+        return Refusal(kernel, f"scale {scales.max():g} over {per_group} channels overflows 32 bits")
+    planes = None if g.direct else Planes.of(g, site.level)
+    cells, out_cells = -(-g.channels // 4), -(-g.filters // 4)
+    in_plane = 4 * plane_pixels(g.height * g.width) if planes is None else planes.nbytes
+    if _too_big(in_plane * cells, 4 * plane_pixels(g.pixels) * out_cells):
+        return Refusal(kernel, "an image's activations exceed 2 GiB")
+    residual, bias_index = _residual_of(site), _bias_of(site)
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        source, space_plane = inputs[0], in_plane
+        assert source is not None
+        if planes is not None:
+            zero = zero_point(x, site.level) & 255
+            border = int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0])
+            source, space_plane = _emit_planes(e, g, planes, source, cells, border)
+        rows = _row_params(g, site.level, planes, in_plane, cells)
+        parts = _parts(g, site.threads, rows["vectors"])
+        rows |= {"parts": parts, "y_batch": rows["y_plane"] * out_cells}
+        group_cells, group_out = (cells, out_cells) if g.group == 1 else (per_group // 4, filters // 4)
+        bias = e.constant(_padded(effective_bias(site, stored, bias_index), 4 * out_cells))
+        scale = e.constant(_padded(scales, 4 * out_cells))
+        taps = e.constant(_taps(g, planes, group_cells, space_plane))
+        low, high = activation_bytes(site.node, y, site.level)
+        blocks = group_cells * g.kernel[0] * g.kernel[1]
+        skip_zero, skip_ratio, skip = 0, 0.0, None
+        if residual is not None:
+            r = site.inputs[residual]
+            assert r is not None and r.quant is not None and y.quant is not None
+            skip, skip_zero = inputs[residual], zero_point(r, site.level)
+            skip_ratio = float(ratio((r.quant.scale,), y.quant.scale))
+        for i in range(g.group):
+            plane = rows["y_plane"] * group_out * i
+            e.op(
+                kernel,
+                {"x": source, "taps": taps, "w": e.weights(stored, "data"), "bias": bias, "scale": scale,
+                 "y": outputs[0], "residual": skip},
+                {"blocks": blocks, "groups4": group_out, **rows, "zero_point": zero_point(y, site.level),
+                 "low": low, "high": high, "residual_zero": skip_zero, "residual_scale": skip_ratio},
+                chunks=g.batch * parts, scratch=6 * site.level.vector_bytes,
+                offsets={"x": space_plane * group_cells * i, "w": 16 * blocks * group_out * i,
+                         "bias": 16 * group_out * i, "scale": 16 * group_out * i, "y": plane,
+                         **({"residual": plane} if skip is not None else {})},
+            )  # fmt: skip
+
+    layouts: list[str | None] = [None] * len(site.inputs)
+    layouts[0] = "k4p"
+    if residual is not None:
+        layouts[residual] = "k4p"
+    nbytes = layout_nbytes(x, "k4p") * (1 if planes is None else 3) + layout_nbytes(y, "k4p") + w.numel
+    form = "pointwise" if planes is None else f"{g.kernel[0]}x{g.kernel[1]} by taps over padded planes"
+    return Offer(
+        kernel, tuple(layouts), ("k4p",), _padded_macs(g, site.level, planes, 4), nbytes, "dot8", 0.8,
+        f"int8 {form}: dense 4x4 blocks, pixels as vectors", emit,
+    )  # fmt: skip
+
+
+def _padded_macs(g: Geometry, level: Level, planes: Planes | None, cell: int) -> int:
+    """Multiply-adds that the vectors really do, dead lanes included."""
+    lanes = level.vector_bytes // 4
+    row = plane_pixels(g.pixels) if planes is None else -(-g.out[1] // lanes) * lanes * g.out[0]
+    channels = -(-(g.channels // g.group) // cell) * cell
+    return g.batch * -(-g.filters // 4) * 4 * row * g.kernel[0] * g.kernel[1] * channels
+
+
+@lowers("QLinearConv")
+def depthwise_q8(site: Site) -> Offer | Refusal:
+    """int8, one filter per channel, stride 1 or 2, up to 8 taps wide."""
+    kernel = "depthwise_q8_k4p"
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    assert x is not None and w is not None
+    g = Geometry.of(site.node, x, w, y)
+    if g is None or not g.depthwise or g.filters != g.channels:
+        return Refusal(kernel, "not depthwise with one filter per channel")
+    if g.strides[0] != g.strides[1] or g.strides[0] > 2 or g.dilations != (1, 1) or g.kernel[1] > 8:
+        return Refusal(
+            kernel, f"kernel {g.kernel}, strides {g.strides}, dilations {g.dilations}: wants at most 8 columns, "
+            "equal strides 1 or 2, no dilation",
+        )  # fmt: skip
+    stored = _packed(site, "q8", "dw4")
+    if stored is None:
+        return Refusal(kernel, "weights are not stored as q8 dw4")
+    if site.node.attr_int("residual", 0):
+        return Refusal(kernel, "a residual is not fused into depthwise convolutions")
+    scales = multipliers(x, w, y, g.filters)
+    if float(scales.max(initial=0.0)) * g.kernel[0] * g.kernel[1] > MAX_SUM:
+        return Refusal(kernel, f"scale {scales.max():g} overflows 32 bits")
+    cells, stride, blocks = -(-g.channels // 4), g.strides[0], -(-g.kernel[1] // 4)
+    lanes = site.level.vector_bytes // 4
+    pitch = -(-4 * ((max(g.out[1], lanes) - 1) * stride + 4 * blocks) // 64) * 64
+    band = max(1, min(g.out[0], (DEPTHWISE_SCRATCH // pitch - g.kernel[0]) // stride + 1))
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        low, high = activation_bytes(site.node, y, site.level)
+        zero = zero_point(x, site.level) & 255
+        e.op(
+            kernel,
+            {"x": inputs[0], "w": e.weights(stored, "data"), "y": outputs[0],
+             "bias": e.constant(_padded(effective_bias(site, stored, _bias_of(site)), 4 * cells)),
+             "scale": e.constant(_padded(scales, 4 * cells))},
+            {"groups4": cells, "height": g.height, "width": g.width, "out_height": g.out[0], "out_width": g.out[1],
+             "top": g.pads[0], "left": g.pads[1], "stride": stride, "kernel_rows": g.kernel[0], "blocks": blocks,
+             "pitch": pitch, "band_rows": band,
+             "border": int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0]),
+             "x_plane": 4 * plane_pixels(g.height * g.width), "y_plane": 4 * plane_pixels(g.pixels),
+             "zero_point": zero_point(y, site.level), "low": low, "high": high},
+            chunks=g.batch * cells, scratch=((band - 1) * stride + g.kernel[0]) * pitch + 128,
+        )  # fmt: skip
+
+    layouts: list[str | None] = ["k4p"] + [None] * (len(site.inputs) - 1)
+    nbytes = 2 * layout_nbytes(x, "k4p") + layout_nbytes(y, "k4p")
+    macs = g.batch * cells * 4 * g.out[0] * -(-g.out[1] // lanes) * lanes * g.kernel[0] * blocks * 4
+    return Offer(
+        kernel, tuple(layouts), ("k4p",), macs, nbytes, "dot8", 0.35,
+        f"int8 depthwise {g.kernel[0]}x{g.kernel[1]} in NC4HW4: no layout change", emit,
+    )  # fmt: skip
+
+
+@lowers("Conv")
+def conv_f32(site: Site) -> Offer | Refusal:
+    """float32, any groups whose filter counts are multiples of 4 (or a single group)."""
+    kernel = "conv2d_f32_kp"
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    assert x is not None and w is not None
+    if x.dtype != "float32":
+        return Refusal(kernel, f"computes float32, the input is {x.dtype}")
+    g = Geometry.of(site.node, x, w, y)
+    if g is None:
+        return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
+    per_group, filters = g.channels // g.group, g.filters // g.group
+    if g.group > 1 and filters % 4:
+        return Refusal(kernel, f"{g.group} groups of {filters} output channels: not multiples of 4")
+    stored = _packed(site, "dense", "n4k1")
+    if stored is None or stored.dtype != "float32":
+        return Refusal(kernel, "weights are not stored as float32 n4k1")
+    bounds = activation_floats(site.node)
+    planes = None if g.direct else Planes.of(g, site.level)
+    in_plane = 4 * plane_pixels(g.height * g.width) if planes is None else planes.nbytes
+    if _too_big(in_plane * g.channels, 4 * plane_pixels(g.pixels) * g.filters):
+        return Refusal(kernel, "an image's activations exceed 2 GiB")
+    residual = _residual_of(site)
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        source = inputs[0]
+        assert source is not None
+        if planes is not None:
+            source, _ = _emit_planes(e, g, planes, source, g.channels, 0)
+        rows = _row_params(g, site.level, planes, in_plane, g.channels)
+        parts = _parts(g, site.threads, rows["vectors"])
+        rows |= {"parts": parts, "y_batch": rows["y_plane"] * g.filters}
+        bias = e.constant(_padded(_float_bias(site, g.filters), -(-g.filters // 4) * 4))
+        taps = e.constant(_taps(g, planes, per_group, in_plane))
+        blocks = per_group * g.kernel[0] * g.kernel[1]
+        skip = inputs[residual] if residual is not None else None
+        for i in range(g.group):
+            plane = rows["y_plane"] * filters * i
+            e.op(
+                kernel,
+                {"x": source, "taps": taps, "w": e.weights(stored, "data"), "bias": bias, "y": outputs[0],
+                 "residual": skip},
+                {"blocks": blocks, "channels": filters, **rows, "low": bounds[0], "high": bounds[1]},
+                chunks=g.batch * parts, scratch=48 * site.level.vector_bytes,
+                offsets={"x": in_plane * per_group * i, "w": 4 * blocks * filters * i, "bias": 4 * filters * i,
+                         "y": plane, **({"residual": plane} if skip is not None else {})},
+            )  # fmt: skip
+
+    layouts: list[str | None] = [None] * len(site.inputs)
+    layouts[0] = "kp"
+    if residual is not None:
+        layouts[residual] = "kp"
+    nbytes = layout_nbytes(x, "kp") * (1 if planes is None else 3) + layout_nbytes(y, "kp") + 4 * w.numel
+    form = "pointwise" if planes is None else f"{g.kernel[0]}x{g.kernel[1]} by taps over padded planes"
+    return Offer(
+        kernel, tuple(layouts), ("kp",), _padded_macs(g, site.level, planes, 1), nbytes, "fma32", 0.85,
+        f"float {form}: pixels as vectors", emit,
+    )  # fmt: skip
+
+
+def _float_bias(site: Site, filters: int) -> Array:
+    index = _bias_of(site)
+    if index is None:
+        return np.zeros(filters, np.float32)
+    value = site.values[index]
+    assert value is not None
+    return np.asarray(value, np.float32)
+
+
+@lowers("Conv")
+def depthwise_f32(site: Site) -> Offer | Refusal:
+    """float32, one input channel per filter; any kernel, stride, dilation and multiplier."""
+    kernel = "depthwise_f32_kp"
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    assert x is not None and w is not None
+    g = Geometry.of(site.node, x, w, y)
+    if g is None or not g.depthwise or x.dtype != "float32":
+        return Refusal(kernel, "not a float32 depthwise convolution")
+    stored = _packed(site, "dense", "row")
+    if stored is None or stored.dtype != "float32":
+        return Refusal(kernel, "weights are not stored as float32 row")
+    bounds = activation_floats(site.node)
+    if site.node.attr_int("residual", 0):
+        return Refusal(kernel, "a residual is not fused into depthwise convolutions")
+    reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilations, strict=True)]
+    lanes = site.level.vector_bytes // 4
+    columns = -(-(max(g.out[1], lanes) + reach[1] // g.strides[1]) // 16) * 16
+    pitch = 4 * columns * g.strides[1]
+    band = max(1, min(g.out[0], (DEPTHWISE_SCRATCH // pitch - reach[0]) // g.strides[0] + 1))
+    taps = np.array(
+        [
+            ky * g.dilations[0] * pitch
+            + 4 * (kx * g.dilations[1] % g.strides[1] * columns + kx * g.dilations[1] // g.strides[1])
+            for ky in range(g.kernel[0])
+            for kx in range(g.kernel[1])
+        ],
+        np.int32,
+    )
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        e.op(
+            kernel,
+            {"x": inputs[0], "taps": e.constant(taps), "w": e.weights(stored, "data"),
+             "bias": e.constant(_float_bias(site, g.filters)), "y": outputs[0]},
+            {"channels": g.filters, "multiplier": g.filters // g.channels, "height": g.height, "width": g.width,
+             "out_height": g.out[0], "out_width": g.out[1], "top": g.pads[0], "left": g.pads[1],
+             "stride_h": g.strides[0], "stride_w": g.strides[1], "kernel": len(taps), "taps_rows": reach[0] + 1,
+             "columns": columns, "band_rows": band, "x_plane": 4 * plane_pixels(g.height * g.width),
+             "y_plane": 4 * plane_pixels(g.pixels), "low": bounds[0], "high": bounds[1]},
+            chunks=g.batch * g.filters,
+            scratch=4 * site.level.vector_bytes + ((band - 1) * g.strides[0] + reach[0] + 1) * pitch + 128,
+        )  # fmt: skip
+
+    layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
+    nbytes = 2 * layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
+    macs = g.batch * g.filters * g.out[0] * -(-g.out[1] // lanes) * lanes * len(taps)
+    return Offer(
+        kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.35,
+        f"float depthwise {g.kernel[0]}x{g.kernel[1]} on channel planes", emit,
+    )  # fmt: skip

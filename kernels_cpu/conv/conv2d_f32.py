@@ -1,0 +1,152 @@
+"""float32 convolution over channel planes (kp): pixels as vectors, R output channels x T pixel vectors per tile.
+
+As conv2d_q8: `taps` lists the byte offset of the input (channel plane and filter tap) for each of the K weights
+of an output channel; weights are groups of 4 output channels, [N/4][K][4]. The last N % 4 channels run one by one.
+"""
+
+from __future__ import annotations
+
+from edgert.kernels_cpu.conv.tiling import row_geometry
+from edgert.kernels_cpu.registry import record_fields
+from edgert.kernels_cpu.simd import (
+    REGISTERS,
+    VECTOR_BYTES,
+    f32v,
+    helper,
+    load_f32,
+    load_i32,
+    load_i64,
+    row_addresses,
+    splat_f32,
+    store_i32,
+    tile_init,
+    tile_step,
+    tile_store_f32,
+    udiv,
+)  # fmt: skip
+
+F = record_fields("conv2d_f32_kp")
+WIDE = 6 if REGISTERS == 32 else 3
+
+
+def _channels(rows, columns):  # type: ignore[no-untyped-def]
+    """A function that computes `rows` output channels from channel n of `columns` pixel vectors."""
+    init, step, addresses = (
+        tile_init(f32v, rows, columns),
+        tile_step(f32v, rows, columns),
+        row_addresses(columns),
+    )
+    store, store_residual = tile_store_f32(rows, columns, False), tile_store_f32(rows, columns, True)
+
+    @helper
+    def compute(record, n, v, inputs, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
+        taps, blocks, y_plane = (
+            load_i64(record + F.taps),
+            load_i32(record + F.blocks),
+            load_i32(record + F.y_plane),
+        )
+        per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
+        row_bytes = load_i32(record + F.row_bytes)
+        low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+        group = n >> 2
+        w = load_i64(record + F.w) + 16 * blocks * group + 4 * (n - 4 * group)
+        acc = init(load_i64(record + F.bias) + 4 * n)
+        for i in range(blocks):
+            acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+        plane = n * y_plane
+        narrow = row_bytes < VECTOR_BYTES
+        offset, channel_stride = (0, VECTOR_BYTES * columns) if narrow else (plane, y_plane)
+        if residual == 0:
+            store(acc, low, high, outputs, offset, channel_stride)
+        elif narrow:
+            # bring the residual aside too, so that both sides have the strides of scratch
+            aside = scratch + VECTOR_BYTES * columns * rows
+            for r in range(rows):
+                for t in range(columns):
+                    source = residual + plane + r * y_plane + (v + t) * row_bytes
+                    for k in range(0, row_bytes, 4):
+                        store_i32(aside + VECTOR_BYTES * (columns * r + t) + k, load_i32(source + k))
+            skips = addresses(aside, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
+            store_residual(acc, low, high, outputs, 0, channel_stride, skips)
+        else:
+            skips = addresses(residual, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+            store_residual(acc, low, high, outputs, offset, channel_stride, skips)
+        if narrow:
+            for r in range(rows):
+                for t in range(columns):
+                    target = y + plane + r * y_plane + (v + t) * row_bytes
+                    source = scratch + VECTOR_BYTES * (columns * r + t)
+                    for k in range(0, row_bytes, 4):
+                        store_i32(target + k, load_i32(source + k))
+
+    return compute
+
+
+def _tile(columns):  # type: ignore[no-untyped-def]
+    """A function that computes `columns` pixel vectors of every output channel."""
+    addresses, four, one = row_addresses(columns), _channels(4, columns), _channels(1, columns)
+
+    @helper
+    def tile(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        channels, per_row = load_i32(record + F.channels), load_i32(record + F.per_row)
+        row_last, row_bytes = load_i32(record + F.row_last), load_i32(record + F.row_bytes)
+        inputs = addresses(x, v, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
+        if row_bytes < VECTOR_BYTES:  # a vector would run into the next row: store aside, then copy what belongs
+            outputs = addresses(scratch, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
+        else:
+            outputs = addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+        n = 0
+        while n + 4 <= channels:
+            four(record, n, v, inputs, outputs, y, residual, scratch)
+            n += 4
+        while n < channels:
+            one(record, n, v, inputs, outputs, y, residual, scratch)
+            n += 1
+
+    return tile
+
+
+_tile1, _tile2, _tile3 = _tile(1), _tile(2), _tile(3)
+if WIDE == 6:
+    _tile4, _tile5, _tile6 = _tile(4), _tile(5), _tile(6)
+
+    @helper
+    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 6:
+            _tile6(record, v, x, y, residual, scratch)
+        elif columns == 5:
+            _tile5(record, v, x, y, residual, scratch)
+        elif columns == 4:
+            _tile4(record, v, x, y, residual, scratch)
+        elif columns == 3:
+            _tile3(record, v, x, y, residual, scratch)
+        elif columns == 2:
+            _tile2(record, v, x, y, residual, scratch)
+        else:
+            _tile1(record, v, x, y, residual, scratch)
+else:
+
+    @helper
+    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 3:
+            _tile3(record, v, x, y, residual, scratch)
+        elif columns == 2:
+            _tile2(record, v, x, y, residual, scratch)
+        else:
+            _tile1(record, v, x, y, residual, scratch)
+
+
+def conv2d_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is a range of pixel vectors of one image, with all output channels: the input tile stays in L1."""
+    image, v, last = row_geometry(chunk, load_i32(record + F.parts), load_i32(record + F.vectors))
+    x = load_i64(record + F.x) + image * load_i32(record + F.x_batch)
+    y = load_i64(record + F.y) + image * load_i32(record + F.y_batch)
+    residual = load_i64(record + F.residual)
+    if residual != 0:
+        residual += image * load_i32(record + F.y_batch)
+    left = udiv(last - v + WIDE - 1, WIDE)
+    while left > 0:
+        columns = udiv(last - v + left - 1, left)
+        _dispatch(columns, record, v, x, y, residual, scratch)
+        v += columns
+        left -= 1

@@ -1,0 +1,137 @@
+"""float32 depthwise convolution over channel planes (kp): any kernel, stride, dilation and channel multiplier.
+
+Padded rows go to scratch a band at a time, split into column phases by the stride, so that every tap of a row of
+output pixels is one contiguous vector at an offset from the `taps` table.
+"""
+
+from __future__ import annotations
+
+from edgert.kernels_cpu.conv.rows import copy_cells, padded_row
+from edgert.kernels_cpu.registry import record_fields
+from edgert.kernels_cpu.simd import (
+    VECTOR_BYTES,
+    f32v,
+    helper,
+    load_f32,
+    load_i32,
+    load_i64,
+    row_addresses,
+    splat_f32,
+    tile_init,
+    tile_step,
+    tile_store_f32,
+    udiv,
+)  # fmt: skip
+
+F = record_fields("depthwise_f32_kp")
+WIDE = 4
+LANES = VECTOR_BYTES // 4
+ASIDE = WIDE * VECTOR_BYTES
+"""Bytes at the start of scratch for rows narrower than a vector."""
+
+
+def _tile(columns):  # type: ignore[no-untyped-def]
+    """A function that computes `columns` pixel vectors of one channel, from padded rows."""
+    init, step = tile_init(f32v, 1, columns), tile_step(f32v, 1, columns)
+    addresses, store = row_addresses(columns), tile_store_f32(1, columns, False)
+
+    @helper
+    def tile(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, source, y, room, aside):  # type: ignore[no-untyped-def]
+        taps, kernel = load_i64(record + F.taps), load_i32(record + F.kernel)
+        low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+        inputs = addresses(source, v, per_row, VECTOR_BYTES, row_last, x_pitch)
+        acc = init(bias)
+        for i in range(kernel):
+            acc = step(acc, inputs, load_i32(taps + 4 * i), w + 4 * i)
+        # a row narrower than a vector spills into the next row, which is written after it, unless the plane ends
+        if row_bytes >= VECTOR_BYTES or (v + columns - 1) * row_bytes + VECTOR_BYTES <= room:
+            store(acc, low, high, addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes), 0, 0)
+        else:
+            store(acc, low, high, addresses(aside, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0), 0, 0)
+            for t in range(columns):
+                copy_cells(y + (v + t) * row_bytes, aside + VECTOR_BYTES * t, row_bytes >> 2)
+
+    return tile
+
+
+_tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(WIDE)
+
+
+def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is one output channel of one image. scratch: 4 vectors, then ((band_rows - 1) * stride_h + taps_rows)
+    rows of stride_w * columns cells."""
+    channels, multiplier = load_i32(record + F.channels), load_i32(record + F.multiplier)
+    height, width = load_i32(record + F.height), load_i32(record + F.width)
+    stride_h, stride_w = load_i32(record + F.stride_h), load_i32(record + F.stride_w)
+    top, left, columns = load_i32(record + F.top), load_i32(record + F.left), load_i32(record + F.columns)
+    out_height, out_width = load_i32(record + F.out_height), load_i32(record + F.out_width)
+    x = load_i64(record + F.x) + udiv(chunk, multiplier) * load_i32(record + F.x_plane)
+    y = load_i64(record + F.y) + chunk * load_i32(record + F.y_plane)
+    channel = chunk - channels * udiv(chunk, channels)
+    w = load_i64(record + F.w) + 4 * channel * load_i32(record + F.kernel)
+    bias = load_i64(record + F.bias) + 4 * channel
+    pitch, row_bytes = 4 * columns * stride_w, 4 * out_width
+    per_row = udiv(out_width + LANES - 1, LANES)
+    row_last = max(row_bytes - VECTOR_BYTES, 0)
+    rows = scratch + ASIDE
+    first = 0
+    while first < out_height:
+        count = min(load_i32(record + F.band_rows), out_height - first)
+        for r in range((count - 1) * stride_h + load_i32(record + F.taps_rows)):
+            row = first * stride_h + r - top
+            for phase in range(stride_w):
+                padded_row(
+                    rows + r * pitch + 4 * columns * phase, x + 4 * row * width, row >= 0 and row < height, left,
+                    stride_w, phase, width, columns, 0,
+                )  # fmt: skip
+        target, room = y + first * row_bytes, load_i32(record + F.y_plane) - first * row_bytes
+        v, last = 0, count * per_row
+        while v + WIDE <= last:
+            _tile4(
+                record,
+                v,
+                per_row,
+                row_last,
+                stride_h * pitch,
+                row_bytes,
+                w,
+                bias,
+                rows,
+                target,
+                room,
+                scratch,
+            )
+            v += WIDE
+        while v + 2 <= last:
+            _tile2(
+                record,
+                v,
+                per_row,
+                row_last,
+                stride_h * pitch,
+                row_bytes,
+                w,
+                bias,
+                rows,
+                target,
+                room,
+                scratch,
+            )
+            v += 2
+        while v < last:
+            _tile1(
+                record,
+                v,
+                per_row,
+                row_last,
+                stride_h * pitch,
+                row_bytes,
+                w,
+                bias,
+                rows,
+                target,
+                room,
+                scratch,
+            )
+            v += 1
+        first += count

@@ -1,0 +1,128 @@
+"""Convolution kernels through their lowering rules, every level this machine runs, against the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import LEVELS
+from lower import run_rule
+
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Node, Quantization, TensorType
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.reference import Quant, evaluate
+from edgert.plan.lowering import conv
+from edgert.plan.lowering.api import Refusal
+
+
+@dataclass(frozen=True)
+class Case:
+    channels: int
+    filters: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...] = (1, 1)
+    attrs: dict[str, Any] = field(default_factory=dict)
+    batch: int = 1
+    bias: bool = True
+    residual: bool = False
+
+    def __str__(self) -> str:
+        extra = "".join(f"-{k}{v}".replace(" ", "") for k, v in self.attrs.items())
+        size, kernel = "x".join(map(str, self.size)), "x".join(map(str, self.kernel))
+        return f"{self.batch}x{self.channels}x{size}-{self.filters}-{kernel}{extra}{'-res' * self.residual}"
+
+
+PAD1, PAD2 = {"pads": [1, 1, 1, 1]}, {"pads": [2, 2, 2, 2]}
+DENSE = [
+    Case(4, 4, (1, 1)), Case(3, 5, (1, 1), bias=False), Case(8, 8, (3, 5)), Case(5, 6, (4, 4)), Case(16, 12, (15, 17)),
+    Case(33, 9, (16, 16)), Case(12, 4, (7, 7), batch=3), Case(4, 8, (20, 20), residual=True),
+    Case(4, 8, (97,), (1,)), Case(4, 8, (33,), (5,), {"pads": [2, 1], "strides": [2]}),
+    Case(3, 8, (9, 9), (3, 3), PAD1), Case(4, 4, (7, 7), (3, 3), PAD1, residual=True, batch=2),
+    Case(8, 7, (14, 14), (3, 3), {**PAD1, "strides": [2, 2]}), Case(3, 16, (33, 35), (3, 3), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    Case(4, 8, (18, 31), (5, 3), {"pads": [2, 1, 0, 1], "dilations": [2, 1]}),
+    Case(5, 4, (16, 20), (1, 1), {"strides": [2, 2]}), Case(4, 4, (11, 40), (3, 3), {**PAD1, "strides": [1, 3]}),
+    Case(8, 8, (10, 10), (3, 3), {**PAD1, "group": 2}), Case(8, 16, (5, 5), (1, 1), {"group": 2}, batch=2),
+    Case(4, 8, (12, 12), (3, 3), {**PAD1, "activation": "Relu"}),
+    Case(4, 8, (12, 12), (1, 1), {"activation": "Clip", "clip_min": -0.25, "clip_max": 0.5}, residual=True),
+    Case(16, 8, (17, 1), (3, 1), {"pads": [1, 0, 1, 0]}), Case(4, 4, (2, 2), (3, 3), PAD2),
+]  # fmt: skip
+DEPTHWISE = [
+    Case(c, c, size, (k, k), {"group": c, "pads": [k // 2] * 4, "strides": [s, s], **extra}, batch)
+    for c, size, k, s, extra, batch in (
+        (4, (1, 1), 3, 1, {}, 1), (4, (3, 3), 3, 1, {}, 1), (5, (7, 7), 5, 1, {"activation": "Relu"}, 2), (8, (14, 14), 3, 2, {}, 1),
+        (16, (15, 16), 3, 1, {}, 1), (4, (17, 33), 5, 2, {}, 1), (12, (31, 48), 3, 1, {}, 1), (4, (20, 20), 7, 1, {}, 1),
+        (4, (130, 140), 3, 1, {}, 1), (4, (7, 7), 5, 2, {}, 1), (2, (3, 2), 3, 2, {}, 1), (4, (16, 19), 1, 1, {}, 1),
+    )
+]  # fmt: skip
+SAME = [Case(4, 4, (15, 15), (5, 5), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 2]})]
+FLOAT_ONLY = [
+    Case(4, 8, (9, 9), (3, 3), {"group": 4, **PAD1}),
+    Case(4, 4, (20, 21), (3, 3), {"group": 4, "dilations": [2, 2], "pads": [2, 2, 2, 2]}),
+    Case(3, 3, (21, 20), (3, 5), {"group": 3, "strides": [1, 3], "pads": [1, 2, 1, 2]}),
+    Case(6, 8, (9, 9), (3, 3), {"group": 2, **PAD1}),
+]
+
+
+def make(case: Case, rng: np.random.Generator) -> tuple[Node, list[np.ndarray]]:
+    """A float node and its inputs: x, w[, bias][, residual]."""
+    group = int(case.attrs.get("group", 1))
+    x = rng.standard_normal((case.batch, case.channels, *case.size)).astype(np.float32)
+    w = rng.standard_normal((case.filters, case.channels // group, *case.kernel)).astype(np.float32)
+    inputs = [x, w * np.float32(1 / np.sqrt(w[0].size))]
+    if case.bias:
+        inputs.append(rng.standard_normal(case.filters).astype(np.float32))
+    attrs: dict[str, Any] = {"residual": 1} if case.residual else {}
+    node = Node("Conv", (), ("y",), {**case.attrs, **attrs}, "conv")
+    if case.residual:
+        shape = evaluate("Conv", inputs, {**case.attrs}, dtype_out=("float32",))[0].shape
+        inputs.append(rng.standard_normal(shape).astype(np.float32))
+    return Node(node.op, tuple(f"i{i}" for i in range(len(inputs))), ("y",), node.attrs, "conv"), inputs
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
+@pytest.mark.parametrize("case", [*DENSE, *DEPTHWISE, *SAME, *FLOAT_ONLY], ids=str)
+def test_float(case: Case, level: Level) -> None:
+    node, inputs = make(case, np.random.default_rng(0))
+    expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
+    depthwise = node.attr_int("group", 1) == case.channels > 1
+    weights = StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")
+    rule = conv.depthwise_f32 if depthwise else conv.conv_f32
+    kind = TensorType("float32", expected.shape)
+    for threads, order in ((1, "forward"), (4, "backward")):
+        result = run_rule(rule, node, list(inputs), [None] * len(inputs), kind, level, {1: weights}, threads, order)
+        assert not isinstance(result, Refusal), result
+        np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
+@pytest.mark.parametrize("case", [*DENSE, *DEPTHWISE, *SAME], ids=str)
+def test_int8_equals_reference(case: Case, level: Level) -> None:
+    rng = np.random.default_rng(1)
+    node, floats = make(case, rng)
+    x = rng.integers(0, 256, floats[0].shape).astype(np.uint8)
+    w = rng.integers(-127, 128, floats[1].shape).astype(np.int8)
+    xq = Quantization(np.float32(0.02), np.int32(113))
+    wq = Quantization(rng.uniform(0.001, 0.01, case.filters).astype(np.float32), np.zeros(case.filters, np.int32), 0)
+    yq = Quantization(np.float32(0.013), np.int32(97))
+    quants: list[Quantization | None] = [xq, wq]
+    inputs: list[np.ndarray] = [x, w]
+    if case.bias:
+        inputs.append(rng.integers(-20000, 20000, case.filters).astype(np.int32))
+        quants.append(Quantization(xq.scale * wq.scale, np.zeros(case.filters, np.int32), 0))
+    if case.residual:
+        inputs.append(rng.integers(0, 256, floats[-1].shape).astype(np.uint8))
+        quants.append(Quantization(np.float32(0.03), np.int32(140)))
+    node = Node("QLinearConv", node.inputs, node.outputs, node.attrs, "conv")
+    triples = [None if q is None else Quant(q.scale, q.zero_point, q.axis) for q in quants]
+    expected = evaluate("QLinearConv", inputs, node.attrs, triples, [Quant(yq.scale, yq.zero_point)], ("uint8",))[0]
+    depthwise = node.attr_int("group", 1) == case.channels > 1
+    weights = StoredTensor.pack_q8("w", w, wq.scale, "dw4" if depthwise else "n4k4")
+    rule = conv.depthwise_q8 if depthwise else conv.conv_q8
+    kind = TensorType("uint8", expected.shape, yq)
+    for threads, order in ((1, "forward"), (4, "backward")):
+        result = run_rule(rule, node, list(inputs), quants, kind, level, {1: weights}, threads, order)
+        assert not isinstance(result, Refusal), result
+        np.testing.assert_array_equal(result[0], expected)
