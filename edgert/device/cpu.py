@@ -60,10 +60,8 @@ def board() -> str:
 
 def usable_cores() -> int:
     """Cores this process may use: its affinity, and the CPU quota of its control group."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.strip().isdigit() and period.strip().isdigit() and int(period) > 0:
         cores = min(cores, -(-int(quota) // int(period)))

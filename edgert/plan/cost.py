@@ -58,9 +58,9 @@ def predict_us(offer: Offer, peaks: Peaks, threads: int) -> float:
     if offer.unit == "bytes":
         seconds = offer.nbytes / (peaks.bytes * offer.efficiency)
     else:
-        compute = offer.macs / (float(getattr(peaks, offer.unit)) * offer.efficiency)
-        seconds = max(compute, offer.nbytes / peaks.bytes)
-    shared = seconds * 1e6 / threads**SCALING
+        peak = peaks.dot8 if offer.unit == "dot8" else peaks.fma32
+        seconds = max(offer.macs / (peak * offer.efficiency), offer.nbytes / peaks.bytes)
+    shared = seconds * 1e6 / math.pow(threads, SCALING)
     return shared + OP_US + (SYNC_US if threads > 1 else 0.0)
 
 

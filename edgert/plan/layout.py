@@ -49,9 +49,7 @@ def choose(
     for name in outputs:
         wanted.setdefault(name, {})["row"] = 1
     for i in range(len(nodes) - 1, -1, -1):
-        costs = [
-            total + _after(c, wanted, convert) for c, total in zip(nodes[i], totals[i], strict=True)
-        ]
+        costs = [total + _after(c, wanted, convert) for c, total in zip(nodes[i], totals[i], strict=True)]
         chosen[i] = costs.index(min(costs))
         for tensor, layout in nodes[i][chosen[i]].takes:
             _count(wanted, tensor, layout, 1)
@@ -76,9 +74,7 @@ def _improve(
                 continue
             for tensor, layout in candidates[chosen[i]].takes:
                 _count(wanted, tensor, layout, -1)
-            costs = [
-                c.cost + _before(c, made, wanted, convert) + _after(c, wanted, convert) for c in candidates
-            ]
+            costs = [c.cost + _before(c, made, wanted, convert) + _after(c, wanted, convert) for c in candidates]
             if min(costs) < costs[chosen[i]] * (1 - 1e-9):
                 chosen[i] = costs.index(min(costs))
                 changed = True

@@ -20,12 +20,7 @@ from edgert.program.ops import Program
 def disassemble(program: Program, records: npt.NDArray[np.uint8]) -> Iterator[str]:
     """One line per tagged record of `program`: index, kernel, chunks, operands, params, node."""
     names = list(kernels())
-    floats = {
-        (op.kernel, name)
-        for op in program.ops
-        for name, value in op.params.items()
-        if isinstance(value, float)
-    }
+    floats = {(op.kernel, name) for op in program.ops for name, value in op.params.items() if isinstance(value, float)}
     for index, record in enumerate(records):
         data = record.tobytes()
         (opcode,) = struct.unpack_from("<I", data, OPCODE_OFFSET)

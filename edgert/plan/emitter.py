@@ -1,0 +1,145 @@
+"""Collects what chosen offers emit: ops, arena blocks, constants and mapped weights; then makes them a Program.
+
+Which offers are chosen is decided before, in planner.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.errors import KernelError
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Array
+from edgert.plan.lowering.api import Buffer
+from edgert.plan.memory import Arrangement, Block, arrange, round_up
+from edgert.program import Op, Operand, Program, Segment
+
+ARENA, CONSTANTS, FIRST_WEIGHTS = 0, 1, 2
+"""Segment numbers of a program."""
+
+
+@dataclass
+class _Span:
+    """An arena block whose lifetime still grows."""
+
+    nbytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class _RawOp:
+    kernel: str
+    operands: dict[str, tuple[Buffer, int] | None]
+    params: dict[str, int | float]
+    chunks: int
+    scratch: int
+    node: str
+
+
+class PlanEmitter:
+    """The Emitter that offers see. `step` and `node` say for whom they emit; the planner moves them on."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.node = ""
+        self.ops: list[_RawOp] = []
+        self._spans: list[_Span] = []
+        self._constants: list[bytes] = []
+        self._constant_offsets: list[int] = []
+        self._constant_keys: dict[bytes, Buffer] = {}
+        self._constant_bytes = 0
+        self._weights: list[tuple[str, Array]] = []
+        self._weight_keys: dict[tuple[str, str, int], Buffer] = {}
+
+    def op(
+        self, kernel: str, operands: Mapping[str, Buffer | None], params: Mapping[str, int | float], *,
+        chunks: int, scratch: int = 0, offsets: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """See lowering/api.py. Raises KernelError for an offset of an absent operand."""
+        places: dict[str, tuple[Buffer, int] | None] = {
+            name: None if buffer is None else (buffer, 0) for name, buffer in operands.items()
+        }
+        for name, offset in (offsets or {}).items():
+            buffer = operands.get(name)
+            if buffer is None:
+                raise KernelError(f"{kernel} for node {self.node!r}: offset of the absent operand {name}")
+            places[name] = (buffer, offset)
+        self.ops.append(_RawOp(kernel, places, dict(params), chunks, scratch, self.node))
+
+    def weights(self, stored: StoredTensor, role: str) -> Buffer:
+        """See lowering/api.py. The part is checked against its checksum here, when it is first taken."""
+        array = stored.parts[role]
+        key = (stored.name, role, id(array))
+        if key not in self._weight_keys:
+            array = np.ascontiguousarray(array)
+            self._weight_keys[key] = Buffer("weights", len(self._weights), array.nbytes)
+            self._weights.append((f"weights:{stored.name}.{role}", array))
+        return self._weight_keys[key]
+
+    def constant(self, value: Array) -> Buffer:
+        """See lowering/api.py. Equal bytes are kept once."""
+        data = np.ascontiguousarray(value).tobytes()
+        data += bytes(round_up(max(len(data), 1)) - len(data))
+        if data not in self._constant_keys:
+            self._constant_keys[data] = Buffer("constants", len(self._constants), len(data))
+            self._constants.append(data)
+            self._constant_offsets.append(self._constant_bytes)
+            self._constant_bytes += len(data)
+        return self._constant_keys[data]
+
+    def workspace(self, nbytes: int) -> Buffer:
+        """See lowering/api.py."""
+        return self.block(nbytes, self.step)
+
+    def block(self, nbytes: int, last: int) -> Buffer:
+        """Arena memory from the current step to step `last`."""
+        self._spans.append(_Span(nbytes, self.step, last))
+        return Buffer("arena", len(self._spans) - 1, round_up(nbytes))
+
+    def extend(self, buffer: Buffer, last: int) -> None:
+        """Keeps an arena block until step `last` at least."""
+        span = self._spans[buffer.key]
+        span.last = max(span.last, last)
+
+    @property
+    def weight_arrays(self) -> tuple[Array, ...]:
+        return tuple(array for _, array in self._weights)
+
+    def constant_bytes(self) -> npt.NDArray[np.uint8]:
+        """The content of segment 'constants'."""
+        return np.frombuffer(b"".join(self._constants), np.uint8)
+
+    def finish(self) -> tuple[Program, Arrangement]:
+        """The program, its operands at their final places, and where the arena's blocks lie."""
+        arrangement = arrange([Block(span.nbytes, span.first, span.last) for span in self._spans])
+
+        def operand(place: tuple[Buffer, int] | None) -> Operand | None:
+            if place is None:
+                return None
+            buffer, offset = place
+            if buffer.segment == "arena":
+                segment, base = ARENA, arrangement.offsets[buffer.key]
+            elif buffer.segment == "constants":
+                segment, base = CONSTANTS, self._constant_offsets[buffer.key]
+            else:
+                segment, base = FIRST_WEIGHTS + buffer.key, 0
+            return Operand(segment, base + offset, buffer.nbytes - offset)
+
+        ops = tuple(
+            Op(
+                op.kernel, {name: operand(place) for name, place in op.operands.items()}, op.params,
+                op.chunks, op.scratch, op.node,
+            )
+            for op in self.ops
+        )  # fmt: skip
+        segments = (
+            Segment("arena", arrangement.nbytes),
+            Segment("constants", self._constant_bytes),
+            *(Segment(name, array.nbytes) for name, array in self._weights),
+        )
+        return Program(ops, segments), arrangement

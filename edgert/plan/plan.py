@@ -1,0 +1,109 @@
+"""Plan: what will run, where every tensor lies, and why. Plain data, made by planner.py and run by edgert/runtime.
+
+Printing it is explain.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.graph.ir import Array, Node, TensorType
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.reference import Quant
+from edgert.plan.budget import MemoryUse
+from edgert.program import Program
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A row-major tensor at a byte offset of the arena."""
+
+    offset: int
+    type: TensorType
+
+
+Source: TypeAlias = "Slot | Array | None"
+"""Where a host op or an output finds a value: the arena, a constant, or absent."""
+
+
+@dataclass(frozen=True)
+class NativeRun:
+    """Ops first .. first + count - 1 of the program: one native call."""
+
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """A node that NumPy computes (kernels_cpu/reference), between native runs. `outputs` has None for an
+    output that has no name. step: index of its Step."""
+
+    step: int
+    node: Node
+    inputs: tuple[Source, ...]
+    outputs: tuple[Slot | None, ...]
+    quant_in: tuple[Quant | None, ...]
+    quant_out: tuple[Quant | None, ...]
+    dtype_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the plan: a node, or a layout conversion before it.
+
+    kind: 'native', 'host', 'convert', or 'free' (shares its input's memory, nothing runs). kernel: its listed
+    name with the ISA, or 'host:<operator>'. rejected: other ways and why not. layouts: of the activations.
+    first_op, ops: its records in the program. predicted_us: microseconds for all threads together.
+    """
+
+    node: str
+    op: str
+    kind: str
+    kernel: str
+    reason: str
+    rejected: tuple[str, ...]
+    in_layouts: tuple[str, ...]
+    out_layouts: tuple[str, ...]
+    predicted_us: float
+    macs: int
+    nbytes: int
+    chunks: int
+    first_op: int
+    ops: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a session needs to run one model at fixed shapes on `threads` threads of one ISA level.
+
+    schedule: what runs, in order. constants: the bytes of segment 'constants'. weights: the arrays behind the
+    segments 'weights:...', in segment order. arena_bound: no arrangement could need less. peaks: 'measured'
+    or 'uncalibrated', where predicted times come from.
+    """
+
+    level: Level
+    threads: int
+    steps: tuple[Step, ...]
+    program: Program
+    schedule: tuple[NativeRun | HostCall, ...]
+    inputs: dict[str, Slot]
+    outputs: dict[str, Slot | Array]
+    constants: npt.NDArray[np.uint8]
+    weights: tuple[Array, ...]
+    memory: MemoryUse
+    arena_bound: int
+    peaks: str
+
+    @property
+    def predicted_us(self) -> float:
+        """Microseconds for one run, host ops included."""
+        return sum(step.predicted_us for step in self.steps)
+
+    def count(self, kind: str) -> int:
+        """How many steps are of `kind`."""
+        return sum(step.kind == kind for step in self.steps)
