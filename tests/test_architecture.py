@@ -23,28 +23,30 @@ FOLDERS = {  # package -> its folder in the checkout
     "edgert.apps": "apps",
 }
 
-# Arrows point down. A module may import from its own layer and from those listed; the longest matching
-# name decides. A layer may be listed as exact module ("=name") where only that module is meant.
+# Arrows point down. A module may import from its own layer and from those listed; its layer is the longest
+# name that it is or lies under.
 ARROWS: dict[str, list[str]] = {
     "edgert": ["edgert.errors", "edgert.runtime.session"],
     "edgert.errors": [],
+    "edgert.cache": ["edgert.errors"],
     "edgert.format": ["edgert.errors", "edgert.graph"],
     "edgert.graph": ["edgert.errors", "edgert.kernels_cpu.reference"],
     "edgert.program": ["edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu"],
-    "edgert.device": ["edgert.errors", "edgert.kernels_cpu"],
+    "edgert.device": ["edgert.errors", "edgert.cache", "edgert.kernels_cpu"],
     "edgert.plan": [
-        "edgert.errors", "edgert.graph", "edgert.format", "edgert.program", "edgert.device",
+        "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.device",
         "edgert.kernels_cpu",
     ],
     "edgert.runtime": [
-        "edgert.errors", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan", "edgert.device",
-        "edgert.kernels_cpu",
+        "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
+        "edgert.device", "edgert.kernels_cpu",
     ],
-    "edgert.assets": ["edgert.errors"],
+    "edgert.assets": ["edgert.errors", "edgert.cache"],
     "edgert.models": ["edgert.errors"],
     "edgert.cli": [
-        "edgert", "edgert.errors", "edgert.runtime", "edgert.plan", "edgert.program", "edgert.graph",
-        "edgert.format", "edgert.device", "edgert.assets", "edgert.models", "edgert.kernels_cpu",
+        "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.plan", "edgert.program",
+        "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
+        "edgert.kernels_cpu",
     ],
     "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.models"],
     "edgert.kernels_cpu": ["edgert.errors"],
@@ -151,9 +153,7 @@ def test_device_half_needs_numpy_and_click_only() -> None:
         for target, line, deferred in imports(path):
             top = target.split(".")[0]
             if not deferred and top != "edgert" and top not in LIGHT:
-                wrong.append(
-                    f"{path.relative_to(ROOT)}:{line}: import {top} where it is used, not at the top"
-                )
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: import {top} where it is used, not at the top")
     assert not wrong, "\n".join(wrong)
 
 
@@ -192,9 +192,7 @@ def test_wheel_holds_every_source_exactly_once(wheel: list[str]) -> None:
         for pattern in ("*.py", "*.cl", "*.json", "*.onnx", "*.edge", "*.npz", "*.png", "py.typed"):
             for path in (ROOT / folder).rglob(pattern):
                 relative = path.relative_to(ROOT / folder)
-                if not any(
-                    (ROOT / folder / parent).is_symlink() for parent in relative.parents if parent.name
-                ):
+                if not any((ROOT / folder / parent).is_symlink() for parent in relative.parents if parent.name):
                     expected.append(f"{package.replace('.', '/')}/{relative.as_posix()}")
     inside = [name for name in wheel if ".dist-info/" not in name]
     assert len(inside) == len(set(inside)), "the wheel holds a file twice"

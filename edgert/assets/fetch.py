@@ -17,7 +17,7 @@ from pathlib import Path
 from edgert.assets import clients
 from edgert.assets.archives import read_file
 from edgert.assets.build import build
-from edgert.assets.cache import cache_folder
+from edgert.cache import cache_root
 from edgert.assets.registry import Asset, AssetError, Build, File, Package, asset
 
 __all__ = ["AssetError", "asset_folder", "pull"]
@@ -30,7 +30,7 @@ SYSTEM_ROOT = Path("/")
 
 def asset_folder(name: str) -> Path:
     """Where the files of asset `name` are kept."""
-    return cache_folder() / "assets" / name
+    return cache_root() / "assets" / name
 
 
 def pull(name: str, progress: Progress | None = None) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgert.assets import build, clients, fetch, registry
-from edgert.assets.cache import cache_folder
+from edgert.cache import cache_root
 from edgert.assets.fetch import asset_folder, pull
 from edgert.assets.registry import Asset, AssetError, Build, File, Package, assets
 
@@ -263,9 +263,9 @@ class TestRegistry:
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="the places of Linux")
-def test_cache_folder(environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_root(environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("EDGERT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(expected)
+    assert cache_root() == Path(expected)
