@@ -83,9 +83,7 @@ def part_specs(
     )
 
 
-def check_part(
-    encoding: str, dtype: str, shape: tuple[int, ...], layout: str, role: str, array: Array
-) -> None:
+def check_part(encoding: str, dtype: str, shape: tuple[int, ...], layout: str, role: str, array: Array) -> None:
     """Raises FormatError unless the values of one part are what its encoding promises.
 
     `dtype`, `shape` and `layout` are the tensor's. Reads `array` once and copies nothing of its size.
@@ -153,9 +151,7 @@ def encode_q8(values: Array, scale: Array, layout: str = "row") -> dict[str, Arr
     return parts
 
 
-def decode(
-    encoding: str, dtype: str, shape: tuple[int, ...], layout: str, data: Array, scale: Array | None
-) -> Array:
+def decode(encoding: str, dtype: str, shape: tuple[int, ...], layout: str, data: Array, scale: Array | None) -> Array:
     """The row-major values in the logical `dtype`; `scale` [N] is that of q8."""
     values = layouts.unpack(data, layout, shape)
     if encoding == "dense" or dtype == "int8":

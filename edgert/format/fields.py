@@ -56,12 +56,13 @@ class Value:
                 self.fail("an object of the keys of version 1", f"the unknown key {key!r:.80}")
         return {key: Value(raw, self._file, self, key) for key, raw in self.raw.items()}
 
-    def table(self, limit: int) -> dict[str, Value]:
-        """An object of at most `limit` entries whose keys are names."""
+    def table(self, limit: int, *, identifiers: bool = False) -> dict[str, Value]:
+        """An object of at most `limit` entries whose keys are names, or identifiers."""
         if not isinstance(self.raw, dict) or len(self.raw) > limit:
             self.fail(f"an object of at most {limit} entries")
         for key in self.raw:
-            Value(key, self._file, self, "key").name()
+            name = Value(key, self._file, self, "key")
+            name.identifier() if identifiers else name.name()
         return {key: Value(raw, self._file, self, key) for key, raw in self.raw.items()}
 
     def items(self, limit: int) -> list[Value]:

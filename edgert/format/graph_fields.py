@@ -78,9 +78,7 @@ def graph_to(graph: Graph, stored: Collection[str]) -> dict[str, Any]:
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
         "nodes": [_node_to(node) for node in graph.nodes],
-        "types": {
-            name: type_to(graph.types[name]) for name in live if name in graph.types and name not in stored
-        },
+        "types": {name: type_to(graph.types[name]) for name in live if name in graph.types and name not in stored},
     }
 
 
@@ -90,9 +88,7 @@ def _node_from(value: Value, define: Any, used: Any) -> Node:
     outputs = [define(item) if item.raw != "" else "" for item in table["outputs"].items(MAX_NODE_TENSORS)]
     if not any(outputs):
         table["outputs"].fail("at least one named output")
-    attrs = table["attrs"].table(MAX_ATTRIBUTES)
-    for key in attrs:
-        Value(key, None, table["attrs"], key).identifier()
+    attrs = table["attrs"].table(MAX_ATTRIBUTES, identifiers=True)
     return Node(
         table["op"].identifier(), tuple(inputs), tuple(outputs),
         {key: _attr_from(item) for key, item in attrs.items()}, table["name"].line(),

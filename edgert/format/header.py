@@ -69,9 +69,7 @@ def _info_from(value: Value, graph: Graph) -> ModelInfo:
     preprocessing = None
     if table["preprocessing"].raw is not None:
         preprocessing = _preprocessing_from(table["preprocessing"], graph)
-    return ModelInfo(
-        table["name"].line(), table["task"].line(), labels, preprocessing, table["licence"].text()
-    )
+    return ModelInfo(table["name"].line(), table["task"].line(), labels, preprocessing, table["licence"].text())
 
 
 def _info_to(info: ModelInfo) -> dict[str, Any]:

@@ -50,9 +50,7 @@ def parse(data: bytes, file: Path | None) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         refuse("a header in UTF-8", error.reason, PRELUDE_BYTES + error.start)
     try:
-        value = json.loads(
-            text, object_pairs_hook=unique, parse_int=integer, parse_float=real, parse_constant=constant
-        )
+        value = json.loads(text, object_pairs_hook=unique, parse_int=integer, parse_float=real, parse_constant=constant)
     except RecursionError:
         refuse("a header of few levels", "nesting too deep to parse")
     except json.JSONDecodeError as error:

@@ -93,9 +93,7 @@ class StoredTensor:
     def nbytes(self) -> int:
         """Bytes stored, without the padding between parts."""
         axis = None if self.quant is None else self.quant.axis
-        return sum(
-            s.nbytes for s in encodings.part_specs(self.encoding, self.dtype, self.shape, self.layout, axis)
-        )
+        return sum(s.nbytes for s in encodings.part_specs(self.encoding, self.dtype, self.shape, self.layout, axis))
 
     def dense(self) -> Array:
         """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""

@@ -54,9 +54,7 @@ class Prelude:
             raise FormatError(file, size, "a prelude of 64 bytes", f"a file of {size} bytes", _DAMAGED)
         head, (crc,) = data[: _FIELDS.size], _CRC.unpack_from(data, _FIELDS.size)
         if zlib.crc32(head) != crc:
-            raise FormatError(
-                file, _FIELDS.size, f"prelude CRC-32 {zlib.crc32(head):#010x}", f"{crc:#010x}", _DAMAGED
-            )
+            raise FormatError(file, _FIELDS.size, f"prelude CRC-32 {zlib.crc32(head):#010x}", f"{crc:#010x}", _DAMAGED)
         (_, version, flags, header_offset, header_length, data_offset, data_length, length, header_crc) = (
             _FIELDS.unpack(head)
         )
@@ -78,7 +76,5 @@ class Prelude:
             raise FormatError(file, 48, f"file length {prelude.file_length}", str(length))
         if size != length:
             what = "truncated" if size < length else "trailing bytes"
-            raise FormatError(
-                file, min(size, length), f"a file of {length} bytes", f"{size} bytes ({what})", _DAMAGED
-            )
+            raise FormatError(file, min(size, length), f"a file of {length} bytes", f"{size} bytes ({what})", _DAMAGED)
         return prelude

@@ -42,9 +42,7 @@ def read_model(path: str | os.PathLike[str], *, verify: Literal["touch", "all"] 
     mapping, prelude = _map(file)
     data = mapping[PRELUDE_BYTES : PRELUDE_BYTES + prelude.header_length]
     if (crc := zlib.crc32(data)) != prelude.header_crc32:
-        raise FormatError(
-            file, PRELUDE_BYTES, f"header CRC-32 {prelude.header_crc32:#010x}", f"{crc:#010x}", _DAMAGED
-        )
+        raise FormatError(file, PRELUDE_BYTES, f"header CRC-32 {prelude.header_crc32:#010x}", f"{crc:#010x}", _DAMAGED)
     _check_zero(mapping, PRELUDE_BYTES + len(data), prelude.data_offset, file)
     header = header_from(data, prelude.data_length, file)
     model = Model(header.graph, {}, header.info, header.source, header.report, header.producer)
@@ -110,9 +108,7 @@ def located(file: Path | None, offset: int | None, name: str) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
-        raise FormatError(
-            file, offset, f"tensor {name!r} with {error.expected}", error.found, error.hint
-        ) from None
+        raise FormatError(file, offset, f"tensor {name!r} with {error.expected}", error.found, error.hint) from None
 
 
 def _expose(entry: TensorEntry, parts: MappedParts) -> StoredTensor:

@@ -115,9 +115,7 @@ def _store(target: Path, size: int, pieces: Iterable[bytes | memoryview]) -> Non
     try:
         # A rename would happily replace a device or a FIFO.
         if target.exists() and not target.is_file():
-            raise EdgertError(
-                f"{target}: expected a file name to write to, found something that is not a file"
-            )
+            raise EdgertError(f"{target}: expected a file name to write to, found something that is not a file")
         with temporary.open("xb") as stream:
             for piece in pieces:
                 stream.write(piece)
@@ -149,6 +147,4 @@ def _storage_message(target: Path, size: int, error: Exception) -> str:
         free = f"{shutil.disk_usage(target.parent).free} bytes are free in {target.parent}"
     except (OSError, ValueError):
         free = f"{target.parent} is not a folder that can be used"
-    return (
-        f"{target}: the model was not written ({reason}): it needs {size} bytes, {free}; choose another place"
-    )
+    return f"{target}: the model was not written ({reason}): it needs {size} bytes, {free}; choose another place"

@@ -1,0 +1,131 @@
+"""A small model that uses every encoding and layout, and a forge of files that break one rule at a time."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgert.format import Model, ModelInfo, Preprocessing, StoredTensor, write_model
+from edgert.graph.ir import Graph, Node, Quantization, TensorType
+
+
+def build_model() -> Model:
+    """Two nodes, a q8 convolution, a per-channel bias, odd sizes; a file of about 2 KB."""
+    values = (np.arange(30) * 37 % 255 - 127).astype(np.int8).reshape(5, 3, 1, 2)
+    conv = StoredTensor.pack_q8("w", values, np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32), "n4k4")
+    bias_quant = Quantization(np.full(5, 0.25, np.float32), np.zeros(5, np.int32), 0)
+    bias = StoredTensor.pack_dense("b", np.arange(5, dtype=np.int32), quant=bias_quant)
+    graph = Graph(
+        "small",
+        ["x"],
+        ["y"],
+        [
+            Node("QLinearConv", ("x", "w", "b"), ("h",), {"strides": [1, 1], "clip_max": float("inf")}, "c"),
+            Node("Where", ("mask", "", "h"), ("y", ""), {"a": 0.5, "s": "é", "m": [1.0, 2.5], "n": ["p"]}),
+        ],
+        {
+            "x": TensorType("uint8", ("N", 3, 4, 4), Quantization(np.float32(0.1), np.int32(128))),
+            "h": TensorType("uint8", ("N", 5, 4, 3), Quantization(np.float32(0.3), np.int32(0))),
+            "y": TensorType("float32", ("N", 5, 4, 3)),
+        },
+        {"mask": np.array([True, False, True])},
+    )
+    steps = Preprocessing("x", (4, 4), 5, mean=[127.0], scale=[1 / 128], dtype="uint8")
+    info = ModelInfo("small", "image-classification", ["cat", "dög"], steps, "MIT")
+    return Model(graph, {"w": conv, "b": bias}, info, {"format": "onnx"}, {"bytes": [1, 2.5, None, True]})
+
+
+@dataclass
+class Forge:
+    """A file taken apart: change `header` (an object, or bytes as they shall stand), `data` or fields of
+    the `prelude`, and write. Lengths and checksums are made right, unless `prelude` says otherwise."""
+
+    header: Any
+    data: bytearray
+    prelude: dict[str, int] = field(default_factory=dict)
+    tail: bytes = b""
+    pad: bytes | None = None
+
+    @classmethod
+    def take_apart(cls, content: bytes) -> Forge:
+        length, start = struct.unpack_from("<QQ", content, 24)
+        return cls(json.loads(content[64 : 64 + length]), bytearray(content[start:]))
+
+    def part(self, name: str, role: str) -> dict[str, Any]:
+        """The header entry of one part."""
+        (tensor,) = (t for t in self.header["tensors"] if t["name"] == name)
+        return next(p for p in tensor["parts"] if p["role"] == role)
+
+    def patch(self, name: str, role: str, offset: int, value: bytes, *, fix_crc: bool = True) -> None:
+        """Overwrites bytes of a part, and makes its CRC right again."""
+        part = self.part(name, role)
+        self.data[part["offset"] + offset : part["offset"] + offset + len(value)] = value
+        if fix_crc:
+            part["crc32"] = zlib.crc32(self.data[part["offset"] : part["offset"] + part["nbytes"]])
+
+    def bytes(self) -> bytes:
+        text = self.header if isinstance(self.header, bytes) else json.dumps(self.header).encode()
+        start = -(-(64 + len(text)) // 64) * 64
+        fields = {
+            "version": 1, "flags": 0, "header_offset": 64, "header_length": len(text), "data_offset": start,
+            "data_length": len(self.data), "file_length": start + len(self.data),
+            "header_crc": zlib.crc32(text),
+        } | self.prelude  # fmt: skip
+        crc = fields.pop("prelude_crc", None)
+        head = struct.pack("<8sIIQQQQQI", b"\x89EDGE\r\n\x1a", *fields.values())
+        head += struct.pack("<I", zlib.crc32(head) if crc is None else crc)
+        pad = bytes(start - 64 - len(text)) if self.pad is None else self.pad
+        return head + text + pad + bytes(self.data) + self.tail
+
+
+@pytest.fixture
+def model() -> Model:
+    return build_model()
+
+
+@pytest.fixture
+def small_file(tmp_path: Path) -> Path:
+    """The small model, written."""
+    write_model(build_model(), path := tmp_path / "small.edge")
+    return path
+
+
+@pytest.fixture
+def forge(small_file: Path) -> Forge:
+    """The small model's file, taken apart."""
+    return Forge.take_apart(small_file.read_bytes())
+
+
+@pytest.fixture
+def same_model() -> Callable[[Model, Model], None]:
+    """Asserts that two models say the same, value by value."""
+
+    def check(a: Model, b: Model) -> None:
+        assert a.info == b.info
+        assert (a.source, a.report, a.producer) == (b.source, b.report, b.producer)
+        assert (a.graph.name, a.graph.inputs, a.graph.outputs) == (
+            b.graph.name,
+            b.graph.inputs,
+            b.graph.outputs,
+        )
+        assert a.graph.nodes == b.graph.nodes
+        assert a.graph.types == b.graph.types
+        assert a.tensors.keys() == b.tensors.keys()
+        for name, tensor in a.tensors.items():
+            other = b.tensors[name]
+            assert tensor.type == other.type
+            assert (tensor.encoding, tensor.layout) == (other.encoding, other.layout)
+            assert tensor.parts.keys() == other.parts.keys()
+            for role, part in tensor.parts.items():
+                assert part.dtype == other.parts[role].dtype
+                assert part.tobytes() == other.parts[role].tobytes()
+
+    return check
