@@ -48,10 +48,13 @@ ARROWS: dict[str, list[str]] = {
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
         "edgert.kernels_cpu",
     ],
-    "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.models"],
+    "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.models", "edgert.preprocess"],
     "edgert.kernels_cpu": ["edgert.errors"],
     "edgert.kernels_gpu": ["edgert.errors"],
-    "edgert.converters": ["edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu.reference"],
+    "edgert.converters": [
+        "edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu.reference", "edgert.preprocess",
+        "edgert.datasets",
+    ],
 }  # fmt: skip
 
 # Imports inside a function run only when it is called, and may reach further: a command loads the

@@ -118,11 +118,25 @@ def gemm(rw: Rewriter, node: Node) -> None:
 
 
 def matmul(rw: Rewriter, node: Node) -> None:
-    """A constant right side [K, N] makes QLinearGemm of a matrix; two activations make QLinearMatMul."""
-    if rw.rank(node.inputs[0]) == 2 and weight_rows(rw, node.inputs[1], 1) is not None:
-        product(rw, node, "QLinearGemm", node.inputs[:1], "", {"transB": 1}, 1)
+    """A constant right side [K, N] makes QLinearGemm, with the bias added after it; else QLinearMatMul."""
+    weights = rw.rank(node.inputs[1]) == 2 and weight_rows(rw, node.inputs[1], 1) is not None
+    if weights and (rw.rank(node.inputs[0]) or 0) >= 2:
+        added, bias = bias_after(rw, node) or (node, "")
+        attrs: dict[str, Attr] = {**node.attrs, **added.attrs, "transB": 1}
+        product(rw, node, "QLinearGemm", node.inputs[:1], bias, attrs, 1, added)
     else:
         elementwise(rw, node, "QLinearMatMul", {})
+
+
+def bias_after(rw: Rewriter, node: Node) -> tuple[Node, str] | None:
+    """(the Add that alone reads `node`, its constant [N] on the other side), or None."""
+    reader = rw.sole_reader(node.outputs[0])
+    weight = rw.type_of(node.inputs[1])
+    if reader is None or reader.op != "Add" or weight is None or node.attr_str("activation", ""):
+        return None
+    other = next(name for name in reader.inputs if name != node.outputs[0])
+    value = rw.constant(other)
+    return (reader, other) if value is not None and value.shape == (weight.shape[-1],) else None
 
 
 def product(
@@ -133,13 +147,12 @@ def product(
     bias: str,
     attrs: dict[str, Attr],
     axis: int = 0,
+    last: Node | None = None,
 ) -> None:
-    """Replaces `node` and its quantizer by `op`; activations: x, then the residual if there is one."""
-    stored, rows, quantize = (
-        stored_inputs(rw, activations),
-        weight_rows(rw, node.inputs[1], axis),
-        quantizer(rw, node),
-    )
+    """Replaces `node` to `last` and the quantizer after by `op`; activations: x, then a residual if any."""
+    last = last or node
+    stored, quantize = stored_inputs(rw, activations), quantizer(rw, last)
+    rows = weight_rows(rw, node.inputs[1], axis)
     if stored is None or rows is None or quantize is None:
         return
     stem = node.name or node.outputs[0]
@@ -154,7 +167,8 @@ def product(
     if bias or stored[1:]:
         inputs += [named if bias else "", *stored[1:]]
     attrs = without_idle_activation(attrs, quant(rw, quantize.outputs[0]))
-    rw.replace([node, quantize], [Node(op, tuple(inputs), quantize.outputs, attrs, node.name)])
+    old = [node, quantize] if last is node else [node, last, quantize]
+    rw.replace(old, [Node(op, tuple(inputs), quantize.outputs, attrs, node.name)])
 
 
 def elementwise(rw: Rewriter, node: Node, op: str, attrs: dict[str, Attr]) -> None:

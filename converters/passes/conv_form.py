@@ -56,9 +56,7 @@ class ConvForm:
             wide[n, start : start + per_group] = self.weight[n]
         return replace(self, weight=wide, groups=groups)
 
-    def padded(
-        self, begin: tuple[int, ...], kernel: tuple[int, ...], step: tuple[int, ...]
-    ) -> ConvForm | None:
+    def padded(self, begin: tuple[int, ...], kernel: tuple[int, ...], step: tuple[int, ...]) -> ConvForm | None:
         """The same convolution with its taps placed inside a larger kernel that starts `begin` before x."""
         weight = np.zeros((*self.weight.shape[:2], *kernel))
         place: list[slice] = [slice(None), slice(None)]

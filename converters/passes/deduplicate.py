@@ -32,8 +32,7 @@ def node_key(rw: Rewriter, node: Node) -> Hashable:
     """What two nodes share exactly when one can stand for the other."""
     attrs = tuple(sorted((key, repr(value)) for key, value in node.attrs.items()))
     kinds = tuple(
-        (kind.dtype, quant_key(kind.quant)) if (kind := rw.type_of(name)) is not None else None
-        for name in node.outputs
+        (kind.dtype, quant_key(kind.quant)) if (kind := rw.type_of(name)) is not None else None for name in node.outputs
     )
     return node.op, node.inputs, attrs, kinds
 

@@ -45,10 +45,7 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
         except EdgertError:
             continue  # what the reference does not take stays in the graph, for `check` to name
         before = sum(rw.graph.constants[name].nbytes for name in names)
-        if (
-            sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT
-            and node.op != "DequantizeLinear"
-        ):
+        if sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT and node.op != "DequantizeLinear":
             continue
         for name, value in zip(node.outputs, values, strict=False):
             if name:

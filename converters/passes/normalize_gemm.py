@@ -16,12 +16,7 @@ def normalize_gemm(graph: Graph) -> Graph:
         if node.op not in ("MatMul", "Gemm") or rw.maker(node.outputs[0]) is not node:
             continue
         weight = rw.constant(node.inputs[1])
-        if (
-            weight is None
-            or weight.ndim != 2
-            or rw.rank(node.inputs[0]) != 2
-            or not rw.is_float(node.inputs[0])
-        ):
+        if weight is None or weight.ndim != 2 or rw.rank(node.inputs[0]) != 2 or not rw.is_float(node.inputs[0]):
             continue
         if not np.issubdtype(weight.dtype, np.floating):
             continue

@@ -59,9 +59,7 @@ class PassRecord:
     after: int
 
 
-def optimize(
-    graph: Graph, record: list[PassRecord] | None = None, passes: Sequence[Pass] = OPTIMIZE
-) -> Graph:
+def optimize(graph: Graph, record: list[PassRecord] | None = None, passes: Sequence[Pass] = OPTIMIZE) -> Graph:
     """The graph after `passes`, which leave `graph` as it is. `record` collects one entry per pass."""
     for step in passes:
         before = len(graph.nodes)

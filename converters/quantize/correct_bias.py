@@ -52,9 +52,7 @@ def correct_bias(
             wanted = product(twin, original.constants[twin.inputs[1]], means[twin.outputs[0]])
             correct(graph, node, wanted, walks)
         for walk in walks:
-            values = {
-                name: walk[name] if name in walk else graph.constants[name] for name in node.inputs if name
-            }
+            values = {name: walk[name] if name in walk else graph.constants[name] for name in node.inputs if name}
             walk.update(zip(node.outputs, evaluate_node(graph, node, values), strict=False))
             for name in node.inputs:
                 if last_use[name] == i and name not in graph.outputs:
@@ -64,9 +62,7 @@ def correct_bias(
     return graph
 
 
-def float_means(
-    graph: Graph, layers: Sequence[Node], samples: Sequence[Feeds], execute: Execute
-) -> dict[str, Array]:
+def float_means(graph: Graph, layers: Sequence[Node], samples: Sequence[Feeds], execute: Execute) -> dict[str, Array]:
     """Output name of each layer -> mean input window over `samples`."""
     totals: dict[str, Array] = {}
 
@@ -91,12 +87,11 @@ def mean_window(node: Node, x: Array, weight_shape: tuple[int, ...]) -> Array:
     overhang = win.overhang(x.shape[2:])
     pads = [(b, a + h) for b, a, h in zip(win.before, win.after, overhang, strict=True)]
     x = np.pad(x, [(0, 0), (0, 0), *pads])
-    mean = np.zeros((x.shape[1], *weight_shape[2:]))
+    mean = np.zeros((*weight_shape[2:], x.shape[1]))
     axes = (0, *range(2, x.ndim))
-    for tap, region in win.taps():
-        place = (slice(None), *tap)
-        mean[place] = x[(slice(None), slice(None), *region)].mean(axis=axes, dtype=np.float64)
-    return mean
+    for tap, region in zip(np.ndindex(*win.kernel), win.taps(), strict=True):
+        mean[tap] = x[(..., *region)].mean(axis=axes, dtype=np.float64)
+    return np.moveaxis(mean, -1, 0)
 
 
 def product(node: Node, weight: Array, mean: Array) -> Array:
@@ -104,7 +99,8 @@ def product(node: Node, weight: Array, mean: Array) -> Array:
     rows = weight.astype(np.float64).reshape(weight.shape[0], -1)
     group = node.attr_int("group", 1)
     columns = mean.reshape(group, -1)
-    return np.einsum("gnk,gk->gn", rows.reshape(group, -1, rows.shape[1]), columns).reshape(-1)
+    sums = np.einsum("gnk,gk->gn", rows.reshape(group, -1, rows.shape[1]), columns)
+    return np.asarray(sums).reshape(-1)
 
 
 def correct(graph: Graph, node: Node, wanted: Array, walks: Sequence[dict[str, Array]]) -> None:
@@ -117,9 +113,7 @@ def correct(graph: Graph, node: Node, wanted: Array, walks: Sequence[dict[str, A
         mean = mean + mean_window(node, x, stored.shape) / len(walks)
     found = product(node, stored, mean) * w_quant.scale
     step = (x_quant.scale * w_quant.scale).astype(np.float32)
-    bias = (
-        np.zeros(len(step)) if len(node.inputs) < 3 or not node.inputs[2] else graph.constants[node.inputs[2]]
-    )
+    bias = np.zeros(len(step)) if len(node.inputs) < 3 or not node.inputs[2] else graph.constants[node.inputs[2]]
     corrected = np.clip(np.rint(bias + (wanted - found) / step), -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     name = graph.add_constant(
         f"{node.outputs[0]}_bias", corrected, Quantization(step, np.zeros(len(step), np.int32), 0)

@@ -136,14 +136,12 @@ def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization
     stored = rw.add_constant(f"{node.inputs[1]}_int8", values, quant)
     restored = rw.add_tensor(f"{node.inputs[1]}_restored", TensorType("float32", values.shape))
     dequantize = Node("DequantizeLinear", (stored,), (restored,), {"axis": 0}, restored)
-    renewed = Node(
-        node.op, (node.inputs[0], restored, *node.inputs[2:]), node.outputs, dict(node.attrs), node.name
-    )
+    renewed = Node(node.op, (node.inputs[0], restored, *node.inputs[2:]), node.outputs, dict(node.attrs), node.name)
     rw.replace([node], [dequantize, renewed])
 
 
 def surround(rw: Rewriter, name: str, quant: Quantization) -> None:
-    """Everything that reads float `name` reads it rounded to 8 bits. Outputs of the graph keep their names."""
+    """Everything that reads float `name` reads it rounded to 8 bits; outputs keep their names."""
     kind = rw.graph.types[name]
     stored = rw.add_tensor(f"{name}{QUANTIZED}", TensorType("uint8", kind.shape, quant))
     maker = rw.maker(name)
