@@ -41,6 +41,8 @@ ARROWS: dict[str, list[str]] = {
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
         "edgert.device", "edgert.kernels_cpu",
     ],
+    "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
+    "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
     "edgert.assets": ["edgert.errors", "edgert.cache"],
     "edgert.models": ["edgert.errors"],
     "edgert.cli": [
@@ -62,6 +64,8 @@ ARROWS: dict[str, list[str]] = {
 # that is built from a downloaded one needs the converter that builds it.
 ARROWS_IN_FUNCTIONS: dict[str, list[str]] = {
     "edgert.cli": ["edgert.converters"],
+    "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
+    "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
     "edgert.assets": ["edgert.converters"],
     "edgert.converters": ["edgert.runtime", "edgert.plan", "edgert.device"],
 }

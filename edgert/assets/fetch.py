@@ -17,8 +17,8 @@ from pathlib import Path
 from edgert.assets import clients
 from edgert.assets.archives import read_file
 from edgert.assets.build import build
-from edgert.cache import cache_root
 from edgert.assets.registry import Asset, AssetError, Build, File, Package, asset
+from edgert.cache import cache_root
 
 __all__ = ["AssetError", "asset_folder", "pull"]
 

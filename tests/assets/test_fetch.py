@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from edgert.assets import build, clients, fetch, registry
-from edgert.cache import cache_root
 from edgert.assets.fetch import asset_folder, pull
 from edgert.assets.registry import Asset, AssetError, Build, File, Package, assets
+from edgert.cache import cache_root
 
 A, B = b"first file", b"second file" * 1000
 
