@@ -20,6 +20,11 @@ LAYOUT: dict[str, tuple[int, ...] | None] = {
 value + 128 and keep the quantization of what they move."""
 
 
+def raised(quant: Quantization) -> Quantization:
+    """The quantization of int8 values that are stored 128 higher."""
+    return Quantization(quant.scale, quant.zero_point + np.int32(128), quant.axis)
+
+
 class Refused(Exception):
     """A node edgert cannot take: the attribute at fault ('' for none) and what to do."""
 
@@ -32,7 +37,7 @@ class Builder:
     """Collects IR nodes for one model.
 
     Tensors keep their ONNX names where they can. An int8 activation is stored as uint8, value + 128: it is
-    then in `shifted`, and whoever needs the int8 values gets them through three exact nodes.
+    then in `shifted`, and whoever needs the int8 values gets them through two exact nodes.
     """
 
     def __init__(self, model: OnnxModel, hints: dict[str, Hint]) -> None:
@@ -100,15 +105,17 @@ class Builder:
         if tensor not in self.shifted:
             return tensor
         if tensor not in self._plain:
-            self._plain[tensor] = self._offset(tensor, -128, "int8", self.fresh(f"{name}_int8"))
+            self._plain[tensor] = self._lowered(tensor, self.fresh(f"{name}_int8"))
         return self._plain[tensor]
 
-    def uint8(self, name: str) -> str:
-        """ONNX activation `name`, int8 or uint8, as uint8; the values of int8 are offset by 128."""
+    def uint8(self, name: str, quant: Quantization) -> str:
+        """ONNX activation `name` as uint8; int8 values, whose quantization is `quant`, are offset by 128."""
         tensor = self.data(name)
         if tensor in self.shifted or self.dtype(name, "uint8") != "int8":
             return tensor
-        moved = self._offset(tensor, 128, "uint8", self.fresh(f"{name}_uint8"))
+        self.quantize(tensor, "int8", quant, name)
+        moved = self.fresh(f"{name}_uint8")
+        self._requantize(tensor, moved, "uint8", raised(quant))
         self._plain[moved], self._alias[name] = tensor, moved
         self.shifted.add(moved)
         return moved
@@ -134,26 +141,22 @@ class Builder:
     def scalar(self, node: OnnxNode, what: str, value: float, dtype: str) -> str:
         return self.store(f"{node.name}_{what}", np.array(value, dtype))
 
-    def _offset(self, tensor: str, amount: int, dtype: str, result: str) -> str:
-        """`tensor` + amount in another 8-bit type, exactly: widen, add, narrow."""
-        known = self.graph.types.get(tensor)
-        steps: list[tuple[str, list[str], dict[str, Attr], str]] = [
-            ("Cast", [tensor], {"to": "int32"}, self.fresh(f"{result}_wide")),
-            (
-                "Add",
-                ["", self.store("offset_128", np.array(amount, np.int32))],
-                {},
-                self.fresh(f"{result}_sum"),
-            ),
-            ("Cast", [""], {"to": dtype}, result),
-        ]
-        source = tensor
-        for op, inputs, attrs, out in steps:
-            self._append(op, [source, *inputs[1:]], [out], attrs, out)
-            if known is not None:
-                self.graph.types[out] = TensorType(dtype if out == result else "int32", known.shape)
-            source = out
-        return result
+    def _lowered(self, tensor: str, out: str) -> str:
+        """Makes int8 tensor `out` of the shifted `tensor`. Returns `out`."""
+        quant = self.graph.types[tensor].quant
+        if quant is None:
+            raise Refused("", f"the quantization of {tensor!r} is unknown where its int8 values are needed")
+        return self._requantize(tensor, out, "int8", Quantization(quant.scale, quant.zero_point - 128, quant.axis))
+
+    def _requantize(self, tensor: str, out: str, dtype: str, quant: Quantization) -> str:
+        """`out`: the same real values with another zero point and dtype, exactly."""
+        shape = self.graph.types[tensor].shape
+        real = self.fresh(f"{out}_real")
+        self._append("DequantizeLinear", [tensor], [real], {}, real)
+        self._append("QuantizeLinear", [real], [out], {}, out)
+        self.graph.types[real] = TensorType("float32", shape)
+        self.graph.types[out] = TensorType(dtype, shape, quant)
+        return out
 
     # Outputs
 
@@ -191,10 +194,13 @@ class Builder:
         """The quantized type that a LAYOUT operator hands on, None if none. Completes Pad's value."""
         if op not in LAYOUT or not inputs:
             return None
+        if op == "Pad" and str(node.attrs.get("mode", "constant")) == "constant":
+            self._stored_pad(node, inputs)
         where = LAYOUT[op]
         positions = [i for i in (range(len(inputs)) if where is None else where) if i < len(inputs)]
         if not any(inputs[i] in self.shifted for i in positions):
-            kinds = [self.graph.types.get(inputs[i]) for i in positions if inputs[i]]
+            moved = positions[:1] if op == "Pad" else positions
+            kinds = [self.graph.types.get(inputs[i]) for i in moved]
             first = kinds[0] if kinds else None
             quants = [kind.quant if kind else None for kind in kinds]
             if first is None or first.quant is None or any(q != first.quant for q in quants):
@@ -205,21 +211,36 @@ class Builder:
                 continue
             value = self.graph.constants.get(inputs[i])
             if value is None:
-                inputs[i] = self.uint8(inputs[i])
+                inputs[i] = self.uint8(inputs[i], self._carried_quant(inputs, positions))
             else:
-                moved = (value.astype(np.int16) + 128).astype(np.uint8)
-                inputs[i] = self.store(f"{inputs[i]}_uint8", moved)
-        if op == "Pad" and str(node.attrs.get("mode", "constant")) == "constant":
-            inputs.extend([""] * (3 - len(inputs)))
-            inputs[2] = inputs[2] or self.store("pad_128", np.array(128, np.uint8))
+                quant = None if op == "Pad" else raised(self._carried_quant(inputs, positions))
+                stored = (value.astype(np.int16) + 128).astype(np.uint8)
+                inputs[i] = self.store(f"{inputs[i]}_uint8", stored, quant)
         kind = self.graph.types.get(inputs[0])
         return kind if kind is not None and kind.quant is not None else TensorType("uint8", ())
+
+    def _carried_quant(self, inputs: list[str], positions: list[int]) -> Quantization:
+        """The int8 quantization of the shifted one among the inputs."""
+        for i in positions:
+            kind = self.graph.types.get(inputs[i])
+            if inputs[i] in self.shifted and kind is not None and kind.quant is not None:
+                return Quantization(kind.quant.scale, kind.quant.zero_point - 128, kind.quant.axis)
+        raise Refused("", "the quantization of its inputs is unknown")
+
+    def _stored_pad(self, node: OnnxNode, inputs: list[str]) -> None:
+        """Says what an 8-bit Pad means without a value: the stored 0, where the IR means the real 0."""
+        dtype = self.dtype(node.inputs[0])
+        inputs.extend([""] * (3 - len(inputs)))
+        if not inputs[2] and dtype in ("int8", "uint8"):
+            inputs[2] = self.store("pad_value", np.zeros((), dtype))
+        while not inputs[-1]:
+            inputs.pop()
 
     def _define(self, name: str, carried: TensorType | None, shifted: bool) -> str:
         hint = self.hints.get(name, Hint())
         if carried is None:
-            if hint.type is not None:
-                self.graph.types[name] = hint.type
+            if hint.type is not None:  # a quantized output has its type already
+                self.graph.types.setdefault(name, hint.type)
             return name
         tensor = self.define_shifted(name) if shifted else name
         if hint.shape is not None or carried.quant is not None:
@@ -309,6 +330,6 @@ class Builder:
             kind = self.graph.types[constant]
             self.graph.types[name] = TensorType(kind.dtype, kind.shape)
         elif tensor in self.shifted:
-            self._offset(tensor, -128, "int8", name)
+            self._lowered(tensor, name)
         elif tensor != name:
             self._append("Identity", [tensor], [name], {}, name)

@@ -31,9 +31,7 @@ def expand_functions(
             if body is not None:
                 notes.append(f"{node.op} {node.name!r} is written out as {len(body)} simpler operators")
             nodes.extend([node] if body is None else body)
-        changed = len(nodes) != len(model.nodes) or any(
-            a is not b for a, b in zip(nodes, model.nodes, strict=True)
-        )
+        changed = len(nodes) != len(model.nodes) or any(a is not b for a, b in zip(nodes, model.nodes, strict=True))
         model.nodes = nodes
         if not changed:
             return

@@ -108,9 +108,7 @@ class Writer:
             try:
                 schema: Any = onnx.defs.get_schema(op, self.opset, "")
             except onnx.defs.SchemaError:
-                raise UnsupportedError(
-                    f"expected an operator of ONNX opset {self.opset}, found {op}"
-                ) from None
+                raise UnsupportedError(f"expected an operator of ONNX opset {self.opset}, found {op}") from None
             wrong = [key for key in attrs if key not in schema.attributes]
             if wrong or len(inputs) > schema.max_input:
                 what = f"attribute {wrong[0]!r}" if wrong else f"{len(inputs)} inputs"
@@ -133,9 +131,7 @@ class Writer:
 
         total = sum(value.nbytes for value in self.initializers.values())
         if total > 2**31 - 2**24:
-            raise UnsupportedError(
-                f"expected at most 2 GiB of constants for one .onnx file, found {total} bytes"
-            )
+            raise UnsupportedError(f"expected at most 2 GiB of constants for one .onnx file, found {total} bytes")
         graph = onnx.helper.make_graph(
             self.nodes,
             self.graph.name or "graph",

@@ -41,9 +41,9 @@ FLOAT_FORM: dict[str, tuple[str, dict[str, Any]]] = {
 def export_onnx(graph: Graph, path: str | Path, *, form: Form = "qdq", opset: int = 17) -> None:
     """Writes `graph` as an ONNX model that ONNX Runtime runs with the same answers.
 
-    form: 'qdq' writes a quantized operator as DequantizeLinear -> float operator -> QuantizeLinear, 'qoperator'
-    as QLinearConv, QLinearMatMul and ONNX Runtime's QGemm, QLinearAdd, ... where there is one. A fused residual
-    has no quantized operator in ONNX and is written in QDQ form in both.
+    form: 'qdq' writes a quantized operator as DequantizeLinear -> float operator -> QuantizeLinear,
+    'qoperator' as QLinearConv, QLinearMatMul and ONNX Runtime's QGemm, QLinearAdd, ... where there is one.
+    A fused residual has no quantized operator in ONNX and is written in QDQ form in both.
     Quantized tensors are uint8 in the file too, weights int8 per channel, biases int32.
 
     The file appears complete or not at all. Raises UnsupportedError for what opset `opset` cannot say.
@@ -85,6 +85,12 @@ def _write(w: Writer, node: Node, form: Form) -> None:
             _write_real(w, node)
     elif node.op in LAYOUT and quantized and form == "qdq":
         _write_layout(w, node)
+    elif node.op == "Pad" and quantized and (len(node.inputs) < 3 or not node.inputs[2]):
+        kind = w.graph.types[node.inputs[0]]
+        assert kind.quant is not None
+        zero = w.constant(f"{node.outputs[0]}_pad", kind.quant.zero_point.astype(kind.dtype))
+        inputs = [w.tensor(name) for name in node.inputs[:2]] + [zero, *node.inputs[3:]]
+        lower(w, node, "Pad", inputs, list(node.outputs), dict(node.attrs))
     else:
         _write_float(w, node)
 
@@ -92,6 +98,7 @@ def _write(w: Writer, node: Node, form: Form) -> None:
 def _write_real(w: Writer, node: Node) -> None:
     """A quantized operator as DequantizeLinear -> float operators -> QuantizeLinear."""
     attrs = {key: value for key, value in node.attrs.items() if key not in FUSED}
+    more: dict[str, Any]
     if node.op == "QLinearUnary":
         op, more = str(attrs.pop("op")), {}
     elif node.op in FLOAT_FORM:
@@ -146,9 +153,7 @@ def _write_layout(w: Writer, node: Node) -> None:
     if node.op == "Pad" and node.attr_str("mode", "constant") == "constant":
         inputs.extend([""] * (3 - len(inputs)))
         inputs[2] = _real_pad(w, node)
-    outputs = [
-        w.fresh(f"{name}_real") if name and w.quant(name) is not None else name for name in node.outputs
-    ]
+    outputs = [w.fresh(f"{name}_real") if name and w.quant(name) is not None else name for name in node.outputs]
     lower(w, node, node.op, inputs, outputs, dict(node.attrs))
     for real, name in zip(outputs, node.outputs, strict=True):
         if real != name:
@@ -156,14 +161,12 @@ def _write_layout(w: Writer, node: Node) -> None:
 
 
 def _real_pad(w: Writer, node: Node) -> str:
-    """The padding value of a quantized Pad as a real number."""
+    """The padding value of a quantized Pad as a real number, '' for 0."""
     quant = w.quant(node.inputs[0])
     stored = np.array(0)
     if len(node.inputs) > 2 and node.inputs[2]:
         if node.inputs[2] not in w.graph.constants:
-            raise UnsupportedError(
-                "expected a constant padding value of a quantized Pad, found a computed one"
-            )
+            raise UnsupportedError("expected a constant padding value of a quantized Pad, found a computed one")
         stored = w.graph.constants[node.inputs[2]]
     assert quant is not None
     value = (int(stored.reshape(-1)[0]) - quant.zero_point) * quant.scale
@@ -177,9 +180,7 @@ def _write_float(w: Writer, node: Node) -> None:
     _compute(w, node, node.op, inputs, attrs, node.outputs[0])
 
 
-def lower(
-    w: Writer, node: Node, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any]
-) -> None:
+def lower(w: Writer, node: Node, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any]) -> None:
     """Writes `op` in the form of the target opset: undoes what importing lifts. Raises UnsupportedError."""
     domain = ""
     if op == "Cast":
@@ -221,9 +222,7 @@ def _finish(w: Writer, node: Node, op: str, inputs: list[str], attrs: dict[str, 
     kept = {key: value for key, value in attrs.items() if key not in FUSED}
     w.add(op, inputs, [target], kept, domain)
     if clips:
-        ends = [
-            w.constant(f"{out}_{key}", np.array(v, kind.dtype)) for key, v in (("min", low), ("max", high))
-        ]
+        ends = [w.constant(f"{out}_{key}", np.array(v, kind.dtype)) for key, v in (("min", low), ("max", high))]
         w.add("Clip", [target, *ends], [out])
     return True
 

@@ -57,8 +57,7 @@ def arguments(builder: Builder, node: OnnxNode, op: str) -> list[str]:
     """The IR inputs of `node`, written as operator `op`."""
     data = LAYOUT.get(op, ())
     return [
-        builder.data(name) if data is None or i in data else builder.use(name)
-        for i, name in enumerate(node.inputs)
+        builder.data(name) if data is None or i in data else builder.use(name) for i, name in enumerate(node.inputs)
     ]
 
 
@@ -89,7 +88,7 @@ def check_schema(node: OnnxNode) -> None:
         schema: Any = onnx.defs.get_schema(node.op, node.opset, node.domain)
     except onnx.defs.SchemaError:
         raise Refused("", f"opset {node.opset} has no such operator; check the exporter") from None
-    if schema.deprecated:
+    if schema.deprecated and (node.domain, node.op) not in LIFTS:
         raise Refused("", f"the operator is deprecated in opset {node.opset}; export its successor")
     for key, value in node.attrs.items():
         if key not in schema.attributes:

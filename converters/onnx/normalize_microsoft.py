@@ -133,9 +133,7 @@ def fused_conv(b: Builder, n: OnnxNode) -> None:
     kind = str(n.attrs.get("activation", ""))
     attrs = attributes(n, drop=("activation", "activation_params"))
     stages = 1 + n.has(3) + bool(kind)
-    y = b.emit(
-        n, "Conv", [b.use(n.input(i)) for i in range(3)], attrs, _stage(b, n, "conv", like, stages == 1)
-    )
+    y = b.emit(n, "Conv", [b.use(n.input(i)) for i in range(3)], attrs, _stage(b, n, "conv", like, stages == 1))
     if n.has(3):
         y = b.emit(n, "Add", [y, b.use(n.inputs[3])], {}, _stage(b, n, "sum", like, not kind))
     if kind:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgert.converters.onnx.builder import Builder, Refused
+from edgert.converters.onnx.builder import Builder, Refused, raised
 from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.normalize import arguments, attributes, lift
 from edgert.converters.onnx.reader import OnnxNode
@@ -39,18 +39,11 @@ def parameters(
     if z.size == 1:
         z = np.broadcast_to(z.reshape(()), s.shape)
     if s.ndim > 1 or z.shape != s.shape:
-        raise Refused(
-            "", f"expected one scale and zero point per tensor or per channel, found {s.shape}, {z.shape}"
-        )
+        raise Refused("", f"expected one scale and zero point per tensor or per channel, found {s.shape}, {z.shape}")
     real = s.astype(np.float32)
     if not np.all(np.isfinite(real)) or not np.all(real > 0):
         raise Refused("", "expected finite scales above 0")
     return Quantization(real, z.astype(np.int32), axis if s.ndim else None), z.dtype.name
-
-
-def raised(quant: Quantization) -> Quantization:
-    """The same for values that are stored 128 higher."""
-    return Quantization(quant.scale, quant.zero_point + np.int32(128), quant.axis)
 
 
 def operand(b: Builder, name: str, scale: str, zero: str, axis: int | None = None) -> str:
@@ -59,14 +52,12 @@ def operand(b: Builder, name: str, scale: str, zero: str, axis: int | None = Non
     quant, stored = parameters(b, scale, zero, axis, dtype or "uint8")
     value = b.value(name)
     if stored not in ("int8", "uint8") or (dtype and dtype != stored):
-        raise Refused(
-            "", f"expected 8-bit activations and a zero point of the same type, found {dtype} and {stored}"
-        )
+        raise Refused("", f"expected 8-bit activations and a zero point of the same type, found {dtype} and {stored}")
     if value is not None:
         if stored == "int8":
             value, quant = (value.astype(np.int16) + 128).astype(np.uint8), raised(quant)
         return b.store(name, value, quant)
-    tensor = b.uint8(name)
+    tensor = b.uint8(name, quant)
     b.quantize(tensor, "uint8", raised(quant) if stored == "int8" else quant, name)
     return tensor
 

@@ -138,9 +138,7 @@ def resize(b: Builder, n: OnnxNode) -> None:
     attrs = attributes(n)
     coordinates = attrs.get("coordinate_transformation_mode", "half_pixel")
     if coordinates == "tf_half_pixel_for_nn":
-        raise Refused(
-            "coordinate_transformation_mode", "export with opset 13 or newer, which dropped this mode"
-        )
+        raise Refused("coordinate_transformation_mode", "export with opset 13 or newer, which dropped this mode")
     inputs = [n.input(0), n.input(1) if coordinates == "tf_crop_and_resize" else "", n.input(2), n.input(3)]
     for i in (2, 3):
         value = b.value(inputs[i])
@@ -154,9 +152,7 @@ def resize(b: Builder, n: OnnxNode) -> None:
 def _resize_10(b: Builder, n: OnnxNode, scales: list[float] | None) -> None:
     """Upsample-7, Upsample-9 and Resize-10: coordinates out / scale; nearest takes the value before the
     point when enlarging and the one after it when shrinking, as ONNX Runtime does."""
-    mode = {"bilinear": "linear"}.get(
-        str(n.attrs.get("mode", "nearest")), str(n.attrs.get("mode", "nearest"))
-    )
+    mode = {"bilinear": "linear"}.get(str(n.attrs.get("mode", "nearest")), str(n.attrs.get("mode", "nearest")))
     known = np.array(scales, np.float32) if scales is not None else b.value(n.inputs[1])
     nearest = "floor"
     if mode == "nearest":
@@ -166,9 +162,7 @@ def _resize_10(b: Builder, n: OnnxNode, scales: list[float] | None) -> None:
         if shrinks.any() and (known > 1).any():
             raise Refused("", "nearest scales above and below 1 in one node; use two")
         nearest = "ceil" if shrinks.any() else "floor"
-    source = (
-        b.store(f"{n.name}_scales", known) if scales is not None and known is not None else b.use(n.inputs[1])
-    )
+    source = b.store(f"{n.name}_scales", known) if scales is not None and known is not None else b.use(n.inputs[1])
     data = b.data(n.inputs[0]) if mode == "nearest" else b.use(n.inputs[0])
     b.emit(
         n, "Resize", [data, "", source],

@@ -116,9 +116,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
         )
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in constants or tensor.name in unreadable:
-            raise FormatError(
-                path, None, "initializers with a name each of their own", repr(tensor.name[:80])
-            )
+            raise FormatError(path, None, "initializers with a name each of their own", repr(tensor.name[:80]))
         try:
             constants[tensor.name] = to_array(tensor, external, path)
         except UnsupportedError as error:
@@ -133,9 +131,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
         raise FormatError(path, None, "a graph with outputs", "none")
     nodes = read_nodes(graph.node, opsets, path, external, constants, unreadable)
     _check_order(path, inputs, outputs, nodes, known | constants.keys() | unreadable.keys())
-    return OnnxModel(
-        path, graph.name or path.stem, opsets, inputs, outputs, nodes, constants, unreadable, model
-    )
+    return OnnxModel(path, graph.name or path.stem, opsets, inputs, outputs, nodes, constants, unreadable, model)
 
 
 def read_nodes(
@@ -224,9 +220,7 @@ def _strip(model: ModelProto) -> None:
         if math.prod(tensor.dims) <= MAX_SHAPE_VALUES and tensor.data_location != tensor.EXTERNAL:
             small.append(tensor)
         elif tensor.name not in declared:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in small]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -305,23 +299,17 @@ def dims_of(name: str, dims: Any, path: Path | None = None) -> tuple[Dim, ...]:
     if len(dims) > MAX_RANK:
         raise FormatError(path, None, f"rank at most {MAX_RANK} ({name!r})", f"{len(dims)}")
     return tuple(
-        int(d.dim_value)
-        if d.HasField("dim_value") and d.dim_value >= 0
-        else (d.dim_param or f"{name}_dim{axis}")
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else (d.dim_param or f"{name}_dim{axis}")
         for axis, d in enumerate(dims)
     )
 
 
-def _node(
-    proto: NodeProto, index: int, opsets: dict[str, int], path: Path, external: ExternalData | None
-) -> OnnxNode:
+def _node(proto: NodeProto, index: int, opsets: dict[str, int], path: Path, external: ExternalData | None) -> OnnxNode:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     name = proto.name or f"{proto.op_type}_{index}"
     if domain not in opsets and domain != MICROSOFT:  # exporters often forget to declare it
         raise FormatError(path, None, f"an opset_import for the domain of node {name!r}", repr(domain))
-    node = OnnxNode(
-        proto.op_type, domain, opsets.get(domain, 1), list(proto.input), list(proto.output), {}, name
-    )
+    node = OnnxNode(proto.op_type, domain, opsets.get(domain, 1), list(proto.input), list(proto.output), {}, name)
     for attribute in proto.attribute:
         if attribute.name in node.attrs or attribute.name in node.unreadable:
             raise FormatError(path, None, f"each attribute of node {name!r} once", repr(attribute.name))
@@ -329,10 +317,9 @@ def _node(
     return node
 
 
-def _read_attribute(
-    node: OnnxNode, attribute: AttributeProto, path: Path, external: ExternalData | None
-) -> None:
-    kind = attribute.Type.Name(attribute.type) if attribute.type in attribute.Type.values() else "?"
+def _read_attribute(node: OnnxNode, attribute: AttributeProto, path: Path, external: ExternalData | None) -> None:
+    kinds: Any = type(attribute).AttributeType
+    kind = kinds.Name(attribute.type) if attribute.type in kinds.values() else f"unknown {attribute.type}"
     key = attribute.name
     if attribute.ref_attr_name:
         node.unreadable[key] = "a reference outside a function"
@@ -388,14 +375,10 @@ def _check_order(
     for node in nodes:
         for name in node.inputs:
             if name and name not in defined:
-                raise FormatError(
-                    path, None, f"inputs of node {node.name!r} made by an earlier node", repr(name[:80])
-                )
+                raise FormatError(path, None, f"inputs of node {node.name!r} made by an earlier node", repr(name[:80]))
         for name in filter(None, node.outputs):
             if name in defined:
-                raise FormatError(
-                    path, None, f"{name!r} to be made once", f"node {node.name!r} making it again"
-                )
+                raise FormatError(path, None, f"{name!r} to be made once", f"node {node.name!r} making it again")
             defined.add(name)
     for value in outputs:
         if value.name not in defined:

@@ -83,9 +83,7 @@ def _stored(number: int) -> np.dtype[np.generic]:
     return np.dtype(ELEMENT_TYPES[number]).newbyteorder("<")
 
 
-def _from_bytes(
-    tensor: TensorProto, data: memoryview, shape: tuple[int, ...], count: int, file: Path | None
-) -> Array:
+def _from_bytes(tensor: TensorProto, data: memoryview, shape: tuple[int, ...], count: int, file: Path | None) -> Array:
     dtype = _stored(tensor.data_type)
     stored = (count + 1) // 2 if tensor.data_type in (UINT4, INT4) else count
     if len(data) != stored * dtype.itemsize:
