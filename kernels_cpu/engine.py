@@ -3,15 +3,17 @@
 Compiled like a kernel, into the same library. An op is finished when its chunks are done, not when every
 thread has arrived: a descheduled worker cannot stall the others. Workers wait in native code.
 
-Memory shared with Python (int64 words, see Control and Job in edgert/runtime/pool.py):
-* a sync record per op, 128 bytes: +0 claim word (epoch << 20 | next chunk), +64 chunks done since the start.
-* the job block: which program, published under a sequence lock.
+Memory shared with Python is laid out in control.py.
 A program and its sync records must stay alive until no worker can be inside them (pool.quiesce).
 """
 
 from __future__ import annotations
 
 from edgert.kernels_cpu.abi import CHUNKS_OFFSET, RECORD_BYTES
+from edgert.kernels_cpu.control import (
+    ACTIVE, EPOCH_SHIFT, FUTEX_NUMBER, JOB_EPOCH, JOB_OPS, JOB_PROGRAM, JOB_SCRATCH, JOB_STRIDE, JOB_SYNC, JOB_TABLE,
+    SEQUENCE, SLEEPERS, SPIN_IDLE, SPIN_OP, STOP, SYNC_BYTES, SYNC_DONE, SYSCALL, YIELD_NUMBER,
+)  # fmt: skip
 from edgert.kernels_cpu.simd import helper, load_i64, load_u32
 from edgert.kernels_cpu.simd.atomics import (
     call_kernel,
@@ -24,25 +26,6 @@ from edgert.kernels_cpu.simd.atomics import (
     store_release,
     store_seq_cst,
 )  # fmt: skip
-
-SYNC_BYTES = 128
-SYNC_DONE = 64
-EPOCH_SHIFT = 20
-ONE_EPOCH = 1 << EPOCH_SHIFT
-
-# control block, byte offsets; words that different threads write lie on different cache lines
-SEQUENCE = 0  # even: the job block is stable; the futex word; odd: being written
-SLEEPERS = 128
-ACTIVE = 256
-STOP = 384
-SYSCALL = 512  # address of libc's syscall, 0 where there is none
-FUTEX_NUMBER = 520
-YIELD_NUMBER = 528
-SPIN_IDLE = 536
-SPIN_OP = 544
-JOB = 640  # program, sync, ops, table, scratch, scratch_stride, epoch
-JOB_PROGRAM, JOB_SYNC, JOB_OPS, JOB_TABLE, JOB_SCRATCH, JOB_STRIDE, JOB_EPOCH = range(JOB, JOB + 56, 8)
-CONTROL_BYTES = 768
 
 FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
 

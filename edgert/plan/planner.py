@@ -13,6 +13,7 @@ from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph, TensorType
 from edgert.kernels_cpu.abi import RECORD_BYTES
+from edgert.kernels_cpu.control import SYNC_BYTES
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference import Quant
 from edgert.kernels_cpu.registry import kernels
@@ -30,8 +31,7 @@ from edgert.program import verify
 
 ONE_THREAD_US = 100.0
 """Below this a program does not gain from waking other threads."""
-SYNC_BYTES = 128
-"""Per op, see kernels_cpu/engine.py."""
+
 HOST_COPIES = 2
 """A reference operator holds about this many times its inputs and outputs while it computes: an estimate."""
 
