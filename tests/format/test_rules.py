@@ -38,11 +38,14 @@ def refused(forge: Forge, tmp_path: Path) -> Refused:
     def check(pattern: str, verify: Any = "touch") -> FormatError:
         path = tmp_path / "forged.edge"
         path.write_bytes(forge.bytes())
-        with pytest.raises(FormatError, match=pattern) as caught:
+        with pytest.raises(FormatError) as caught:
             model = read_model(path, verify=verify)
             for tensor in model.tensors.values():
                 tensor.dense()
         assert caught.value.file == path
+        # Without the path, in which the name of the test would match.
+        message = str(caught.value).removeprefix(str(path))
+        assert re.search(pattern, message), message
         return caught.value
 
     return check
@@ -437,7 +440,7 @@ def test_f24_tensors(forge: Forge, refused: Refused) -> None:
         right = weights[key]
         for value in wrong:
             weights[key] = value
-            refused("tensors")
+            refused(r"tensors\[[01]\]")
         weights[key] = right
     for wrong_row in (MAX_Q8_ROW + 1, 2**40):
         weights["shape"], weights["layout"] = [1, wrong_row], "row"
