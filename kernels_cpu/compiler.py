@@ -21,6 +21,7 @@ from typing import Any
 import llvmlite.binding as ll
 from llvmlite import ir
 
+from edgert.kernels_cpu.abi import ABI_VERSION
 from edgert.kernels_cpu.levels import Level, level_named
 from edgert.kernels_cpu.registry import kernels
 
@@ -174,6 +175,8 @@ def build_module(level: Level, names: Iterable[str], engine: bool) -> tuple[Any,
     for library in libraries:
         module.link_in(library._final_module, preserve=True)
     module.link_in(ll.parse_assembly(_MEMORY_FUNCTIONS))
+    if engine:
+        module.link_in(ll.parse_assembly(f"@edgert_abi_version = constant i64 {ABI_VERSION}\n"))
     module.triple, module.data_layout = level.triple, codegen._data_layout
     _internalise(module, exports)
     module.verify()
@@ -247,7 +250,7 @@ def _write(path: Path, data: bytes) -> None:
     """Atomically: a reader sees a whole object or none."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -79,28 +79,30 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
                 process.wait()
 
 
-def _start(level: Level, folder: Path, batch: Sequence[str]) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "edgert.kernels_cpu.compiler",
-        "--level",
-        level.name,
-        "--out",
-        str(folder),
-        *batch,
-    ]
+def compile_library_object(level: Level, folder: Path, names: Iterable[str] | None = None) -> Path:
+    """One object in `folder` of the engine, the ABI number and all kernels of `level` (or those of `names`)."""
+    compiler_versions()
+    process = _start(level, folder, ["--one", "library.o", *(names or ())])
+    try:
+        _, errors = process.communicate(timeout=COMPILE_TIMEOUT)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode != 0:
+        raise KernelError(f"compiling the library for {level.name} failed: {errors.strip()[-2000:]}")
+    return folder / "library.o"
+
+
+def _start(level: Level, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """The compiler process: it must find this very package, installed or not."""
+    module = ["-m", "edgert.kernels_cpu.compiler", "--level", level.name, "--out", str(folder)]
     package_parent = str(Path(sys.modules["edgert"].__file__ or ".").resolve().parent.parent)
     path = os.pathsep.join(p for p in (package_parent, os.environ.get("PYTHONPATH", "")) if p)
-    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        [sys.executable, *module, *arguments], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 class ObjectLoader:
@@ -116,7 +118,6 @@ class ObjectLoader:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         self._llvm = llvm
-        self._machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
         self._engines: list[Any] = []
 
     def load(self, path: Path, symbols: Iterable[str]) -> dict[str, int]:

@@ -6,16 +6,23 @@ import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edgert.kernels_cpu import jit
+from edgert.kernels_cpu.aot import build_library
+from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
-from edgert.kernels_cpu.library import JitLibrary
+from edgert.kernels_cpu.library import JitLibrary, library_name
 from edgert.kernels_cpu.record import pack_record
 
 CACHE = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-LEVELS = host_levels()
+ARM_LEVELS = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
+LEVELS = (*host_levels(), *ARM_LEVELS)
+"""What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
+_machines: dict[str, Any] = {}
 _libraries: dict[str, JitLibrary] = {}
 GUARD = 256
 GUARD_BYTE = 0xA5
@@ -23,6 +30,17 @@ GUARD_BYTE = 0xA5
 
 def library(level: Level) -> JitLibrary:
     return _libraries.setdefault(level.name, JitLibrary(level, CACHE))
+
+
+def machine(level: Level) -> Any:
+    """An emulated machine with the library of a foreign level, built once per set of kernel sources."""
+    if level.name not in _machines:
+        from emulator import Arm64
+
+        folder = jit.cache_folder(CACHE, level)
+        path = folder / library_name(level)
+        _machines[level.name] = Arm64(path if path.exists() else build_library(level, folder))
+    return _machines[level.name]
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +83,9 @@ def call_kernel(
     order: str = "forward",
 ) -> None:
     """Runs all chunks of one op in this thread, in the given order ('forward' | 'backward')."""
+    if level in ARM_LEVELS:
+        _emulate(level, name, operands, params, chunks, scratch, order)
+        return
     lib = library(level)
     lib.prepare([name])
     addresses = {k: 0 if v is None else v.__array_interface__["data"][0] for k, v in operands.items()}
@@ -74,3 +95,31 @@ def call_kernel(
     function = KERNEL(lib.address(name))
     for chunk in range(chunks) if order == "forward" else reversed(range(chunks)):
         function(record.ctypes.data, chunk, memory.__array_interface__["data"][0])
+
+
+def _emulate(
+    level: Level,
+    name: str,
+    operands: Mapping[str, np.ndarray | None],
+    params: Mapping[str, int | float],
+    chunks: int,
+    scratch: int,
+    order: str,
+) -> None:
+    """The same on an emulated machine; whatever it wrote comes back, and the gaps between buffers must be whole."""
+    arm = machine(level)
+    arm.reset()
+    given = {k: v.view(np.uint8).reshape(-1) for k, v in operands.items() if v is not None}
+    places = {k: arm.push(v.tobytes()) for k, v in given.items()}
+    addresses = {k: places.get(k, 0) for k in operands}
+    record = arm.push(pack_record(name, addresses, params, chunks))
+    memory = arm.push(b"\xee" * max(scratch, 64))
+    function = arm.symbols[f"edgert_k_{name}"]
+    for chunk in range(chunks) if order == "forward" else reversed(range(chunks)):
+        arm.call(function, record, chunk, memory)
+    for key, view in given.items():
+        around = arm.pull(places[key] - GUARD, view.size + 2 * GUARD)
+        assert (around[:GUARD] == GUARD_BYTE).all(), f"{name} wrote before {key}"
+        assert (around[GUARD + view.size :] == GUARD_BYTE).all(), f"{name} wrote past {key}"
+        if view.flags.writeable:
+            view[...] = around[GUARD : GUARD + view.size]
