@@ -600,6 +600,11 @@ def test_f36_deterministic(model: Model, small_file: Path, tmp_path: Path) -> No
         node.attrs = dict(reversed(node.attrs.items()))
     write_model(model, tmp_path / "c.edge")
     assert (tmp_path / "c.edge").read_bytes() == content
+    # Tensors that no node uses come last, by name.
+    for name in ("zz", "aa"):
+        model.tensors[name] = StoredTensor.pack_dense(name, np.ones(1))
+    write_model(model, tmp_path / "d.edge")
+    assert list(read_model(tmp_path / "d.edge").tensors) == ["w", "b", "mask", "aa", "zz"]
 
 
 def test_f36_the_bytes_are_those_of_version_1(small_file: Path) -> None:
