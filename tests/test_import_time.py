@@ -17,9 +17,7 @@ def python(code: str) -> str:
 
 
 def test_import_takes_under_100_ms() -> None:
-    code = (
-        "import time; start = time.perf_counter(); import edgert; print((time.perf_counter() - start) * 1e3)"
-    )
+    code = "import time; start = time.perf_counter(); import edgert; print((time.perf_counter() - start) * 1e3)"
     best = min(float(python(code)) for _ in range(TRIES))
     assert best < BUDGET_MS, f"import edgert takes {best:.0f} ms at best"
 

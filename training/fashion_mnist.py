@@ -72,9 +72,7 @@ INFO = {
 class ConvBatchNorm(nn.Sequential):
     """Convolution without bias, batch normalization and, if asked for, ReLU."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True
-    ):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True):
         layers: list[nn.Module] = [
             nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
             nn.BatchNorm2d(outputs),
@@ -146,8 +144,7 @@ def augment(images: torch.Tensor) -> torch.Tensor:
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     model.eval()
     hits = sum(
-        int((model(images[i : i + 500]).argmax(1) == labels[i : i + 500]).sum())
-        for i in range(0, len(images), 500)
+        int((model(images[i : i + 500]).argmax(1) == labels[i : i + 500]).sum()) for i in range(0, len(images), 500)
     )
     model.train()
     return hits / len(images)
@@ -174,9 +171,7 @@ def train(folder: Path, epochs: int) -> nn.Module:
         total = 0.0
         for step in range(len(images) // batch):
             chosen = order[step * batch : (step + 1) * batch]
-            loss = functional.cross_entropy(
-                model(augment(images[chosen])), labels[chosen], label_smoothing=0.05
-            )
+            loss = functional.cross_entropy(model(augment(images[chosen])), labels[chosen], label_smoothing=0.05)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -300,9 +295,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the four idx files")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--epochs", type=int, default=18)
-    parser.add_argument(
-        "--minutes", type=float, default=30, help="stop after the epoch in which this is reached"
-    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
