@@ -1,4 +1,4 @@
-"""What compression did to a network: error of each quantized tensor, bytes, and accuracy where labels are given.
+"""What compression did to a network: error of each tensor, bytes, and accuracy where labels are given.
 A plain dictionary for the header of the file, and a table for people."""
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ class Report:
         lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))
         if self.accuracy is not None:
             a = self.accuracy
-            lines.append(
-                f"top-1 on {a.samples} samples: {a.before:.2f} % -> {a.after:.2f} % ({a.after - a.before:+.2f})"
-            )
+            change = f"{a.before:.2f} % -> {a.after:.2f} % ({a.after - a.before:+.2f})"
+            lines.append(f"top-1 on {a.samples} samples: {change}")
         lines += [
             f"output {error.tensor}: {error.sqnr_db:.1f} dB, cosine {error.cosine:.5f}"
             for error in self.outputs

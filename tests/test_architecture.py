@@ -48,7 +48,7 @@ ARROWS: dict[str, list[str]] = {
     "edgert.cli": [
         "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.plan", "edgert.program",
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
-        "edgert.kernels_cpu",
+        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets",
     ],
     "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.models", "edgert.preprocess"],
     "edgert.kernels_cpu": ["edgert.errors"],
@@ -64,8 +64,6 @@ ARROWS: dict[str, list[str]] = {
 # that is built from a downloaded one needs the converter that builds it.
 ARROWS_IN_FUNCTIONS: dict[str, list[str]] = {
     "edgert.cli": ["edgert.converters"],
-    "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
-    "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
     "edgert.assets": ["edgert.converters"],
     "edgert.converters": ["edgert.runtime", "edgert.plan", "edgert.device"],
 }

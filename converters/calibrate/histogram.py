@@ -54,7 +54,7 @@ class Histogram:
     def centres(self) -> npt.NDArray[np.float64]:
         """The middle of each bin."""
         width = 2.0 * self.reach / BINS
-        return (np.arange(BINS) + 0.5) * width - self.reach
+        return np.asarray((np.arange(BINS) + 0.5) * width - self.reach, np.float64)
 
     def quantile(self, fraction: float) -> float:
         """The value below which `fraction` of the counts lie, between the exact minimum and maximum."""

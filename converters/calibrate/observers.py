@@ -29,9 +29,9 @@ class Range(NamedTuple):
 
     def quantization(self) -> Quantization:
         """scale and zero point of a uint8 tensor over this range."""
-        scale = np.float32(max(self.high - self.low, SMALLEST_RANGE) / LEVELS)
+        scale = np.asarray(max(self.high - self.low, SMALLEST_RANGE) / LEVELS, np.float32)
         zero = int(np.clip(np.rint(-self.low / float(scale)), 0, LEVELS))
-        return Quantization(scale, np.int32(zero))
+        return Quantization(scale, np.asarray(zero, np.int32))
 
 
 Observer: TypeAlias = Callable[[Histogram], Range]

@@ -55,7 +55,7 @@ def correct_bias(
             values = {name: walk[name] if name in walk else graph.constants[name] for name in node.inputs if name}
             walk.update(zip(node.outputs, evaluate_node(graph, node, values), strict=False))
             for name in node.inputs:
-                if last_use[name] == i and name not in graph.outputs:
+                if last_use.get(name) == i and name not in graph.outputs:
                     walk.pop(name, None)
         if progress is not None:
             progress("correct bias", i + 1, len(graph.nodes))
@@ -90,7 +90,7 @@ def mean_window(node: Node, x: Array, weight_shape: tuple[int, ...]) -> Array:
     mean = np.zeros((*weight_shape[2:], x.shape[1]))
     axes = (0, *range(2, x.ndim))
     for tap, region in zip(np.ndindex(*win.kernel), win.taps(), strict=True):
-        mean[tap] = x[(..., *region)].mean(axis=axes, dtype=np.float64)
+        mean[tap] = x[(slice(None), slice(None), *region)].mean(axis=axes, dtype=np.float64)
     return np.moveaxis(mean, -1, 0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgert.converters.calibrate.observers import Range
-from edgert.converters.passes.absorb_qdq import MOVERS, UNARY
+from edgert.converters.passes.absorb_qdq import MOVERS, UNARY, bias_after
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.graph.ir import Array, Graph, Node, Quantization, TensorType
 
@@ -34,41 +34,51 @@ def insert_qdq(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
     wanted = quantized_tensors(rw, nodes)
     quants = {name: ranges[source(rw, name)].quantization() for name in wanted}
     for node in nodes:
-        if node.op in ("Conv", "Gemm"):
+        if has_weights(rw, node):
             quantize_weights(rw, node, quants)
     for name in wanted:
         surround(rw, name, quants[name])
     return rw.finish()
 
 
-def activations(node: Node) -> list[str]:
-    """The inputs of a quantizable node that are activations."""
-    if node.op in ("Conv", "Gemm"):
-        return [node.inputs[0], *(node.inputs[-1:] if node.attr_int("residual", 0) else ())]
-    return list(node.inputs)
+def has_weights(rw: Rewriter, node: Node) -> bool:
+    """Whether the second input of `node` is weights: of Conv and Gemm, and of MatMul when constant."""
+    return node.op in ("Conv", "Gemm") or (node.op == "MatMul" and node.inputs[1] in rw.graph.constants)
+
+
+def around(rw: Rewriter, node: Node) -> list[str]:
+    """The activations that a quantizable node reads and makes. A MatMul takes the bias after it along."""
+    last = node
+    reads = list(node.inputs)
+    if has_weights(rw, node):
+        reads = [node.inputs[0], *(node.inputs[-1:] if node.attr_int("residual", 0) else ())]
+        if node.op == "MatMul":
+            last = (bias_after(rw, node) or (node, ""))[0]
+    return [*reads, last.outputs[0]]
 
 
 def quantizable(rw: Rewriter, node: Node, ranges: Mapping[str, Range]) -> bool:
     """Whether `node` has a quantized form and every activation around it is float32 of known range."""
-    if node.op in ("Conv", "Gemm"):
+    if has_weights(rw, node):
         weight = rw.constant(node.inputs[1])
         bias = node.inputs[2] if len(node.inputs) > 2 else ""
         if weight is None or (bias and rw.constant(bias) is None):
             return False
-        if node.op == "Gemm" and (weight.ndim != 2 or not node.attr_int("transB", 0)):
+        if node.op != "Conv" and weight.ndim != 2:
+            return False
+        if node.op == "Gemm" and not node.attr_int("transB", 0):
             return False
     elif node.op in UNARY:
         if any(name in rw.graph.outputs for name in reached(rw, node.outputs[0])):
             return False
     elif node.op not in ("Add", "Mul", "MatMul", "Concat", "GlobalAveragePool", "AveragePool"):
         return False
-    around = [*activations(node), node.outputs[0]]
     return not any(node.outputs[1:]) and all(
         name not in rw.graph.constants
         and (kind := rw.type_of(name)) is not None
         and kind.dtype == "float32"
         and source(rw, name) in ranges
-        for name in around
+        for name in around(rw, node)
     )
 
 
@@ -106,8 +116,7 @@ def reached(rw: Rewriter, tensor: str) -> list[str]:
 
 def quantized_tensors(rw: Rewriter, nodes: list[Node]) -> list[str]:
     """The tensors around `nodes`, with those that share their values through data-moving operators."""
-    around = [name for node in nodes for name in (*activations(node), node.outputs[0])]
-    roots = dict.fromkeys(source(rw, name) for name in around)
+    roots = dict.fromkeys(source(rw, name) for node in nodes for name in around(rw, node))
     return list(dict.fromkeys(name for root in roots for name in reached(rw, root)))
 
 
@@ -126,16 +135,18 @@ def weight_scale(weight: Array, bias: Array | None, x_scale: float) -> Array:
 
 
 def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization]) -> None:
-    """Puts int8 weights behind a DequantizeLinear in front of a Conv or Gemm; the bias stays float."""
-    weight = rw.graph.constants[node.inputs[1]]
+    """Puts int8 weights behind a DequantizeLinear in front of `node`; the bias stays float."""
+    axis = 1 if node.op == "MatMul" else 0
+    weight = np.moveaxis(rw.graph.constants[node.inputs[1]], axis, 0)
     bias = rw.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     scale = weight_scale(weight, bias, float(quants[node.inputs[0]].scale))
     rows = scale.reshape(-1, *(1,) * (weight.ndim - 1))
     values = np.clip(np.rint(weight / rows), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
-    quant = Quantization(scale, np.zeros(len(scale), np.int32), 0)
+    values = np.moveaxis(values, 0, axis)
+    quant = Quantization(scale, np.zeros(len(scale), np.int32), axis)
     stored = rw.add_constant(f"{node.inputs[1]}_int8", values, quant)
     restored = rw.add_tensor(f"{node.inputs[1]}_restored", TensorType("float32", values.shape))
-    dequantize = Node("DequantizeLinear", (stored,), (restored,), {"axis": 0}, restored)
+    dequantize = Node("DequantizeLinear", (stored,), (restored,), {"axis": axis}, restored)
     renewed = Node(node.op, (node.inputs[0], restored, *node.inputs[2:]), node.outputs, dict(node.attrs), node.name)
     rw.replace([node], [dequantize, renewed])
 
