@@ -137,7 +137,7 @@ class Writer:
             self.graph.name or "graph",
             [self._info(name) for name in self.graph.inputs],
             [self._info(name) for name in self.graph.outputs],
-            [onnx.numpy_helper.from_array(np.ascontiguousarray(v), n) for n, v in self.initializers.items()],
+            [onnx.numpy_helper.from_array(np.asarray(v, order="C"), n) for n, v in self.initializers.items()],
         )
         imports = [onnx.helper.make_opsetid("", self.opset)]
         if MICROSOFT in self._domains:

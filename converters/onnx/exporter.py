@@ -163,13 +163,12 @@ def _write_layout(w: Writer, node: Node) -> None:
 def _real_pad(w: Writer, node: Node) -> str:
     """The padding value of a quantized Pad as a real number, '' for 0."""
     quant = w.quant(node.inputs[0])
-    stored = np.array(0)
-    if len(node.inputs) > 2 and node.inputs[2]:
-        if node.inputs[2] not in w.graph.constants:
-            raise UnsupportedError("expected a constant padding value of a quantized Pad, found a computed one")
-        stored = w.graph.constants[node.inputs[2]]
-    assert quant is not None
-    value = (int(stored.reshape(-1)[0]) - quant.zero_point) * quant.scale
+    if len(node.inputs) < 3 or not node.inputs[2] or quant is None:
+        return ""
+    if node.inputs[2] not in w.graph.constants:
+        raise UnsupportedError("expected a constant padding value of a quantized Pad, found a computed one")
+    stored = int(w.graph.constants[node.inputs[2]].reshape(-1)[0])
+    value = (stored - quant.zero_point) * quant.scale
     return w.constant(f"{node.outputs[0]}_pad", np.asarray(value, np.float32).reshape(()))
 
 

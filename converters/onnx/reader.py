@@ -124,6 +124,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
     _strip(model)
     if model.functions:
         _inline(model, path)
+        graph = model.graph
     known = constants.keys() | unreadable.keys()
     inputs = [_value(info, path, "input") for info in graph.input if info.name not in known]
     outputs = [_value(info, path, "output") for info in graph.output]
