@@ -258,8 +258,7 @@ class _Planner:
         rejected: tuple[str, ...] = ()
         if options is not None:
             slower = [
-                f"{self._listed(other)}: predicted {cost:.1f} us"
-                + ("" if cost > task.predicted_us else " alone, but more with its layout conversions")
+                f"{self._listed(other)} {_arrow(other)}: predicted {cost:.1f} us, no faster with its conversions"
                 for other, cost in options.options
                 if other is not None and other is not offer
             ]
@@ -335,6 +334,11 @@ def _lifetimes(
     for name in outputs:
         last[root[name, "row"]] = end
     return root, last
+
+
+def _arrow(offer: Offer) -> str:
+    """'kp>row': the layouts an offer takes and makes."""
+    return f"{'/'.join(dict.fromkeys(filter(None, offer.in_layouts)))}>{'/'.join(dict.fromkeys(offer.out_layouts))}"
 
 
 def _quant(kind: TensorType | None) -> Quant | None:

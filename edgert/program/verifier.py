@@ -21,7 +21,7 @@ def verify(program: Program, level: Level) -> None:
     """Raises KernelError, naming the op and its node, unless every op of `program` can run at `level`.
 
     Kernels exist at the level; fields are exactly the kernel's; operands lie inside their segments; params
-    fit 32 bits and floats are finite; chunks and scratch are in range.
+    fit 32 bits and floats are numbers; chunks and scratch are in range.
     """
     if len(program.segments) > MAX_SEGMENTS:
         raise KernelError(f"program has {len(program.segments)} segments, at most {MAX_SEGMENTS}")
@@ -56,9 +56,9 @@ def _fault(program: Program, op: Op, level: Level) -> str:
         if fault:
             return f"operand {name} {fault}"
     for name, value in op.params.items():
-        inside = math.isfinite(value) if isinstance(value, float) else INT32_MIN <= value <= INT32_MAX
+        inside = not math.isnan(value) if isinstance(value, float) else INT32_MIN <= value <= INT32_MAX
         if not inside:
-            return f"param {name} is {value}, expected a finite float or an int32"
+            return f"param {name} is {value}, expected a number or an int32"
     return ""
 
 

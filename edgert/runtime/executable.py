@@ -1,0 +1,177 @@
+"""A plan with memory: arena, constants, linked program, and what runs it. One run at a time; Session holds the lock.
+
+Inputs arrive checked; what they must be is inputs.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgert.errors import MemoryBudgetError, UnsupportedError
+from edgert.graph.ir import Array
+from edgert.kernels_cpu.abi import RECORD_BYTES
+from edgert.kernels_cpu.control import SYNC_BYTES
+from edgert.kernels_cpu.library import KernelLibrary, kernel_table
+from edgert.kernels_cpu.reference import evaluate
+from edgert.plan.budget import show_bytes
+from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source
+from edgert.program import assemble, link
+from edgert.program.assembler import aligned_bytes
+from edgert.runtime.pool import Job, WorkerPool
+
+_NativeSingle = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """One measured op. start_us counts from the beginning of the run; kernel 'host:Conv' ran in NumPy."""
+
+    node: str
+    op: str
+    kernel: str
+    start_us: float
+    us: float
+    predicted_us: float
+
+
+class _Native:
+    """Some consecutive ops, and how often they ran: their sync words count epochs."""
+
+    def __init__(self, executable: Executable, first: int, count: int) -> None:
+        self._executable, self._first, self._count = executable, first, count
+        self._epoch = 0
+        program = executable.program.ctypes.data + RECORD_BYTES * first
+        table, scratch = executable.table.ctypes.data, executable.scratch.ctypes.data
+        self._arguments = (program, count, table, scratch)
+        if executable.pool is not None:
+            # Of its own, so that ops may be run together or one by one.
+            self._sync = aligned_bytes(SYNC_BYTES * count)
+            stride = executable.plan.program.scratch
+            memory = (self._sync, *executable.memory)
+            self._job = Job(program, self._sync.ctypes.data, count, table, scratch, stride, memory)
+
+    def __call__(self) -> None:
+        pool = self._executable.pool
+        if pool is None:
+            self._executable.single(*self._arguments)
+        else:
+            self._epoch += 1
+            pool.run(self._job, self._epoch - 1)
+
+    def reset(self) -> None:
+        """As if it had never run: for a forked child, where a run of another thread may be half done."""
+        self._epoch = 0
+        if self._executable.pool is not None:
+            self._sync[:] = 0
+
+
+class _Host:
+    """One node in NumPy, from and to the arena."""
+
+    def __init__(self, executable: Executable, call: HostCall) -> None:
+        self._call, self._attrs = call, dict(call.node.attrs)
+        self._inputs = [executable.value(source) for source in call.inputs]
+        self._outputs = [executable.value(slot) for slot in call.outputs]
+
+    def __call__(self) -> None:
+        call = self._call
+        results = evaluate(call.node.op, self._inputs, self._attrs, call.quant_in, call.quant_out, call.dtype_out)
+        for target, result in zip(self._outputs, results, strict=False):
+            if target is None:
+                continue
+            if target.shape != result.shape or target.dtype != result.dtype:
+                raise UnsupportedError(
+                    f"node {call.node.name!r} ({call.node.op}): expected {target.dtype} {list(target.shape)} as "
+                    f"planned, computed {result.dtype} {list(result.shape)}"
+                )
+            np.copyto(target, result)
+
+    def reset(self) -> None:
+        pass
+
+
+class Executable:
+    """Memory for `plan`, its program linked to it, and the calls in order.
+
+    Raises MemoryBudgetError where the system does not give the memory.
+    """
+
+    def __init__(self, plan: Plan, library: KernelLibrary | None, pool: WorkerPool | None) -> None:
+        self.plan = plan
+        self.pool = pool if plan.threads > 1 else None
+        try:
+            self._arena = aligned_bytes(plan.memory.arena)
+            self._constants = aligned_bytes(plan.constants.nbytes)
+            self.scratch = aligned_bytes(plan.threads * plan.program.scratch)
+        except MemoryError as error:
+            raise MemoryBudgetError(
+                f"the system has no {show_bytes(plan.memory.total)} for this plan; free some, use fewer threads "
+                "or smaller shapes"
+            ) from error
+        self._constants[...] = plan.constants
+        segments = [self._arena, self._constants, *plan.weights]
+        self.program = link(assemble(plan.program), [int(array.ctypes.data) for array in segments])
+        self.table = np.zeros(1, np.int64)
+        if library is not None:
+            self.table = kernel_table(library, plan.program.kernels)
+            self.single: Callable[..., None] = _NativeSingle(library.engine("edgert_run_single"))
+        self.memory = (*segments, self.program, self.table, self.scratch)
+        self._inputs = {name: self._view(slot) for name, slot in plan.inputs.items()}
+        self._outputs = {name: self.value(source) for name, source in plan.outputs.items()}
+        self._calls = [
+            _Native(self, call.first, call.count) if isinstance(call, NativeRun) else _Host(self, call)
+            for call in plan.schedule
+        ]
+        self._single_ops: list[tuple[int, _Native | _Host]] | None = None
+
+    def _view(self, slot: Slot) -> Array:
+        data = self._arena[slot.offset : slot.offset + slot.type.nbytes]
+        return data.view(slot.type.np_dtype).reshape(slot.type.static_shape)
+
+    def value(self, source: Source) -> Array | None:
+        """The array behind a source: a view of the arena, or a constant."""
+        return self._view(source) if isinstance(source, Slot) else source
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, as arrays of their own."""
+        for name, view in self._inputs.items():
+            np.copyto(view, feeds[name])
+        for call in self._calls:
+            call()
+        return {name: np.array(view) for name, view in self._outputs.items()}
+
+    def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
+        """Runs op by op, each a call of its own, and measures: microseconds for every step that does work."""
+        if self._single_ops is None:
+            self._single_ops = self._steps()
+        for name, view in self._inputs.items():
+            np.copyto(view, feeds[name])
+        times = []
+        begin = time.perf_counter()
+        for index, call in self._single_ops:
+            start = time.perf_counter()
+            call()
+            end = time.perf_counter()
+            step = self.plan.steps[index]
+            times.append(
+                OpTime(step.node, step.op, step.kernel, 1e6 * (start - begin), 1e6 * (end - start), step.predicted_us)
+            )
+        return times
+
+    def _steps(self) -> list[tuple[int, _Native | _Host]]:
+        hosts = {call.step: call for call in self.plan.schedule if isinstance(call, HostCall)}
+        return [
+            (index, _Host(self, hosts[index]) if index in hosts else _Native(self, step.first_op, step.ops))
+            for index, step in enumerate(self.plan.steps)
+            if index in hosts or step.ops
+        ]
+
+    def reset(self) -> None:
+        """See _Native.reset."""
+        for call in [*self._calls, *(call for _, call in self._single_ops or [])]:
+            call.reset()

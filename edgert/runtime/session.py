@@ -1,0 +1,265 @@
+"""load() and Session: a model file that answers. Plans are made per shape and kept; runs are serialised by a lock.
+
+What a plan is and why is edgert/plan; how it runs is executable.py and pool.py.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, overload
+
+from edgert.cache import cache_root
+from edgert.device.cpu import usable_cores
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import Model, ModelInfo, read_model
+from edgert.graph.infer import infer_types
+from edgert.graph.ir import Array
+from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.levels import Level, active_level
+from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.plan import explain
+from edgert.plan.budget import parse_bytes
+from edgert.plan.plan import Plan
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable, OpTime
+from edgert.runtime.inputs import (
+    ValueInfo,
+    bindings_of,
+    check_feeds,
+    check_output_names,
+    check_shapes,
+    free_dims,
+)  # fmt: skip
+from edgert.runtime.pool import WorkerPool
+
+KEPT_PLANS = 4
+"""Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
+MAX_THREADS = 256
+Bindings = tuple[tuple[str, int], ...]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    ram: str | int | None = None,
+    device: str = "cpu",
+    shapes: Mapping[str, int] | None = None,
+    on_compile: Progress | None = None,
+) -> Session:
+    """Opens the `.edge` file at `path` and plans it.
+
+    threads: at most this many work on one run; default is the cores this process may use. ram: a budget
+    such as '512M' that the plan must fit. device: 'cpu'. shapes: sizes of named dimensions, {'N': 1}; those
+    left out are bound by the inputs of each run. on_compile: called with (kernels compiled, to compile)
+    where kernels must be compiled first, which takes seconds.
+    Raises FormatError, UnsupportedError, MemoryBudgetError, InputError or KernelError.
+    """
+    if device != "cpu":
+        raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
+    return Session(read_model(path), threads=threads, ram=ram, shapes=shapes, on_compile=on_compile)
+
+
+class Session:
+    """A loaded model. Safe to use from several threads, which take turns; and after a fork.
+
+    A context manager; close() ends its worker threads, as does the end of its life or of the interpreter.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int | None = None,
+        ram: str | int | None = None,
+        shapes: Mapping[str, int] | None = None,
+        on_compile: Progress | None = None,
+    ) -> None:
+        if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
+            raise InputError(f"threads: expected 1..{MAX_THREADS}, found {threads!r}")
+        self._model = model
+        self._threads = threads or usable_cores()
+        self._ram = None if ram is None else parse_bytes(ram)
+        self._fixed = check_shapes(model.graph, shapes)
+        self._on_compile = on_compile
+        self._level = active_level()
+        self._library: KernelLibrary | None = None
+        self._pool: WorkerPool | None = None
+        self._ready: OrderedDict[Bindings, Executable] = OrderedDict()
+        self._latest: Executable | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        _sessions.add(self)
+        if set(free_dims(model.graph)) <= set(self._fixed):
+            self._executable(self._fixed)
+
+    # ---- what the model is
+    @property
+    def info(self) -> ModelInfo:
+        """Name, task, labels, preprocessing and licence, from the file."""
+        return self._model.info
+
+    @property
+    def model(self) -> Model:
+        """The file's content."""
+        return self._model
+
+    @property
+    def level(self) -> Level:
+        return self._level
+
+    def get_inputs(self) -> list[ValueInfo]:
+        """Name, shape and type of each input, as in ONNX Runtime."""
+        return [ValueInfo.of(name, self._model.graph.types[name]) for name in self._model.graph.inputs]
+
+    def get_outputs(self) -> list[ValueInfo]:
+        """Name, shape and type of each output, as in ONNX Runtime."""
+        return [ValueInfo.of(name, self._model.graph.types[name]) for name in self._model.graph.outputs]
+
+    # ---- running
+    @overload
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]: ...
+    @overload
+    def run(self, inputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]: ...
+
+    def run(
+        self, inputs: Mapping[str, Any] | Sequence[str] | None, feeds: Mapping[str, Any] | None = None
+    ) -> dict[str, Array] | list[Array]:
+        """run({input: array}) gives {output: array}; run(names or None, {input: array}) gives a list, as in
+        ONNX Runtime. Arrays must have the exact dtype; outputs are new arrays.
+
+        Raises InputError for wrong names, dtypes or shapes; for new shapes also what load() raises.
+        """
+        if feeds is not None:
+            if isinstance(inputs, Mapping | str):
+                raise InputError(f"expected a list of output names or None, found {type(inputs).__name__}")
+            names = check_output_names(self._model.graph, inputs)
+            outputs = self._run(feeds)
+            return [outputs[name] for name in names]
+        if not isinstance(inputs, Mapping):
+            raise InputError(f"expected a dict of inputs, found {type(inputs).__name__}")
+        return self._run(inputs)
+
+    def _run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        with self._lock:
+            executable, arrays = self._prepare(feeds)
+            return executable.run(arrays)
+
+    def profile(self, inputs: Mapping[str, Any]) -> list[OpTime]:
+        """Runs once, op by op, and gives the time of each: the sum is above that of run(), which is one call."""
+        with self._lock:
+            executable, arrays = self._prepare(inputs)
+            return executable.profile(arrays)
+
+    def _prepare(self, feeds: Mapping[str, Any]) -> tuple[Executable, dict[str, Array]]:
+        if self._closed:
+            raise InputError("this session is closed; load the model again")
+        arrays = check_feeds(self._model.graph, feeds)
+        return self._executable(bindings_of(self._model.graph, arrays, self._fixed)), arrays
+
+    # ---- planning
+    def plan(self, shapes: Mapping[str, int] | None = None) -> Plan:
+        """The plan for `shapes` (with those given to load()); without named dimensions, the one plan there is.
+
+        Raises InputError while a dimension is unbound.
+        """
+        with self._lock:
+            bindings = {**self._fixed, **check_shapes(self._model.graph, shapes)}
+            missing = [name for name in free_dims(self._model.graph) if name not in bindings]
+            if missing and not bindings and self._latest is not None:
+                return self._latest.plan
+            if missing:
+                raise InputError(f"dimension {missing[0]!r} is not bound; give shapes={{{missing[0]!r}: 1}}")
+            return self._executable(bindings).plan
+
+    def summary(self) -> str:
+        """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
+        if self._latest is None:
+            return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
+        return explain.summary(self._latest.plan, self.kernels)
+
+    @property
+    def kernels(self) -> str:
+        """'JIT' or 'AOT', and '' while no native kernel is in use."""
+        return self._library.origin if self._library is not None else ""
+
+    def _executable(self, bindings: Mapping[str, int]) -> Executable:
+        key: Bindings = tuple(sorted(bindings.items()))
+        if key in self._ready:
+            self._ready.move_to_end(key)
+        else:
+            self._ready[key] = self._build(bindings)
+        self._latest = self._ready[key]
+        return self._latest
+
+    def _build(self, bindings: Mapping[str, int]) -> Executable:
+        graph = infer_types(self._model.graph, dict(bindings))
+        plan = make_plan(graph, self._model.tensors, level=self._level, threads=self._threads, ram=self._ram)
+        self._make_room(plan)
+        if plan.program.ops:
+            if self._library is None:
+                self._library = open_library(self._level, cache_root())
+            self._library.prepare(plan.program.kernels, self._on_compile)
+            if plan.threads > 1 and self._pool is None:
+                self._pool = WorkerPool(self._library, self._threads)
+        return Executable(plan, self._library, self._pool)
+
+    def _make_room(self, plan: Plan) -> None:
+        """Lets executables go until the new one fits beside the others. Weights are shared, and counted once."""
+        quiet = False
+        while self._ready and (
+            len(self._ready) >= KEPT_PLANS
+            or (
+                self._ram is not None
+                and plan.memory.total + sum(e.plan.memory.total - e.plan.memory.weights for e in self._ready.values())
+                > self._ram
+            )
+        ):
+            if self._pool is not None and not quiet:
+                self._pool.quiesce()
+                quiet = True
+            self._latest = None
+            self._ready.popitem(last=False)
+
+    # ---- ending
+    def close(self) -> None:
+        """Frees memory and ends worker threads; waits for a run in progress. May be called twice."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = self._latest = None
+            self._ready.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _after_fork(self) -> None:
+        """In the child: the workers are gone, and another thread may have held the lock."""
+        self._lock = threading.Lock()
+        if self._pool is not None:
+            self._pool.restart()
+        for executable in self._ready.values():
+            executable.reset()
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _sessions_after_fork() -> None:
+    for session in list(_sessions):
+        session._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sessions_after_fork)
