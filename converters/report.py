@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgert.converters.calibrate.collect import Execute, Feeds, with_outputs
+from edgert.converters.calibrate.collect import Execute, Feeds, Progress, with_outputs
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.graph.execute import run_graph
 from edgert.graph.ir import Array, Graph
@@ -78,7 +78,18 @@ class Report:
     calibration: dict[str, Any] = field(default_factory=dict)
     layers: list[LayerError] = field(default_factory=list)
     outputs: list[LayerError] = field(default_factory=list)
+    agreement: float | None = None
     accuracy: Accuracy | None = None
+
+    def loss(self) -> tuple[float, str]:
+        """(loss in per cent, what it means): points of top-1 accuracy where there are labels, else answers
+        that changed on the calibration data, else the relative error of the worst output."""
+        if self.accuracy is not None:
+            return self.accuracy.before - self.accuracy.after, "points of top-1 accuracy"
+        if self.agreement is not None:
+            return 100.0 - self.agreement, "per cent of answers changed on the calibration data"
+        worst = min((error.sqnr_db for error in self.outputs), default=PERFECT_DB)
+        return 100.0 * 10.0 ** (-worst / 20.0), "per cent relative error of the worst output"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values only; floats rounded to what they mean."""
@@ -92,10 +103,9 @@ class Report:
             a = self.accuracy
             change = f"{a.before:.2f} % -> {a.after:.2f} % ({a.after - a.before:+.2f})"
             lines.append(f"top-1 on {a.samples} samples: {change}")
-        lines += [
-            f"output {error.tensor}: {error.sqnr_db:.1f} dB, cosine {error.cosine:.5f}"
-            for error in self.outputs
-        ]
+        if self.agreement is not None:
+            lines.append(f"same top-1 answer on {self.agreement:.1f} % of the calibration samples")
+        lines += [f"output {error.tensor}: {error.sqnr_db:.1f} dB, cosine {error.cosine:.5f}" for error in self.outputs]
         if self.layers:
             worst = sorted(self.layers, key=lambda error: error.sqnr_db)
             width = max(len(error.tensor) for error in worst)
@@ -148,14 +158,8 @@ def layer_errors(
         for name in original.outputs:
             if name not in pairs:
                 sums[name].add(wanted[name], found[name])
-    layers = [
-        LayerError(name, made[stored], sums[name].sqnr_db, sums[name].cosine)
-        for name, stored in pairs.items()
-    ]
-    outputs = [
-        LayerError(name, made.get(name, ""), sums[name].sqnr_db, sums[name].cosine)
-        for name in original.outputs
-    ]
+    layers = [LayerError(name, made[stored], sums[name].sqnr_db, sums[name].cosine) for name, stored in pairs.items()]
+    outputs = [LayerError(name, made.get(name, ""), sums[name].sqnr_db, sums[name].cosine) for name in original.outputs]
     return layers, outputs
 
 
@@ -166,15 +170,36 @@ def dequantized(graph: Graph, tensor: str, stored: Array) -> Array:
 
 
 def top1(
-    graph: Graph, samples: Iterable[Feeds], labels: Sequence[int], execute: Execute = run_graph
+    graph: Graph,
+    samples: Iterable[Feeds],
+    labels: Sequence[int],
+    execute: Execute = run_graph,
+    progress: Progress | None = None,
+    stage: str = "accuracy",
 ) -> float:
     """Per cent of samples whose first output is largest at their label. Each sample is a batch of one."""
     right = total = 0
-    for feeds, label in zip(samples, labels, strict=False):
+    for feeds, label in zip(samples, labels, strict=True):
         scores = execute(graph, feeds)[graph.outputs[0]].reshape(-1)
         right += int(scores.argmax()) == int(label)
         total += 1
+        if progress is not None:
+            progress(stage, total, len(labels))
     return 100.0 * right / max(total, 1)
+
+
+def agreement(
+    original: Graph, quantized: Graph, samples: Sequence[Feeds], execute: Execute = run_graph
+) -> float | None:
+    """Per cent of samples on which both give the same class; None when the first output is not scores [B, n]."""
+    name, same = original.outputs[0], 0
+    kind = original.types.get(name)
+    if kind is None or kind.dtype != "float32" or len(kind.shape) != 2 or kind.shape[1] == 1:
+        return None
+    for feeds in samples:
+        wanted, found = execute(original, feeds)[name], execute(quantized, feeds)[name]
+        same += int(wanted.argmax()) == int(found.argmax())
+    return 100.0 * same / max(len(samples), 1)
 
 
 def _megabytes(count: int) -> str:

@@ -4,6 +4,7 @@ How one image becomes an input tensor is in `preprocess.py`."""
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence

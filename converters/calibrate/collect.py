@@ -60,9 +60,7 @@ def collect(
         if progress is not None:
             progress("calibrate", count, total)
     if count == 0:
-        raise ConversionError(
-            "expected calibration data, found no sample; give images or an .npz with --calib"
-        )
+        raise ConversionError("expected calibration data, found no sample; give images or an .npz with --calib")
     return count
 
 

@@ -62,8 +62,7 @@ def mse(histogram: Histogram) -> Range:
     for low_moves, high_moves in ((True, True), (True, False), (False, True)):
         full = minmax(histogram)
         candidates = [
-            Range(full.low * f if low_moves else best.low, full.high * f if high_moves else best.high)
-            for f in factors
+            Range(full.low * f if low_moves else best.low, full.high * f if high_moves else best.high) for f in factors
         ]
         errors = [squared_error(candidate, centres, counts) for candidate in candidates]
         best = min(zip(errors, candidates, strict=True), key=lambda pair: (pair[0], -pair[1].high))[1]

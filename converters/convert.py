@@ -1,0 +1,231 @@
+"""From a model file to a .edge file: import, optimize, compress, measure, pack, write.
+The steps live in the folders beside this file; `edgert convert` is a thin layer over `convert`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from edgert.converters.calibrate.collect import Execute, Feeds, Progress
+from edgert.converters.pack import pack_model
+from edgert.converters.passes.pipeline import PassRecord, optimize
+from edgert.converters.quantize.post_training import Quantized, is_quantized, post_training, spread
+from edgert.converters.report import (
+    Accuracy,
+    Report,
+    agreement,
+    constant_bytes,
+    count_operators,
+    layer_errors,
+    top1,
+)
+from edgert.datasets import Dataset, load_dataset
+from edgert.errors import ConversionError, EdgertError, InputError
+from edgert.format import Model, ModelInfo, Preprocessing, write_model
+from edgert.graph.execute import run_graph
+from edgert.graph.infer import infer_types
+from edgert.graph.ir import Graph
+
+Weights: TypeAlias = Literal["f32", "int8"]
+WEIGHTS: tuple[Weights, ...] = ("f32", "int8")
+
+ERROR_SAMPLES = 16
+"""Samples on which the error of every single tensor is measured."""
+
+HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What `convert` made: the file, the model in it, the report, and the seconds it took."""
+
+    path: Path
+    model: Model
+    report: Report
+    seconds: float
+
+
+def convert(
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    weights: str = "f32",
+    calib: str | os.PathLike[str] | None = None,
+    samples: int = 128,
+    observer: str = "mse",
+    equalize: bool = True,
+    bias_correction: bool = True,
+    eval_data: str | os.PathLike[str] | None = None,
+    max_loss: float | None = None,
+    info: ModelInfo | None = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    report_path: str | os.PathLike[str] | None = None,
+    execute: Execute = run_graph,
+    progress: Progress | None = None,
+) -> ConversionResult:
+    """Converts the model in `src` and writes it to `out`, or changes nothing.
+
+    weights: 'f32' keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
+    arrays, see `load_dataset`), of which `samples` are used. eval_data: labelled data on which accuracy
+    is measured before and after; labelled calibration data serves if there is none. max_loss: the largest
+    loss that is accepted, see `Report.loss`. info, labels and preprocessing go into the file; what the
+    source says of itself fills the rest.
+
+    Raises FormatError or UnsupportedError for the source, InputError for the data, ConversionError when
+    the options make no sense or the loss is larger than `max_loss`.
+    """
+    started = time.monotonic()
+    src, out = Path(src), Path(out)
+    check_options(weights, calib, samples, max_loss, out)
+    graph, about, source = import_source(src, progress)
+    about = described(about, info, labels, preprocessing, src)
+    records: list[PassRecord] = []
+    graph = infer_types(optimize(graph, records))
+    report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
+    if weights == "int8" and calib is not None and not is_quantized(graph):
+        data = load_dataset(calib, class_names=about.labels, split="train").spread(samples)
+        test = load_dataset(eval_data, class_names=about.labels, needs_labels=True) if eval_data else data
+        chosen = list(data.feeds(graph.inputs, about.preprocessing))
+        quantized = post_training(
+            graph, chosen, observer=observer, equalized=equalize, bias_correction=bias_correction,
+            execute=execute, progress=progress,
+        )  # fmt: skip
+        graph = infer_types(quantized.graph)
+        report.calibration = {
+            "samples": len(chosen), "observer": observer, "equalize": equalize, "bias_correction": bias_correction,
+        }  # fmt: skip
+        measure(report, quantized, chosen, test, about, execute, progress)
+        refuse_loss(report, max_loss)
+    report.operators = count_operators(graph)
+    model = pack_model(graph, about, {}, source)
+    report.bytes_after = sum(tensor.nbytes for tensor in model.tensors.values())
+    model.report = report.as_dict()
+    write(model, out, Path(report_path) if report_path is not None else None)
+    return ConversionResult(out, model, report, time.monotonic() - started)
+
+
+def check_options(weights: str, calib: object, samples: int, max_loss: float | None, out: Path) -> None:
+    """Refuses, before any work, what can not end well."""
+    if weights not in WEIGHTS:
+        raise ConversionError(f"expected weights among {', '.join(WEIGHTS)}, found {weights!r}")
+    if weights == "int8" and calib is None:
+        raise ConversionError("int8 weights need calibration data: give a folder of images or an .npz with --calib")
+    if samples < 1:
+        raise ConversionError(f"expected at least one calibration sample, found {samples}")
+    if max_loss is not None and weights != "int8":
+        raise ConversionError("a largest loss was given, but float weights lose nothing; add --weights int8")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: expected an existing folder, found no {out.parent}")
+
+
+def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInfo | None, dict[str, Any]]:
+    """(graph, what the source says of itself, where it came from). Raises InputError for other formats."""
+    if not src.is_file():
+        raise InputError(f"{src}: no such file")
+    if src.suffix.lower() != ".onnx":
+        raise InputError(f"{src}: expected an .onnx model, found {src.suffix or 'no suffix'}")
+    try:
+        import onnx
+    except ImportError:
+        raise EdgertError("converting ONNX models needs onnx: pip install 'edgert[convert]'") from None
+    from edgert.converters.onnx.importer import import_onnx
+    from edgert.converters.onnx.metadata import read_info
+
+    if progress is not None:
+        progress("import", 0, 1)
+    source: dict[str, Any] = {}
+    graph = infer_types(import_onnx(src, report=source))
+    about = read_info(onnx.load(src, load_external_data=False).metadata_props, src)
+    source["sha256"] = file_hash(src)
+    source["licence"] = about.licence if about is not None else ""
+    if progress is not None:
+        progress("import", 1, 1)
+    return graph, about, source
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def described(
+    found: ModelInfo | None,
+    info: ModelInfo | None,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | None,
+    src: Path,
+) -> ModelInfo:
+    """What the file will say of the model: the caller's word, else the source's."""
+    about = replace(info or found or ModelInfo())
+    about.name = about.name or src.stem
+    about.labels = list(labels) if labels is not None else about.labels
+    about.preprocessing = preprocessing or about.preprocessing
+    if not about.task and about.labels and about.preprocessing is not None:
+        about.task = "image-classification"
+    return about
+
+
+def measure(
+    report: Report,
+    quantized: Quantized,
+    chosen: Sequence[Feeds],
+    test: Dataset,
+    about: ModelInfo,
+    execute: Execute,
+    progress: Progress | None,
+) -> None:
+    """Fills in errors, agreement and, with labels, accuracy."""
+    before, after = quantized.original, quantized.graph
+    report.layers, report.outputs = layer_errors(before, after, spread(chosen, ERROR_SAMPLES), execute)
+    report.agreement = agreement(before, after, chosen, execute)
+    if test.labels is None or report.agreement is None:
+        return
+    steps = about.preprocessing
+
+    def score(graph: Graph, stage: str) -> float:
+        feeds = test.feeds(before.inputs, steps)
+        return top1(graph, feeds, test.labels or [], execute, progress, stage)
+
+    report.accuracy = Accuracy(score(before, "accuracy before"), score(after, "accuracy after"), len(test))
+
+
+def refuse_loss(report: Report, max_loss: float | None) -> None:
+    """Raises ConversionError, with the numbers, when the loss is larger than accepted."""
+    if max_loss is None:
+        return
+    loss, meaning = report.loss()
+    if loss > max_loss:
+        raise ConversionError(
+            f"the loss is {loss:.2f} ({meaning}), larger than the accepted {max_loss:g}; give more calibration "
+            "data, another --observer, or keep --weights f32"
+        )
+
+
+def write(model: Model, out: Path, report_path: Path | None) -> None:
+    """Writes the report and the model, each under its name only when both are whole."""
+    if report_path is None:
+        write_model(model, out)
+        return
+    temporary = report_path.with_name(f".{report_path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(model.report, indent=1) + "\n", "utf-8")
+        write_model(model, out)
+        temporary.replace(report_path)
+    except OSError as error:
+        raise InputError(f"{report_path}: the report can not be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
