@@ -46,9 +46,7 @@ def one_of(dtype: str, allowed: Sequence[str]) -> str:
     return dtype
 
 
-def _broadcast(
-    types: Sequence[TensorType], allowed: Sequence[str], out: str | None = None
-) -> list[TensorType]:
+def _broadcast(types: Sequence[TensorType], allowed: Sequence[str], out: str | None = None) -> list[TensorType]:
     """One output of the common dtype (or `out`) and the broadcast shape."""
     not_quantized(*types)
     dtype = one_of(same_dtype(*types), allowed)
@@ -56,9 +54,7 @@ def _broadcast(
 
 
 @operator("Add", "Sub", "Mul", "Div", "Mod", inputs=(2, 2))
-def arithmetic(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def arithmetic(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """Numbers of one dtype, broadcast."""
     return _broadcast(present(ins), NUMBERS)
 
@@ -73,9 +69,7 @@ def power(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array |
 
 
 @operator("Min", "Max", inputs=(1, None))
-def extremes(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def extremes(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """Any number of inputs; order survives quantization, so inputs quantized alike pass it on."""
     types = present(ins)
     dtype = one_of(same_dtype(*types), NUMBERS)
@@ -92,33 +86,25 @@ def sums(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | 
     "Exp", "Log", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
     "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", inputs=(1, 1),
 )  # fmt: skip
-def float_unary(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def float_unary(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """One float input; the output is like it."""
     return _broadcast(present(ins), FLOATS)
 
 
 @operator("Abs", "Sign", "Neg", inputs=(1, 1))
-def sign_unary(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def sign_unary(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """One number; the output is like it."""
     return _broadcast(present(ins), SIGNED if node.op == "Neg" else NUMBERS)
 
 
 @operator("IsNaN", "IsInf", inputs=(1, 1))
-def float_tests(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def float_tests(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """bool of one float input."""
     return _broadcast(present(ins), FLOATS, "bool")
 
 
 @operator("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", inputs=(2, 2))
-def comparisons(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def comparisons(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """bool of two inputs of one dtype, broadcast."""
     return _broadcast(present(ins), tuple(DTYPES) if node.op == "Equal" else NUMBERS, "bool")
 
@@ -156,9 +142,7 @@ def cast(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | 
 
 
 @operator("CastLike", inputs=(2, 2))
-def cast_like(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def cast_like(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """Cast to the dtype of the second input."""
     x, target = present(ins)
     return [TensorType(target.dtype, x.shape)]

@@ -20,9 +20,7 @@ def reduced_shape(shape: Sequence[Dim], axes: Sequence[int], keepdims: bool) -> 
     "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
     "ReduceSumSquare", "ReduceMax", "ReduceMin", inputs=(1, 2),
 )  # fmt: skip
-def reduction(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def reduction(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The input's dtype; axes are the second input, all when it is empty (none with `noop_with_empty_axes`).
     Only extremes keep a quantization, as order survives it."""
     (x,) = present(ins[:1])
@@ -38,9 +36,7 @@ def reduction(
 
 
 @operator("ArgMax", "ArgMin", inputs=(1, 1))
-def arg_extremes(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def arg_extremes(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """int64; order survives quantization, so any numbers will do."""
     (x,) = present(ins)
     one_of(x.dtype, NUMBERS)

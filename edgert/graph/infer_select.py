@@ -35,9 +35,7 @@ def _along_axis(node: Node, x: TensorType, indices: TensorType) -> None:
 
 
 @operator("GatherElements", inputs=(2, 2))
-def gather_elements(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def gather_elements(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The shape of the indices."""
     x, indices = present(ins)
     _along_axis(node, x, indices)
@@ -45,9 +43,7 @@ def gather_elements(
 
 
 @operator("ScatterElements", inputs=(3, 3))
-def scatter_elements(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def scatter_elements(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The first input's type; updates are shaped like the indices."""
     x, indices, updates = present(ins)
     _along_axis(node, x, indices)
@@ -70,26 +66,19 @@ def _tuple_shape(x: TensorType, indices: TensorType, batch: int = 0) -> tuple[Di
     depth = known_size(indices.shape[-1], "number of indices per tuple")
     most = len(x.shape) - batch
     check(1 <= depth <= most, f"tuples of 1 to {most} indices", depth)
-    lead = [
-        merge_dims(pair, "the batch axes")
-        for pair in zip(x.shape[:batch], indices.shape[:batch], strict=True)
-    ]
+    lead = [merge_dims(pair, "the batch axes") for pair in zip(x.shape[:batch], indices.shape[:batch], strict=True)]
     return (*lead, *indices.shape[batch:-1], *x.shape[batch + depth :])
 
 
 @operator("GatherND", inputs=(2, 2))
-def gather_nd(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def gather_nd(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The shape of the indices but its last axis, then the axes of x that the tuples do not reach."""
     x, indices = present(ins)
     return [TensorType(x.dtype, _tuple_shape(x, indices, node.attr_int("batch_dims", 0)), same_quant(x))]
 
 
 @operator("ScatterND", inputs=(3, 3))
-def scatter_nd(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def scatter_nd(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The first input's type; updates are shaped as GatherND would gather."""
     x, indices, updates = present(ins)
     _same_shape(updates, _tuple_shape(x, indices))
@@ -110,9 +99,7 @@ def one_hot(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array
 
 
 @operator("NonZero", inputs=(1, 1))
-def non_zero(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def non_zero(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """int64 [rank, number of non-zero values]: known for a constant alone."""
     (x,) = present(ins)
     value = need_const(consts[0], "input, because the output's size depends on its values")

@@ -40,9 +40,7 @@ def _moved(x: TensorType, shape: Sequence[Dim]) -> list[TensorType]:
 
 
 @operator("Identity", inputs=(1, 1))
-def identity(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def identity(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The input's type."""
     return present(ins)
 
@@ -107,9 +105,7 @@ def flatten(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array
 
 
 @operator("Transpose", inputs=(1, 1))
-def transpose(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def transpose(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """Axes in the order of `perm`, reversed by default; a quantized axis moves along."""
     (x,) = present(ins)
     perm = node.attr_ints("perm", list(range(len(x.shape)))[::-1])
@@ -136,9 +132,7 @@ def squeeze(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array
 
 
 @operator("Unsqueeze", inputs=(2, 2))
-def unsqueeze(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def unsqueeze(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """With an axis of size 1 at each place of the constant second input, counted in the output."""
     x = need(ins[0], "data")
     given = constant_ints(consts[1], "axes")
@@ -253,9 +247,7 @@ def pad(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | N
 
 
 @operator("ConstantOfShape", inputs=(1, 1))
-def constant_of_shape(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def constant_of_shape(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The constant input as the shape; attribute `dtype` names the dtype of `value`, float32 by default."""
     sizes = constant_ints(consts[0], "shape")
     check(min(sizes, default=0) >= 0, "sizes >= 0", sizes)
@@ -276,9 +268,7 @@ def range_(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array 
 
 
 @operator("EyeLike", inputs=(1, 1))
-def eye_like(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def eye_like(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The shape of a matrix; attribute `dtype`, or the input's."""
     (x,) = present(ins)
     check(len(x.shape) == 2, "a matrix", f"shape {x.shape}")
@@ -311,9 +301,7 @@ def _divided(dim: Dim, by: int) -> Dim:
 
 
 @operator("DepthToSpace", inputs=(1, 1))
-def depth_to_space(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def depth_to_space(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """[N, C*b*b, H, W] to [N, C, H*b, W*b]."""
     (x,) = present(ins)
     block = _blocksize(node, x)
@@ -324,9 +312,7 @@ def depth_to_space(
 
 
 @operator("SpaceToDepth", inputs=(1, 1))
-def space_to_depth(
-    node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
-) -> list[TensorType]:
+def space_to_depth(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """[N, C, H, W] to [N, b*b*C, H/b, W/b]."""
     (x,) = present(ins)
     block = _blocksize(node, x)

@@ -12,9 +12,7 @@ from edgert.kernels_cpu.reference.registry import Array, Call, reference
 def positions(call: Call, indices: Array, size: int) -> Array:
     """`indices` with negative ones counted from the end. Raises InputError where one is outside the axis."""
     if indices.size and (indices.min() < -size or indices.max() >= size):
-        raise InputError(
-            f"{call.op}: expected indices in [{-size}, {size}), found {indices.min()} to {indices.max()}"
-        )
+        raise InputError(f"{call.op}: expected indices in [{-size}, {size}), found {indices.min()} to {indices.max()}")
     return np.where(indices < 0, indices + size, indices)
 
 

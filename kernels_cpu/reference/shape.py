@@ -138,18 +138,14 @@ def pad(call: Call, x: Array, pads: Array, value: Array | None = None, axes: Arr
 def constant_of_shape(call: Call, target: Array) -> Array:
     """ONNX ConstantOfShape: attribute `value` (a number, default 0) in the dtype of the output."""
     value: Any = call.attrs.get("value", 0)
-    return np.full(
-        [int(d) for d in target], value[0] if isinstance(value, list) else value, call.dtype_out[0]
-    )
+    return np.full([int(d) for d in target], value[0] if isinstance(value, list) else value, call.dtype_out[0])
 
 
 @reference("Range")
 def range_(call: Call, start: Array, limit: Array, delta: Array) -> Array:
     """ONNX Range: start, start + delta, ... before limit; 1-D."""
     count = range_length(start, limit, delta)
-    return np.asarray(
-        start.reshape(()) + np.arange(count).astype(start.dtype) * delta.reshape(()), start.dtype
-    )
+    return np.asarray(start.reshape(()) + np.arange(count).astype(start.dtype) * delta.reshape(()), start.dtype)
 
 
 def range_length(start: Array, limit: Array, delta: Array) -> int:
