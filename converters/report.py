@@ -17,6 +17,8 @@ from edgert.graph.ir import Array, Graph
 PERFECT_DB = 200.0
 """The signal-to-noise ratio written for a tensor without any error; JSON has no infinity."""
 
+SHOWN_LAYERS = 5
+
 
 @dataclass
 class ErrorSum:
@@ -95,8 +97,8 @@ class Report:
         """JSON values only; floats rounded to what they mean."""
         return dict(_rounded(asdict(self)))
 
-    def table(self) -> str:
-        """Lines for people: totals first, then layers from the worst."""
+    def table(self, every_layer: bool = False) -> str:
+        """Lines for people: totals first, then the worst layers, or every one from the worst."""
         lines = [f"weights {self.weights}: {_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"]
         lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))
         if self.accuracy is not None:
@@ -108,6 +110,7 @@ class Report:
         lines += [f"output {error.tensor}: {error.sqnr_db:.1f} dB, cosine {error.cosine:.5f}" for error in self.outputs]
         if self.layers:
             worst = sorted(self.layers, key=lambda error: error.sqnr_db)
+            worst = worst if every_layer else worst[:SHOWN_LAYERS]
             width = max(len(error.tensor) for error in worst)
             lines.append(f"{'tensor':{width}}  {'operator':24}  SQNR dB   cosine")
             lines += [

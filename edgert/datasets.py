@@ -75,7 +75,7 @@ class Dataset:
 
 
 def load_dataset(
-    path: str | Path, *, class_names: Sequence[str] = (), split: str = "test", needs_labels: bool = False
+    path: str | os.PathLike[str], *, class_names: Sequence[str] = (), split: str = "test", needs_labels: bool = False
 ) -> Dataset:
     """The samples in `path`.
 

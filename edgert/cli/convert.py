@@ -1,0 +1,164 @@
+"""`edgert convert`: options in, one .edge file and a report out; thin over `converters.convert`.
+What conversion does is there, and what the options of preprocessing mean in `format.Preprocessing`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgert.errors import EdgertError, InputError
+from edgert.format import Preprocessing
+
+if TYPE_CHECKING:
+    from edgert.converters.convert import ConversionResult
+
+Progress = Callable[[str, int, int], None]
+
+MISSING = "converting needs the converters; install them with: pip install 'edgert[convert]'"
+
+
+def numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> list[float] | None:
+    """One number or three, separated by commas."""
+    if text is None:
+        return None
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise click.BadParameter(f"expected one number or three with commas, found {text!r}", param=parameter)
+    return values
+
+
+def size(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """`224` or `HEIGHTxWIDTH`."""
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    if not all(word.isdecimal() and int(word) > 0 for word in words) or len(words) > 2:
+        raise click.BadParameter(f"expected a size such as 224 or 192x256, found {text!r}", param=parameter)
+    return int(words[0]), int(words[-1])
+
+
+@click.command(short_help="Translate and compress a network into one .edge file.")
+@click.argument("src", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="The .edge file to write.")
+@click.option("--weights", type=click.Choice(["f32", "int8"]), default="f32", show_default=True)
+@click.option("--calib", type=click.Path(path_type=Path), help="Images or an .npz to calibrate int8 with.")
+@click.option("--samples", default=128, show_default=True, help="Calibration samples to use, evenly spaced.")
+@click.option("--observer", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True)
+@click.option("--equalize/--no-equalize", default=True, show_default=True, help="Cross-layer equalization.")
+@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True)
+@click.option("--eval", "eval_data", type=click.Path(path_type=Path), help="Labelled data for the accuracy.")
+@click.option("--max-loss", type=float, help="Fail if int8 loses more than this: points of top-1, or per cent.")
+@click.option("--labels", type=click.Path(path_type=Path), help="A text file with one class name per line.")
+@click.option("--input-size", callback=size, help="Images are cropped to this: 224 or HEIGHTxWIDTH.")
+@click.option("--resize", type=int, help="Shorter side in pixels before the crop; without it, straight to the crop.")
+@click.option("--mean", callback=numbers, help="Subtracted from pixels 0..255: one number, or three with commas.")
+@click.option("--scale", callback=numbers, help="Multiplies afterwards, such as 0.0078125.")
+@click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), default="RGB", show_default=True)
+@click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), default="NCHW", show_default=True)
+@click.option("--resample", default="bilinear", show_default=True, help="The filter, as Pillow names it.")
+@click.option("--report", "report_path", type=click.Path(path_type=Path), help="Write the report here, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the error of every layer.")
+def command(
+    src: Path,
+    out: Path,
+    labels: Path | None,
+    input_size: tuple[int, int] | None,
+    as_json: bool,
+    verbose: bool,
+    report_path: Path | None,
+    **options: Any,
+) -> None:
+    """Convert the ONNX model SRC.
+
+    \b
+    edgert convert model.onnx -o model.edge
+    edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
+        --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1
+    """
+    try:
+        from edgert.converters.calibrate.session import SessionExecutor
+        from edgert.converters.convert import convert
+    except ImportError as error:
+        raise EdgertError(f"{MISSING} ({error})") from None
+    steps = preprocessing(src, input_size, options)
+    names = read_labels(labels) if labels is not None else None
+    with progress_bar() as progress:
+        result = convert(
+            src, out, labels=names, preprocessing=steps, report_path=report_path,
+            execute=SessionExecutor(), progress=progress, **options,
+        )  # fmt: skip
+    show(result, as_json, verbose)
+
+
+def preprocessing(src: Path, crop: tuple[int, int] | None, options: dict[str, Any]) -> Preprocessing | None:
+    """Takes the preprocessing out of `options`; None without --input-size, when the source's own stands."""
+    resize, resample = options.pop("resize"), options.pop("resample")
+    channels, layout = options.pop("channels"), options.pop("layout")
+    mean, scale = options.pop("mean"), options.pop("scale")
+    if crop is None:
+        if resize is not None or mean is not None or scale is not None:
+            raise InputError("--resize, --mean and --scale need --input-size as well")
+        return None
+    return Preprocessing(input_name(src), crop, resize, resample, channels, layout, mean or [0.0], scale or [1.0])
+
+
+def input_name(src: Path) -> str:
+    """The name of the only input of the ONNX model `src`. Raises InputError when there are several."""
+    from edgert.converters.convert import import_source
+
+    graph = import_source(src, None)[0]
+    if len(graph.inputs) != 1:
+        raise InputError(f"{src}: expected one input for images, found {', '.join(graph.inputs)}")
+    return graph.inputs[0]
+
+
+def read_labels(path: Path) -> list[str]:
+    """The lines of a text file. Raises InputError."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a text file with one label per line ({error})") from None
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{path}: expected one label per line, found none")
+    return names
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar per stage on stderr, where stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def show(result: ConversionResult, as_json: bool, verbose: bool) -> None:
+    """The result as one JSON object on stdout, or as lines on stderr."""
+    nbytes = result.path.stat().st_size
+    if as_json:
+        answer = {"path": str(result.path), "bytes": nbytes, "seconds": result.seconds}
+        click.echo(json.dumps({**answer, "report": result.model.report}))
+        return
+    click.echo(result.report.table(every_layer=verbose), err=True)
+    click.echo(f"{result.path}: {nbytes} bytes in {result.seconds:.1f} s", err=True)
