@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES, helper, load_i8, load_i8v, load_i16, load_i32, load_i64, share, store_i8, store_i8v, store_i16,
-    store_i32, store_i64, udiv,
+    VECTOR_BYTES,
+    helper,
+    load_i8,
+    load_i8v,
+    load_i16,
+    load_i32,
+    load_i64,
+    share,
+    store_i8,
+    store_i8v,
+    store_i16,
+    store_i32,
+    store_i64,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("copy_strided_row")

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    LANES, VECTOR_BYTES, load_i8, load_i8v, load_i32, load_i64, share, splat_i8, store_i8, store_plane_i8, udiv,
+    LANES,
+    VECTOR_BYTES,
+    load_i8,
+    load_i8v,
+    load_i32,
+    load_i64,
+    share,
+    splat_i8,
+    store_i8,
+    store_plane_i8,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("deinterleave_q8_k4p")

@@ -7,8 +7,23 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    LANES, VECTOR_BYTES, byte0, byte1, byte2, byte3, helper, load_f32, load_i8v, load_i32, load_i64, share, splat_f32,
-    splat_i32, store_first_f32v, to_f32, udiv,
+    LANES,
+    VECTOR_BYTES,
+    byte0,
+    byte1,
+    byte2,
+    byte3,
+    helper,
+    load_f32,
+    load_i8v,
+    load_i32,
+    load_i64,
+    share,
+    splat_f32,
+    splat_i32,
+    store_first_f32v,
+    to_f32,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("dequantize_q8_k4p")

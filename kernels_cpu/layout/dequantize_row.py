@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    LANES, load_f32, load_i32, load_i64, load_u8_i32, share, splat_f32, splat_i32, store_first_f32v, to_f32, udiv,
+    LANES,
+    load_f32,
+    load_i32,
+    load_i64,
+    load_u8_i32,
+    share,
+    splat_f32,
+    splat_i32,
+    store_first_f32v,
+    to_f32,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("dequantize_q8_row")

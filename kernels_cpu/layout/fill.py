@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES, bits_i8, load_i32, load_i64, share, splat_i32, store_first_i8v, udiv,
+    VECTOR_BYTES,
+    bits_i8,
+    load_i32,
+    load_i64,
+    share,
+    splat_i32,
+    store_first_i8v,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("fill_row")

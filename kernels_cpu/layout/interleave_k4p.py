@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    LANES, VECTOR_BYTES, load_i32, load_i64, load_interleaved_i8, share, splat_i8, store_i8v, udiv,
+    LANES,
+    VECTOR_BYTES,
+    load_i32,
+    load_i64,
+    load_interleaved_i8,
+    share,
+    splat_i8,
+    store_i8v,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("interleave_q8_k4p")

@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    LANES, VECTOR_BYTES, helper, load_f32, load_f32v, load_i32, load_i64, minimum, requantize, share, splat_f32,
-    splat_i16, store_i8v, transpose4x4, udiv,
+    LANES,
+    VECTOR_BYTES,
+    helper,
+    load_f32,
+    load_f32v,
+    load_i32,
+    load_i64,
+    minimum,
+    requantize,
+    share,
+    splat_f32,
+    splat_i16,
+    store_i8v,
+    transpose4x4,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("quantize_f32_k4p")

@@ -8,8 +8,18 @@ from __future__ import annotations
 from edgert.kernels_cpu.layout.quantize_k4p import LARGE, quotient
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES, load_f32, load_i32, load_i64, requantize, sequence_packed, share, splat_f32, splat_i8, splat_i16,
-    store_first_i8v, udiv,
+    VECTOR_BYTES,
+    load_f32,
+    load_i32,
+    load_i64,
+    requantize,
+    sequence_packed,
+    share,
+    splat_f32,
+    splat_i8,
+    splat_i16,
+    store_first_i8v,
+    udiv,
 )  # fmt: skip
 
 F = record_fields("quantize_f32_row")

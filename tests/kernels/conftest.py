@@ -1,4 +1,4 @@
-"""Makes this folder's helpers (harness, tensors, offers) importable by the kernel tests."""
+"""Makes this folder's helpers (harness, lower, offers) importable by the kernel tests."""
 
 from __future__ import annotations
 

@@ -81,14 +81,19 @@ def call_kernel(
     chunks: int = 1,
     scratch: int = 0,
     order: str = "forward",
+    offsets: Mapping[str, int] | None = None,
 ) -> None:
-    """Runs all chunks of one op in this thread, in the given order ('forward' | 'backward')."""
+    """Runs all chunks of one op in this thread, in the given order ('forward' | 'backward'). `offsets` moves an
+    operand's address into its buffer."""
+    moved = offsets or {}
     if level in ARM_LEVELS:
-        _emulate(level, name, operands, params, chunks, scratch, order)
+        _emulate(level, name, operands, params, chunks, scratch, order, moved)
         return
     lib = library(level)
     lib.prepare([name])
-    addresses = {k: 0 if v is None else v.__array_interface__["data"][0] for k, v in operands.items()}
+    addresses = {
+        k: 0 if v is None else v.__array_interface__["data"][0] + moved.get(k, 0) for k, v in operands.items()
+    }
     record = place(np.frombuffer(pack_record(name, addresses, params, chunks), np.uint8))
     _, memory = aligned(max(scratch, 64))
     memory[...] = 0xEE
@@ -105,13 +110,14 @@ def _emulate(
     chunks: int,
     scratch: int,
     order: str,
+    offsets: Mapping[str, int],
 ) -> None:
     """The same on an emulated machine; whatever it wrote comes back, and the gaps between buffers must be whole."""
     arm = machine(level)
     arm.reset()
     given = {k: v.view(np.uint8).reshape(-1) for k, v in operands.items() if v is not None}
     places = {k: arm.push(v.tobytes()) for k, v in given.items()}
-    addresses = {k: places.get(k, 0) for k in operands}
+    addresses = {k: places[k] + offsets.get(k, 0) if k in places else 0 for k in operands}
     record = arm.push(pack_record(name, addresses, params, chunks))
     memory = arm.push(b"\xee" * max(scratch, 64))
     function = arm.symbols[f"edgert_k_{name}"]

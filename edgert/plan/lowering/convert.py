@@ -9,7 +9,16 @@ from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
 from edgert.plan.lowering.shapes import (
-    Planes, flip, has_planes, per_tensor, plane_layout, same_buffer, shift, split, too_large,
+    Planes,
+    flip,
+    has_planes,
+    is_constant,
+    per_tensor,
+    plane_layout,
+    same_buffer,
+    shift,
+    split,
+    too_large,
 )  # fmt: skip
 from edgert.plan.lowering.strided import KERNEL as COPY
 from edgert.plan.lowering.strided import Axis, emit_copy
@@ -28,15 +37,13 @@ def conversion(kind: TensorType, source: str, target: str, level: Level, threads
     if {source, target} == {"row", "k4p"} and kind.dtype == "uint8" and has_planes(kind):
         return _interleave(kind, source, target, level, threads)
     shape = list(kind.shape)
-    return Refusal(COPY, f"{COPY}: no conversion of {kind.dtype} {shape} from {source} to {target}")
+    return Refusal(COPY, f"no conversion of {kind.dtype} {shape} from {source} to {target}")
 
 
 def _copy_planes(kind: TensorType, source: str, target: str, threads: int) -> Offer:
     planes = Planes.of(kind)
     free = planes.pixels == planes.padded
-    x_stride, y_stride = (
-        4 * (planes.padded if layout == "kp" else planes.pixels) for layout in (source, target)
-    )
+    x_stride, y_stride = (4 * (planes.padded if layout == "kp" else planes.pixels) for layout in (source, target))
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         x = inputs[0]
@@ -46,9 +53,7 @@ def _copy_planes(kind: TensorType, source: str, target: str, threads: int) -> Of
             emit_copy(emitter, x, outputs[0], axes, 4, threads)
 
     nbytes = layout_nbytes(kind, source) + layout_nbytes(kind, target)
-    reason = (
-        f"{source} and {target} are the same bytes here" if free else f"{source} to {target}, plane by plane"
-    )
+    reason = f"{source} and {target} are the same bytes here" if free else f"{source} to {target}, plane by plane"
     return Offer(
         COPY, (source,), (target,), 0, nbytes, "bytes", 0.5, reason, emit, in_place=0 if free else None
     )  # fmt: skip
@@ -78,10 +83,8 @@ def quantize(site: Site) -> list[Offer | Refusal]:
     """float32 to uint8 quantized as a whole: planes or rows to k4p, rows to rows."""
     x, y = site.inputs[0], site.outputs[0]
     quant = per_tensor(y)
-    if x is None or x.dtype != "float32" or quant is None or site.stored[0] is not None:
-        return [
-            Refusal("quantize_f32", "quantize_f32: expected float32 activations and one uint8 scale for all")
-        ]
+    if x is None or x.dtype != "float32" or quant is None or is_constant(site, 0):
+        return [Refusal("quantize_f32", "expected float32 activations and one uint8 scale for all")]
     scale, zero_point = quant
     zero = zero_point - shift(site.level)
     offers: list[Offer | Refusal] = []
@@ -113,12 +116,8 @@ def dequantize(site: Site) -> list[Offer | Refusal]:
     """uint8 quantized as a whole to float32: k4p to planes or rows, rows to rows."""
     x, y = site.inputs[0], site.outputs[0]
     quant = per_tensor(x) if x is not None else None
-    if x is None or quant is None or y.dtype != "float32" or site.stored[0] is not None:
-        return [
-            Refusal(
-                "dequantize_q8", "dequantize_q8: expected uint8 activations with one scale, and float32 out"
-            )
-        ]
+    if x is None or quant is None or y.dtype != "float32" or is_constant(site, 0):
+        return [Refusal("dequantize_q8", "expected uint8 activations with one scale, and float32 out")]
     scale, zero_point = quant
     offers: list[Offer | Refusal] = []
 

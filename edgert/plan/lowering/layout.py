@@ -15,7 +15,14 @@ from edgert.graph.ir import Array, TensorType
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
 from edgert.plan.lowering.convert import conversion
 from edgert.plan.lowering.shapes import (
-    Planes, act_byte, plane_layout, same_buffer, same_quant, split, too_large,
+    Planes,
+    act_byte,
+    is_constant,
+    plane_layout,
+    same_buffer,
+    same_quant,
+    split,
+    too_large,
 )  # fmt: skip
 from edgert.plan.lowering.strided import KERNEL as COPY
 from edgert.plan.lowering.strided import Axis, contiguous_strides, emit_copy, merge
@@ -51,8 +58,8 @@ def view(kind: TensorType, layout: str) -> View:
 def rename(site: Site) -> list[Offer | Refusal]:
     """The same values under another shape: free where the output may take the input's memory."""
     x, y = site.inputs[0], site.outputs[0]
-    if x is None or site.stored[0] is not None or len(site.outputs) > 1:
-        return [Refusal(COPY, f"{COPY}: expected one activation in and one out")]
+    if x is None or is_constant(site, 0) or len(site.outputs) > 1:
+        return [Refusal(COPY, "expected one activation in and one out")]
     layouts = ["row"]
     planes = plane_layout(x)
     if planes and planes == plane_layout(y):
@@ -83,8 +90,8 @@ def _rename(site: Site, x: TensorType, layout: str, absent: tuple[None, ...]) ->
 @lowers("Transpose")
 def transpose(site: Site) -> Offer | Refusal:
     x, y = site.inputs[0], site.outputs[0]
-    if x is None or site.stored[0] is not None:
-        return Refusal(COPY, f"{COPY}: expected an activation")
+    if x is None or is_constant(site, 0):
+        return Refusal(COPY, "expected an activation")
     perm = site.node.attr_ints("perm", list(range(len(x.shape)))[::-1])
     source, target = view(x, "row"), view(y, "row")
     axes = [Axis(target.sizes[i], source.strides[p], target.strides[i]) for i, p in enumerate(perm)]
@@ -95,14 +102,12 @@ def transpose(site: Site) -> Offer | Refusal:
 def expand(site: Site) -> Offer | Refusal:
     """Broadcasting is a stride of 0."""
     x, y = site.inputs[0], site.outputs[0]
-    if x is None or site.stored[0] is not None:
-        return Refusal(COPY, f"{COPY}: expected an activation")
+    if x is None or is_constant(site, 0):
+        return Refusal(COPY, "expected an activation")
     source, target = view(x, "row"), view(y, "row")
     missing = len(target.sizes) - len(source.sizes)
     strides = [0] * missing + [s if n > 1 else 0 for n, s in zip(source.sizes, source.strides, strict=True)]
-    axes = [
-        Axis(n, x_stride, s) for n, x_stride, s in zip(target.sizes, strides, target.strides, strict=True)
-    ]
+    axes = [Axis(n, x_stride, s) for n, x_stride, s in zip(target.sizes, strides, target.strides, strict=True)]
     return _copy(site, "row", [_Part(0, axes, 0, 0)], source.element, "broadcast", 0.3)
 
 
@@ -110,8 +115,8 @@ def expand(site: Site) -> Offer | Refusal:
 def tile(site: Site) -> Offer | Refusal:
     """Axis i becomes two: the repetitions, which read the same values, and the values."""
     x, repeats = site.inputs[0], site.values[1]
-    if x is None or site.stored[0] is not None or repeats is None:
-        return Refusal(COPY, f"{COPY}: expected an activation and constant repeats")
+    if x is None or is_constant(site, 0) or repeats is None:
+        return Refusal(COPY, "expected an activation and constant repeats")
     source, target = view(x, "row"), view(site.outputs[0], "row")
     axes = []
     for n, times, xs, ys in zip(source.sizes, repeats.tolist(), source.strides, target.strides, strict=True):
@@ -124,8 +129,8 @@ def slice_(site: Site) -> list[Offer | Refusal]:
     x, y = site.inputs[0], site.outputs[0]
     rest = site.values[1:]
     constant = all(v is not None for v, name in zip(rest, site.node.inputs[1:], strict=True) if name)
-    if x is None or site.stored[0] is not None or not constant:
-        return [Refusal(COPY, f"{COPY}: expected an activation and constant starts, axes and steps")]
+    if x is None or is_constant(site, 0) or not constant:
+        return [Refusal(COPY, "expected an activation and constant starts, axes and steps")]
     starts = _listed(rest[:1], ())
     axes = _listed(rest[2:3], range(len(starts)))
     steps = _listed(rest[3:4], [1] * len(starts))
@@ -149,13 +154,10 @@ def _slice(
 ) -> Offer | Refusal:
     source, target = view(x, layout), view(y, layout)
     if source.unit > 1 and (first[1] % source.unit or step[1] != 1):
-        return Refusal(
-            COPY, f"{COPY}: a slice of k4p must begin at a multiple of 4 channels, not at {first[1]}"
-        )
+        return Refusal(COPY, f"a slice of k4p must begin at a multiple of 4 channels, not at {first[1]}")
     at = [f // source.unit if i == 1 else f for i, f in enumerate(first)]
     axes = [
-        Axis(n, xs * by, ys)
-        for n, xs, ys, by in zip(target.sizes, source.strides, target.strides, step, strict=True)
+        Axis(n, xs * by, ys) for n, xs, ys, by in zip(target.sizes, source.strides, target.strides, step, strict=True)
     ]
     offset = sum(a * s for a, s in zip(at, source.strides, strict=True))
     return _copy(site, layout, [_Part(0, axes, offset, 0)], source.element, "a part of the input", 0.4)
@@ -165,8 +167,8 @@ def _slice(
 def split_(site: Site) -> list[Offer | Refusal]:
     """One copy per output."""
     x = site.inputs[0]
-    if x is None or site.stored[0] is not None:
-        return [Refusal(COPY, f"{COPY}: expected an activation")]
+    if x is None or is_constant(site, 0):
+        return [Refusal(COPY, "expected an activation")]
     axis = site.node.attr_int("axis", 0) % len(x.shape)
     offers: list[Offer | Refusal] = []
     for layout in _layouts(site, x, *site.outputs):
@@ -181,7 +183,7 @@ def split_(site: Site) -> list[Offer | Refusal]:
         if fits:
             offers.append(_copy(site, layout, parts, source.element, "each part copied", 0.4))
         else:
-            offers.append(Refusal(COPY, f"{COPY}: parts of k4p must begin at multiples of 4 channels"))
+            offers.append(Refusal(COPY, "parts of k4p must begin at multiples of 4 channels"))
     return offers
 
 
@@ -190,10 +192,10 @@ def concat(site: Site) -> list[Offer | Refusal]:
     """One copy per input, where bytes mean the same in all of them."""
     y = site.outputs[0]
     inputs = [x for x in site.inputs if x is not None]
-    if any(s is not None for s in site.stored) or len(inputs) != len(site.inputs):
-        return [Refusal(COPY, f"{COPY}: expected activations only")]
+    if any(is_constant(site, i) for i in range(len(site.inputs))) or len(inputs) != len(site.inputs):
+        return [Refusal(COPY, "expected activations only")]
     if not same_quant(*inputs, y) or any(len(x.shape) != len(y.shape) for x in inputs):
-        return [Refusal(COPY, f"{COPY}: the inputs are quantized differently from the output")]
+        return [Refusal(COPY, "the inputs are quantized differently from the output")]
     axis = site.node.attr_int("axis", 0) % len(y.shape)
     offers: list[Offer | Refusal] = []
     for layout in _layouts(site, *inputs, y):
@@ -208,7 +210,7 @@ def concat(site: Site) -> list[Offer | Refusal]:
         if fits:
             offers.append(_copy(site, layout, parts, target.element, "each input copied to its place", 0.4))
         else:
-            offers.append(Refusal(COPY, f"{COPY}: inputs in k4p must end at multiples of 4 channels"))
+            offers.append(Refusal(COPY, "inputs in k4p must end at multiples of 4 channels"))
     return offers
 
 
@@ -219,23 +221,16 @@ def pad(site: Site) -> list[Offer | Refusal]:
     values = (*site.values, None, None)[:4]
     names = (*site.node.inputs, "", "")[:4]
     pads, fill, axes = values[1:4]
-    constant = pads is not None and all(
-        v is not None for v, n in zip(values[2:], names[2:], strict=True) if n
-    )
-    if (
-        x is None
-        or site.stored[0] is not None
-        or not constant
-        or site.node.attr_str("mode", "constant") != "constant"
-    ):
-        return [Refusal(COPY, f"{COPY}: expected an activation, mode constant and constant pads")]
+    constant = pads is not None and all(v is not None for v, n in zip(values[2:], names[2:], strict=True) if n)
+    if x is None or is_constant(site, 0) or not constant or site.node.attr_str("mode", "constant") != "constant":
+        return [Refusal(COPY, "expected an activation, mode constant and constant pads")]
     assert pads is not None
     at = range(len(x.shape)) if axes is None else [int(a) % len(x.shape) for a in axes]
     before = [0] * len(x.shape)
     for i, axis in enumerate(at):
         before[axis] = int(pads[i])
     if (pads < 0).any():
-        return [Refusal(COPY, f"{COPY}: negative pads {pads.tolist()} crop; use Slice")]
+        return [Refusal(COPY, f"negative pads {pads.tolist()} crop; use Slice")]
     if fill is not None and fill.size:
         value = fill.ravel()[:1].astype(x.np_dtype)
     else:
@@ -243,25 +238,21 @@ def pad(site: Site) -> list[Offer | Refusal]:
     return [_pad(site, x, y, layout, before, value) for layout in _layouts(site, x, y)]
 
 
-def _pad(
-    site: Site, x: TensorType, y: TensorType, layout: str, before: Sequence[int], value: Array
-) -> Offer | Refusal:
+def _pad(site: Site, x: TensorType, y: TensorType, layout: str, before: Sequence[int], value: Array) -> Offer | Refusal:
     source, target = view(x, layout), view(y, layout)
     if layout == "k4p":
-        if before[1] % 4 or x.static_shape[1] % 4 and x.static_shape[1] != y.static_shape[1]:
-            return Refusal(COPY, f"{COPY}: channels of k4p are padded by multiples of 4, not {before[1]}")
+        if before[1] % 4 or (x.static_shape[1] % 4 and x.static_shape[1] != y.static_shape[1]):
+            return Refusal(COPY, f"channels of k4p are padded by multiples of 4, not {before[1]}")
         value = np.array([act_byte(site.level, int(value[0]))], np.int8)
     raw = value.tobytes()
     pattern = np.frombuffer((raw * 4)[: max(4, len(raw))], np.int32)
     if pattern.min() != pattern.max():
-        return Refusal("fill_row", "fill_row: repeats four bytes; this 8-byte value has two different halves")
+        return Refusal("fill_row", "repeats four bytes; this 8-byte value has two different halves")
     at = [b // target.unit if i == 1 else b for i, b in enumerate(before)]
     axes = [Axis(*a) for a in zip(source.sizes, source.strides, target.strides, strict=True)]
     offset = sum(a * s for a, s in zip(at, target.strides, strict=True))
     part = _Part(0, axes, 0, offset)
-    return _copy(
-        site, layout, [part], source.element, "filled, then copied into the middle", 0.3, int(pattern[0])
-    )
+    return _copy(site, layout, [part], source.element, "filled, then copied into the middle", 0.3, int(pattern[0]))
 
 
 @dataclass(frozen=True)
@@ -278,9 +269,7 @@ class _Part:
 def _layouts(site: Site, *kinds: TensorType) -> list[str]:
     """Layouts in which all tensors can be: planes first, as they save conversions."""
     planes = plane_layout(kinds[0])
-    ok = planes is not None and all(
-        plane_layout(k) == planes and len(k.shape) == len(kinds[0].shape) for k in kinds
-    )
+    ok = planes is not None and all(plane_layout(k) == planes and len(k.shape) == len(kinds[0].shape) for k in kinds)
     return [planes, "row"] if ok and planes else ["row"]
 
 
@@ -294,7 +283,7 @@ def _copy(
     refusal = too_large(COPY, 4 * nbytes)
     merged = [merge(part.axes) for part in parts]
     if refusal is not None or None in merged:
-        return refusal or Refusal(COPY, f"{COPY}: more than 8 axes remain, or strides beyond 2 GB")
+        return refusal or Refusal(COPY, "more than 8 axes remain, or strides beyond 2 GB")
     traffic = sum(2 * element * prod(a.size for a in part.axes) for part in parts)
     total = sum(layout_nbytes(y, layout) for y in site.outputs)
 

@@ -10,7 +10,7 @@ from math import prod
 
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
-from edgert.plan.lowering.api import Buffer, Refusal, plane_pixels
+from edgert.plan.lowering.api import Buffer, Refusal, Site, plane_pixels
 
 CHUNKS_PER_THREAD = 4
 """Chunks are claimed: a few per thread even out threads that are slowed down by others."""
@@ -75,6 +75,11 @@ def per_tensor(kind: TensorType) -> tuple[float, int] | None:
     return float(kind.quant.scale), int(kind.quant.zero_point)
 
 
+def is_constant(site: Site, index: int) -> bool:
+    """Whether input `index` never changes: stored in the file, or computed at planning."""
+    return site.stored[index] is not None or site.values[index] is not None
+
+
 def same_quant(*kinds: TensorType) -> bool:
     """Whether bytes mean the same in all of them."""
     return all(kind.dtype == kinds[0].dtype and kind.quant == kinds[0].quant for kind in kinds)
@@ -105,4 +110,4 @@ def too_large(kernel: str, *sizes: int) -> Refusal | None:
     """A refusal when a size in bytes does not fit in a record."""
     if max(sizes, default=0) <= MAX_PARAM:
         return None
-    return Refusal(kernel, f"{kernel}: a tensor of {max(sizes)} bytes; records hold sizes up to {MAX_PARAM}")
+    return Refusal(kernel, f"a tensor of {max(sizes)} bytes; records hold sizes up to {MAX_PARAM}")
