@@ -10,6 +10,9 @@ import numpy as np
 from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.reader import OnnxModel, OnnxNode
 from edgert.graph.ir import Array, Attr, Graph, Node, Quantization, TensorType
+from edgert.graph.operators import OPERATORS
+
+DEFAULT_ADVICE = "export the model with other operators, or end it before this node"
 
 LAYOUT: dict[str, tuple[int, ...] | None] = {
     "MaxPool": (0,), "Reshape": (0,), "Flatten": (0,), "Transpose": (0,), "Pad": (0, 2), "Slice": (0,),
@@ -173,6 +176,8 @@ class Builder:
         inputs are IR names. Returns the first output. For `LAYOUT` operators whose data is shifted or
         quantized the outputs are so too.
         """
+        if op not in OPERATORS:
+            raise Refused("", f"edgert has no operator {op}; {DEFAULT_ADVICE}")
         names = list(node.outputs if outputs is None else outputs)
         names = [name if outputs is not None or name in self.wanted else "" for name in names]
         names[0] = names[0] or node.outputs[0]

@@ -13,8 +13,9 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_quant,
     normalize_shape,
 )
-from edgert.converters.onnx.builder import Builder, Refused
+from edgert.converters.onnx.builder import DEFAULT_ADVICE, Builder, Refused
 from edgert.converters.onnx.expand import expand_functions
+from edgert.converters.onnx.forms import complete_types, refused_forms
 from edgert.converters.onnx.hints import infer_hints
 from edgert.converters.onnx.normalize import lift_node, supported
 from edgert.converters.onnx.reader import OnnxNode, read_onnx
@@ -31,7 +32,6 @@ ADVICE: dict[str, str] = {
     "DynamicQuantizeMatMul": "quantize the model statically, or without fusion",
     "NonMaxSuppression": "end the model before it and select boxes in the application",
 }
-DEFAULT_ADVICE = "export the model with other operators, or end it before this node"
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Problem:
 def import_onnx(path: str | Path, *, report: dict[str, Any] | None = None) -> Graph:
     """The canonical graph of the ONNX model in `path`.
 
-    Types are known for inputs, constants, outputs, quantized tensors and whatever `onnx` can infer; the rest
-    comes from `edgert.graph.infer`. `report`, when given, receives `format`, `file`, `opsets`, `operators`
+    Every type that does not depend on unbound dimensions is known; a quantized tensor whose rank does has the
+    shape () until `edgert.graph.infer` binds them. `report`, when given, receives `format`, `file`, `opsets`, `operators`
     (count by name, as in the file) and `notes` (what was not translated one to one).
 
     Raises FormatError for a malformed file, UnsupportedError listing every node edgert cannot take.
@@ -68,11 +68,17 @@ def import_onnx(path: str | Path, *, report: dict[str, Any] | None = None) -> Gr
 
 
 def check_onnx(path: str | Path) -> list[Problem]:
-    """Every node of `path` that cannot be converted, in graph order; empty when all can.
+    """Every node of `path` that cannot be converted; empty when all can. First those with an operator or
+    attribute edgert lacks, then those whose inputs do not fit (`forms.py`), each in graph order.
 
     Raises FormatError for a malformed file, UnsupportedError for a model of another version.
     """
-    return _import(Path(path), None)[1]
+    report: dict[str, Any] = {}
+    graph, problems = _import(Path(path), report)
+    opset = int(report["opsets"].get("", 0))
+    for node, reason in refused_forms(graph):
+        problems.append(Problem(node.name, node.op, "", opset, "", reason))
+    return problems
 
 
 def _import(path: Path, report: dict[str, Any] | None) -> tuple[Graph, list[Problem]]:
@@ -97,7 +103,9 @@ def _import(path: Path, report: dict[str, Any] | None) -> tuple[Graph, list[Prob
             lift_node(builder, node)
         except Refused as refusal:
             problems.append(_problem(node, refusal.attribute, refusal.advice))
-    return builder.finish(), problems
+    graph = builder.finish()
+    complete_types(graph)
+    return graph, problems
 
 
 def _problem(node: OnnxNode, attribute: str, advice: str) -> Problem:

@@ -85,11 +85,8 @@ def test_named_dimensions_are_kept(tmp_path: Path) -> None:
 def test_local_functions_are_inlined(save: Save, agree: Agree) -> None:
     body = [helper.make_node("Mul", ["a", "a"], ["t"]), helper.make_node("Relu", ["t"], ["b"])]
     square = helper.make_function("mine", "Square", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
-    twice = helper.make_function(
-        "mine", "Twice", ["a"], ["b"],
-        [helper.make_node("Square", ["a"], ["t"], domain="mine"), helper.make_node("Square", ["t"], ["b"], domain="mine")],
-        [helper.make_opsetid("mine", 1)],
-    )  # fmt: skip
+    calls = [helper.make_node("Square", [a], [b], domain="mine") for a, b in (("a", "t"), ("t", "b"))]
+    twice = helper.make_function("mine", "Twice", ["a"], ["b"], calls, [helper.make_opsetid("mine", 1)])
     feeds = {"x": f(2, 3)}
     path = save([n("Twice", "x w", domain="mine")], feeds, ["y"], {"w": f(1)}, functions=[square, twice])
     model = onnx.load(str(path))
@@ -171,3 +168,45 @@ def test_report_counts_operators(save: Save) -> None:
     import_onnx(save(nodes, {"x": f(1, 4, 7, 7)}, ["y"], constants), report=report)
     assert report["format"] == "onnx" and report["opsets"][""] == 17
     assert report["operators"]["Conv"] == 3 and report["notes"] == []
+
+
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+@pytest.mark.parametrize("activation", ["uint8", "int8"])
+def test_what_the_onnx_runtime_quantizer_writes(
+    save: Save, agree: Agree, tmp_path: Path, form: str, activation: str
+) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    nodes, constants = mobile_block(17)
+    feeds = {"x": f(1, 4, 7, 7)}
+    path = save(nodes[:-1], feeds, ["l"], constants)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.left = [{"x": f(1, 4, 7, 7) * k} for k in (0.5, 1.0, 1.2)]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return self.left.pop() if self.left else None
+
+    out = tmp_path / "quantized.onnx"
+    quantization.quantize_static(
+        str(path), str(out), Reader(),
+        quant_format=quantization.QuantFormat.QDQ if form == "qdq" else quantization.QuantFormat.QOperator,
+        activation_type=quantization.QuantType.QUInt8 if activation == "uint8" else quantization.QuantType.QInt8,
+        weight_type=quantization.QuantType.QInt8, per_channel=True,
+    )  # fmt: skip
+    graph = agree(out, feeds, step=0.05)
+    assert all(t.dtype != "int8" for name, t in graph.types.items() if name not in graph.constants)
+    assert ("QLinearConv" in [node.op for node in graph.nodes]) is (form == "qoperator")
+
+
+def test_check_judges_inputs_that_do_not_fit(save: Save) -> None:
+    nodes = [
+        n("MatMul", "x w", "a"),
+        n("Add", "x v", "b"),
+        n("Relu", "x", "c"),
+        n("Reshape", "x s", "d"),
+        n("Add", "c d"),
+    ]
+    constants = {"w": f(5, 2), "v": f(4), "s": np.array([3, -1])}
+    problems = check_onnx(save(nodes, {"x": f(2, 3)}, ["y"], constants))
+    assert [p.op for p in problems] == ["MatMul", "Add", "Add"]
