@@ -56,9 +56,7 @@ _UNARY: dict[str, Callable[[Call, Array], Array]] = {
     "LeakyRelu": lambda call, x: np.where(x < 0, call.attr_float("alpha", 0.01) * x, x),
     "ThresholdedRelu": lambda call, x: np.where(x > call.attr_float("alpha", 1.0), x, 0),
     "Sigmoid": lambda call, x: sigmoid(x),
-    "HardSigmoid": lambda call, x: np.clip(
-        call.attr_float("alpha", 0.2) * x + call.attr_float("beta", 0.5), 0, 1
-    ),
+    "HardSigmoid": lambda call, x: np.clip(call.attr_float("alpha", 0.2) * x + call.attr_float("beta", 0.5), 0, 1),
     "HardSwish": lambda call, x: x * np.clip(x / 6 + 0.5, 0, 1),
     "Swish": lambda call, x: x * sigmoid(call.attr_float("alpha", 1.0) * x),
     "Mish": lambda call, x: x * np.tanh(softplus(x)),
@@ -69,9 +67,7 @@ _UNARY: dict[str, Callable[[Call, Array], Array]] = {
     "Softsign": lambda call, x: x / (1 + np.abs(x)),
     "Elu": lambda call, x: _elu(call.attr_float("alpha", 1.0), x),
     "Celu": lambda call, x: _celu(call.attr_float("alpha", 1.0), x),
-    "Selu": lambda call, x: (
-        call.attr_float("gamma", SELU_GAMMA) * _elu(call.attr_float("alpha", SELU_ALPHA), x)
-    ),
+    "Selu": lambda call, x: call.attr_float("gamma", SELU_GAMMA) * _elu(call.attr_float("alpha", SELU_ALPHA), x),
 }
 """The formulas of the ONNX operators of these names, on float32 or wider."""
 

@@ -79,9 +79,7 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
 
 
 @reference("ConvInteger")
-def conv_integer(
-    call: Call, x: Array, w: Array, x_zero: Array | None = None, w_zero: Array | None = None
-) -> Array:
+def conv_integer(call: Call, x: Array, w: Array, x_zero: Array | None = None, w_zero: Array | None = None) -> Array:
     """8-bit x and w less their zero points, int32 sums; pads are the zero point. Source: ONNX ConvInteger."""
     win = window(x.shape[2:], w.shape[2:], call.attrs)
     wide_x, wide_w = x.astype(np.int64), w.astype(np.int64)

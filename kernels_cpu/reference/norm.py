@@ -45,9 +45,7 @@ def group_normalization(call: Call, x: Array, scale: Array, bias: Array) -> Arra
 
 
 @reference("LayerNormalization")
-def layer_normalization(
-    call: Call, x: Array, scale: Array, bias: Array | None = None
-) -> tuple[Array, Array, Array]:
+def layer_normalization(call: Call, x: Array, scale: Array, bias: Array | None = None) -> tuple[Array, Array, Array]:
     """x standardized over the axes from `axis` on; also the mean and 1 / std. Source: ONNX-17."""
     axis = call.attr_int("axis", -1) % x.ndim
     y, mean, inverse = standardize(widened(x), tuple(range(axis, x.ndim)), call.attr_float("epsilon", 1e-5))

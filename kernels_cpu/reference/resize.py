@@ -39,9 +39,7 @@ def resized(
     given = [v for v in (scales, sizes) if v is not None and v.size]
     if len(given) != 1 or given[0].shape != (len(axes),) or not np.all(given[0] > 0):
         found = [None if v is None else v.tolist() for v in (scales, sizes)]
-        raise UnsupportedError(
-            f"expected {len(axes)} positive scales or sizes, found scales, sizes = {found}"
-        )
+        raise UnsupportedError(f"expected {len(axes)} positive scales or sizes, found scales, sizes = {found}")
     out, factors = list(shape), [1.0] * len(shape)
     if given[0] is scales:
         for axis, scale in zip(axes, scales.astype(np.float32), strict=True):
