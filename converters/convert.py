@@ -89,7 +89,8 @@ def convert(
     graph, about, source = import_source(src, progress)
     about = described(about, info, labels, preprocessing, src)
     records: list[PassRecord] = []
-    graph = infer_types(optimize(graph, records))
+    # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
+    graph = infer_types(optimize(infer_types(optimize(graph, records)), records))
     report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
     if weights == "int8" and calib is not None and not is_quantized(graph):
         data = load_dataset(calib, class_names=about.labels, split="train").spread(samples)
@@ -143,7 +144,7 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     if progress is not None:
         progress("import", 0, 1)
     source: dict[str, Any] = {}
-    graph = infer_types(import_onnx(src, report=source))
+    graph = import_onnx(src, report=source)
     about = read_info(onnx.load(src, load_external_data=False).metadata_props, src)
     source["sha256"] = file_hash(src)
     source["licence"] = about.licence if about is not None else ""

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgert.converters.passes.deduplicate import RANDOM
-from edgert.converters.passes.evaluate_node import evaluate_node
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.errors import EdgertError
+from edgert.graph.evaluate import evaluate_node
 from edgert.graph.ir import Graph, TensorType
 from edgert.kernels_cpu.reference import REFERENCE
 
@@ -41,7 +41,9 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
         if any(name in rw.graph.outputs for name in node.outputs):
             continue
         try:
-            values = evaluate_node(rw.graph, node, rw.graph.constants)
+            values = evaluate_node(
+                node, [rw.graph.constants[name] if name else None for name in node.inputs], rw.graph.types
+            )
         except EdgertError:
             continue  # what the reference does not take stays in the graph, for `check` to name
         before = sum(rw.graph.constants[name].nbytes for name in names)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress, collect
-from edgert.converters.passes.evaluate_node import evaluate_node
 from edgert.converters.quantize.insert import QUANTIZED
+from edgert.graph.evaluate import evaluate_node
 from edgert.graph.execute import run_graph
 from edgert.graph.ir import Array, Graph, Node, Quantization
 from edgert.kernels_cpu.reference.window import window
@@ -52,14 +52,20 @@ def correct_bias(
             wanted = product(twin, original.constants[twin.inputs[1]], means[twin.outputs[0]])
             correct(graph, node, wanted, walks)
         for walk in walks:
-            values = {name: walk[name] if name in walk else graph.constants[name] for name in node.inputs if name}
-            walk.update(zip(node.outputs, evaluate_node(graph, node, values), strict=False))
+            values = [_value(graph, walk, name) for name in node.inputs]
+            walk.update(zip(node.outputs, evaluate_node(node, values, graph.types), strict=False))
             for name in node.inputs:
                 if last_use.get(name) == i and name not in graph.outputs:
                     walk.pop(name, None)
         if progress is not None:
             progress("correct bias", i + 1, len(graph.nodes))
     return graph
+
+
+def _value(graph: Graph, walk: Feeds, name: str) -> Array | None:
+    if not name:
+        return None
+    return walk[name] if name in walk else graph.constants[name]
 
 
 def float_means(graph: Graph, layers: Sequence[Node], samples: Sequence[Feeds], execute: Execute) -> dict[str, Array]:
