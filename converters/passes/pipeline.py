@@ -26,6 +26,7 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 
 OPTIMIZE: tuple[Pass, ...] = (
     # First what exporters leave behind, so that patterns are not hidden by it.
+    fold_constants,
     fold_shapes,
     fold_constants,
     eliminate,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgert.converters.passes.fold_affine import fold_affine
 from edgert.converters.report import count_operators
 
 
@@ -37,9 +38,15 @@ def test_batch_norm_stays_where_the_convolution_is_read_twice(net: Any, optimize
 @pytest.mark.parametrize("left", [True, False])
 def test_affine_steps_fold(net: Any, optimized: Any, op: str, left: bool) -> None:
     c, k = net.conv("x", 8, 6, 3, bias=True), net.const(net.rng.uniform(0.5, 2, (1, 6, 1, 1)))
-    y = net.op(op, *((c, k) if left else (k, c)))
-    folds = not (op == "Div" and not left)
-    assert count_operators(optimized(net, y)) == ({"Conv": 1} if folds else {"Conv": 1, "Div": 1})
+    y = net.op(op, *((c, k) if left or op == "Div" else (k, c)))
+    assert count_operators(optimized(net, y)) == {"Conv": 1}
+
+
+def test_a_constant_divided_by_a_convolution_stays(net: Any) -> None:
+    from edgert.converters.onnx.importer import import_onnx
+
+    y = net.op("Div", net.const(np.ones((1, 6, 1, 1))), net.conv("x", 8, 6))
+    assert count_operators(fold_affine(import_onnx(net.save(y)))) == {"Conv": 1, "Div": 1}
 
 
 def test_affine_step_of_another_axis_stays(net: Any, optimized: Any) -> None:

@@ -21,9 +21,10 @@ def test_mobile_network(mobile: Any, optimized: Any) -> None:
 
 def test_residual_with_relu(net: Any, optimized: Any) -> None:
     a = net.op("Relu", net.conv("x", 8, 8, 3, bias=True))
-    y = net.op("Relu", net.op("Add", net.conv(a, 8, 8, 3), a))
+    b = net.op("Relu", net.conv(a, 8, 8))
+    y = net.op("Relu", net.op("Add", net.conv(b, 8, 8, 3), a))
     graph = optimized(net, y)
-    assert count_operators(graph) == {"Conv": 2}
+    assert count_operators(graph) == {"Conv": 3}
     last = graph.nodes[-1]
     assert (last.attrs["residual"], last.attrs["activation"]) == (1, "Relu")
     assert last.inputs[-1] == graph.nodes[0].outputs[0]
