@@ -23,7 +23,7 @@ COMPILE_TIMEOUT = 600.0
 """Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
 
 Progress = Callable[[int, int], None]
-"""Called with (kernels compiled, kernels to compile)."""
+"""Called with (kernels compiled, kernels to compile), first with 0."""
 
 
 def compiler_versions() -> tuple[str, str]:
@@ -64,6 +64,8 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
     batches = [missing[i::workers] for i in range(workers)]
     running = [_start(level, folder, batch) for batch in batches]
     done = 0
+    if progress is not None:
+        progress(0, len(missing))
     try:
         for process, batch in zip(running, batches, strict=True):
             _, errors = process.communicate(timeout=COMPILE_TIMEOUT)

@@ -46,7 +46,7 @@ def _field(text: str, name: str) -> str:
 
 
 @cache
-def cpu_model() -> str:
+def cpu_name() -> str:
     """The processor's name: 'AMD EPYC 9575F', 'Cortex-A76', or the architecture if nothing better is known."""
     info = _read("/proc/cpuinfo")
     name = _field(info, "model name") or _ARM_PARTS.get(_field(info, "CPU part"), "")

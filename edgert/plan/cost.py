@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgert.cache import cache_root
-from edgert.device.cpu import cpu_model
+from edgert.device.cpu import cpu_name
 from edgert.kernels_cpu.levels import Level, host_arch
 from edgert.plan.lowering.api import Offer
 
@@ -71,7 +71,7 @@ def predict_host_us(macs: int, nbytes: int) -> float:
 
 def peaks_path(level: Level) -> Path:
     """Where the peaks of this machine at `level` are kept: one file per processor model and level."""
-    key = hashlib.sha256(f"{cpu_model()}\0{level.name}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{cpu_name()}\0{level.name}".encode()).hexdigest()[:16]
     return cache_root() / "peaks" / f"{level.name}-{key}.json"
 
 
@@ -95,6 +95,6 @@ def store_peaks(level: Level, peaks: Peaks) -> Path:
     path = peaks_path(level)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({**asdict(peaks), "processor": cpu_model(), "level": level.name}, indent=1))
+    temporary.write_text(json.dumps({**asdict(peaks), "processor": cpu_name(), "level": level.name}, indent=1))
     temporary.replace(path)
     return path

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgert.device.cpu import cpu_model
+from edgert.device.cpu import cpu_name
 from edgert.kernels_cpu.levels import host_arch
 from edgert.plan.budget import show_bytes
 from edgert.plan.plan import Plan, Step
@@ -16,7 +16,7 @@ from edgert.plan.plan import Plan, Step
 
 def summary(plan: Plan, kernels: str = "") -> str:
     """The first line of every run: device, threads, ISA level, kernels (AOT or JIT), layers, RAM plan."""
-    device = cpu_model() if plan.level.arch == host_arch() else plan.level.arch
+    device = cpu_name() if plan.level.arch == host_arch() else plan.level.arch
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
     layers = f"{plan.count('native')} layers native"
     if plan.count("host"):

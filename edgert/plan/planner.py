@@ -18,7 +18,7 @@ from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference import Quant
 from edgert.kernels_cpu.registry import kernels
 from edgert.plan.budget import MemoryUse, enforce
-from edgert.plan.cost import Peaks, load_peaks, predict_us
+from edgert.plan.cost import SCALING, Peaks, load_peaks, predict_us
 from edgert.plan.emitter import PlanEmitter
 from edgert.plan.layout import choose
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, layout_nbytes
@@ -30,7 +30,7 @@ from edgert.plan.work import node_bytes, node_macs
 from edgert.program import verify
 
 ONE_THREAD_US = 100.0
-"""Below this a program does not gain from waking other threads."""
+"""Predicted for one thread; below this a program does not gain from waking others."""
 
 HOST_COPIES = 2
 """A reference operator holds about this many times its inputs and outputs while it computes: an estimate."""
@@ -57,10 +57,11 @@ def make_plan(
     plan = _Planner(graph, tensors, level, threads, peaks).plan()
     single: Plan | None = None
     if threads > 1:
-        native_us = sum(step.predicted_us for step in plan.steps if step.kind != "host")
-        if native_us < ONE_THREAD_US or (ram is not None and plan.memory.total > ram):
+        shared_us = sum(step.predicted_us for step in plan.steps if step.kind != "host")
+        alone_us = shared_us * threads**SCALING
+        if alone_us < ONE_THREAD_US or (ram is not None and plan.memory.total > ram):
             single = _Planner(graph, tensors, level, 1, peaks).plan()
-        if native_us < ONE_THREAD_US and single is not None:
+        if alone_us < ONE_THREAD_US and single is not None:
             plan = single
     enforce(plan.memory, ram, smallest=single.memory if single else None, threads=plan.threads)
     verify(plan.program, level)

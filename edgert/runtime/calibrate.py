@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -34,10 +35,8 @@ def ensure_peaks(level: Level, library: KernelLibrary, progress: Progress | None
     if peaks.source == "measured":
         return peaks
     peaks = calibrate(level, library, progress)
-    try:
+    with suppress(OSError):
         store_peaks(level, peaks)
-    except OSError:
-        pass
     return peaks
 
 
@@ -45,7 +44,8 @@ def calibrate(level: Level, library: KernelLibrary, progress: Progress | None = 
     """Measures int8 and float multiply-adds and bytes per second of one thread at `level`."""
     peaks = replace(DEFAULT_PEAKS[level.name], source="measured", bytes=_copy_rate())
     for unit, model in (("dot8", _int8_model()), ("fma32", _float_model())):
-        peaks = replace(peaks, **{unit: _rate(model, unit, level, library, peaks, progress)})
+        rate = _rate(model, unit, level, library, peaks, progress)
+        peaks = replace(peaks, dot8=rate) if unit == "dot8" else replace(peaks, fma32=rate)
     return peaks
 
 
@@ -98,7 +98,9 @@ def _float_model() -> Model:
 
 
 def _int8_model() -> Model:
-    kind = TensorType("uint8", (1, CHANNELS, SIZE, SIZE), Quantization(np.float32(0.02), np.int32(128)))
+    kind = TensorType(
+        "uint8", (1, CHANNELS, SIZE, SIZE), Quantization(np.array(0.02, np.float32), np.array(128, np.int32))
+    )
     values = np.ones((CHANNELS, CHANNELS, 1, 1), np.int8)
     weights = StoredTensor.pack_q8("w", values, np.full(CHANNELS, 0.01, np.float32), "n4k4")
     bias = StoredTensor.pack_dense("b", np.zeros(CHANNELS, np.int32))

@@ -1,0 +1,142 @@
+"""What several subcommands share: options, progress on stderr, sizes of dimensions, JSON on stdout.
+
+What a subcommand does is in its own file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from edgert.errors import InputError
+from edgert.format import ModelInfo
+from edgert.graph.ir import Array, Graph
+from edgert.kernels_cpu.jit import Progress
+from edgert.runtime.inputs import free_dims
+from edgert.runtime.session import Session, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+file_argument = click.argument("file", type=click.Path())
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+threads_option = click.option(
+    "-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: the cores this process may use."
+)
+ram_option = click.option("--ram", metavar="SIZE", help="Memory budget, for example 512M.")
+device_option = click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to run: cpu.")
+shape_option = click.option(
+    "--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension; may be repeated."
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+
+
+def session_options(function: F) -> F:
+    """--threads, --ram, --device, --shape and -v."""
+    for option in (verbose_option, shape_option, device_option, ram_option, threads_option):
+        function = option(function)
+    return function
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object on stdout; numbers JSON does not have become null."""
+    click.echo(json.dumps(_plain(value)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def parse_shapes(words: tuple[str, ...]) -> dict[str, int]:
+    """('N=1', 'H=224') -> {'N': 1, 'H': 224}. Raises InputError."""
+    shapes: dict[str, int] = {}
+    for word in words:
+        name, _, size = word.rpartition("=")
+        if not name or not size.isdigit():
+            raise InputError(f"--shape: expected DIM=SIZE such as N=1, found {word!r}")
+        shapes[name] = int(size)
+    return shapes
+
+
+def default_shapes(graph: Graph, info: ModelInfo, given: Mapping[str, int]) -> dict[str, int]:
+    """Sizes for all named dimensions where no input says them: those given, one sample, the size of an image.
+
+    Raises InputError for a dimension nothing is known of.
+    """
+    shapes = dict(given)
+    for name in graph.inputs:
+        kind, image = graph.types[name], info.preprocessing
+        places: dict[int, int] = {0: 1}
+        if image is not None and image.input == name and len(kind.shape) == 4:
+            first = 2 if image.layout == "NCHW" else 1
+            places |= {first: image.crop[0], first + 1: image.crop[1]}
+        for axis, dim in enumerate(kind.shape):
+            if isinstance(dim, str) and axis in places:
+                shapes.setdefault(dim, places[axis])
+    missing = [dim for dim in free_dims(graph) if dim not in shapes]
+    if missing:
+        raise InputError(f"dimension {missing[0]!r} is free; give its size with --shape {missing[0]}=SIZE")
+    return shapes
+
+
+class Compiling:
+    """Says on stderr that kernels are being compiled, once per batch: it takes seconds."""
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == 0:
+            say(f"compiling {total} kernels for this machine, once ...")
+        elif done == total:
+            say(f"compiled {total} kernels")
+
+
+def open_session(
+    file: str, *, threads: int | None, ram: str | None, device: str, shapes: Mapping[str, int] | None = None
+) -> Session:
+    """load(), with progress on stderr while kernels are compiled."""
+    return load(file, threads=threads, ram=ram, device=device, shapes=shapes, on_compile=compiling())
+
+
+def compiling() -> Progress:
+    return Compiling()
+
+
+def random_feeds(session: Session, shapes: Mapping[str, int]) -> dict[str, Array]:
+    """Inputs for measuring: normal floats, any bytes, zero for wider integers, which may be indices."""
+    rng = np.random.default_rng(0)
+    feeds: dict[str, Array] = {}
+    for value in session.get_inputs():
+        shape = tuple(d if isinstance(d, int) else shapes[d] for d in value.shape)
+        dtype = np.dtype(value.dtype)
+        if dtype.kind == "f":
+            feeds[value.name] = rng.standard_normal(shape).astype(dtype)
+        elif dtype.itemsize == 1 and dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            feeds[value.name] = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        else:
+            feeds[value.name] = np.zeros(shape, dtype)
+    return feeds
+
+
+def interactive() -> bool:
+    """Whether someone is watching stderr."""
+    return sys.stderr.isatty()

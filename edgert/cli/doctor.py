@@ -1,0 +1,165 @@
+"""`edgert doctor`: what this machine offers, what edgert makes of it, and whether it computes rightly.
+
+The probes are edgert/device, the levels kernels_cpu/levels.py, the self-test edgert/runtime/selftest.py.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgert import __version__
+from edgert.cache import cache_root
+from edgert.cli.common import compiling, json_option, print_json
+from edgert.device.cpu import board, cpu_name, memory, usable_cores
+from edgert.errors import EdgertError, KernelError
+from edgert.kernels_cpu.levels import LEVELS, active_level, host_arch, host_flags, host_levels
+from edgert.kernels_cpu.library import open_library
+from edgert.plan.budget import show_bytes
+
+EXTRAS = {
+    "jit": ("numba", "llvmlite"),
+    "convert": ("onnx", "numba", "llvmlite", "flatbuffers", "safetensors", "rich"),
+    "image": ("pillow",),
+    "gpu": ("pyopencl",),
+    "llm": ("tokenizers", "jinja2"),
+    "serve": ("starlette", "uvicorn"),
+}
+"""Extra -> what it installs, as in pyproject.toml."""
+
+
+@click.command(short_help="Show what this machine offers and what edgert makes of it.")
+@click.option("--no-test", is_flag=True, help="Leave out the self-test and the measurement of peaks.")
+@json_option
+def command(no_test: bool, as_json: bool) -> None:
+    """Show processor, ISA levels, kernels, memory, cache and extras; then test and measure the kernels.
+
+    The exit code is 1 if no kernels can run or the self-test fails.
+
+    \b
+    edgert doctor
+    edgert doctor --json > machine.json
+    """
+    facts = facts_of()
+    if not no_test and facts["kernels"]["usable"]:
+        facts |= tested()
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo("\n".join(describe(facts)))
+    if not facts["kernels"]["usable"] or facts.get("self_test"):
+        raise click.exceptions.Exit(1)
+
+
+def facts_of() -> dict[str, Any]:
+    """Everything that is known without running a kernel."""
+    ram = memory()
+    return {
+        "edgert": __version__,
+        "python": platform.python_version(),
+        "numpy": _version("numpy"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "board": board(),
+        "cores": {"usable": usable_cores(), "all": os.cpu_count()},
+        "memory": {"total": ram.total, "available": ram.available},
+        "levels": [
+            {
+                "name": level.name,
+                "runs": level in _host_levels(),
+                "missing": sorted(level.needs - host_flags()) if level.arch == host_arch() else [level.arch],
+            }
+            for level in LEVELS.values()
+        ],
+        "kernels": _kernels(),
+        "cache": str(cache_root()),
+        "cache_bytes": _folder_bytes(cache_root()),
+        "extras": {name: {p: _version(p) for p in packages} for name, packages in EXTRAS.items()},
+    }
+
+
+def _host_levels() -> tuple[Any, ...]:
+    try:
+        return host_levels()
+    except KernelError:
+        return ()
+
+
+def _kernels() -> dict[str, Any]:
+    """Level and origin of the kernels a session would use, and why; or why there are none."""
+    forced = os.environ.get("EDGERT_ISA", "")
+    try:
+        level = active_level()
+        library = open_library(level, cache_root())
+    except KernelError as error:
+        return {"usable": False, "why": str(error)}
+    if library.origin == "AOT":
+        why = "an ahead-of-time library for this level is installed"
+    else:
+        why = "no ahead-of-time library for this level is installed; Numba compiles on first use"
+    chosen = f"EDGERT_ISA={forced}" if forced else "the widest level that runs"
+    return {"usable": True, "level": level.name, "chosen": chosen, "origin": library.origin, "why": why}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+def tested() -> dict[str, Any]:
+    """The self-test's faults and the measured peaks of one thread."""
+    from edgert.runtime.calibrate import ensure_peaks
+    from edgert.runtime.selftest import self_test
+
+    level = active_level()
+    try:
+        faults = self_test(compiling())
+        peaks = ensure_peaks(level, open_library(level, cache_root()), compiling())
+    except EdgertError as error:
+        return {"self_test": [str(error)]}
+    return {"self_test": faults, "peaks": vars(peaks)}
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The facts in words."""
+    ram, kernels = facts["memory"], facts["kernels"]
+    lines = [
+        f"edgert     {facts['edgert']}, Python {facts['python']} at {sys.executable}, NumPy {facts['numpy']}",
+        f"system     {facts['system']}" + (f", {facts['board']}" if facts["board"] else ""),
+        f"processor  {facts['cpu']}, {facts['cores']['usable']} of {facts['cores']['all']} cores usable",
+    ]
+    if ram["total"]:
+        lines.append(f"memory     {show_bytes(ram['total'])}, {show_bytes(ram['available'] or 0)} available")
+    if kernels["usable"]:
+        lines.append(f"kernels    {kernels['level']} ({kernels['chosen']}), {kernels['origin']}: {kernels['why']}")
+    else:
+        lines.append(f"kernels    none: {kernels['why']}")
+    for level in facts["levels"]:
+        state = "runs" if level["runs"] else f"needs {', '.join(level['missing'])}"
+        lines.append(f"  level    {level['name']:16} {state}")
+    lines.append(f"cache      {facts['cache']}, {show_bytes(facts['cache_bytes'])}")
+    for name, packages in facts["extras"].items():
+        missing = [package for package, found in packages.items() if found is None]
+        state = f"missing {', '.join(missing)}: pip install 'edgert[{name}]'" if missing else "installed"
+        lines.append(f"  extra    {name:16} {state}")
+    if "peaks" in facts:
+        peaks = facts["peaks"]
+        lines.append(
+            f"peaks      {peaks['dot8'] / 1e9:.0f} GMAC/s int8, {peaks['fma32'] / 1e9:.0f} GMAC/s float, "
+            f"{peaks['bytes'] / 1e9:.0f} GB/s in cache, one thread ({peaks['source']})"
+        )
+    if "self_test" in facts:
+        lines.append("self-test  " + ("; ".join(facts["self_test"]) or "float and int8 agree with the reference"))
+    return lines

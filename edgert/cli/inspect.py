@@ -1,0 +1,148 @@
+"""`edgert inspect`: what a .edge file holds, the plan for this machine, and the program's records.
+
+Planning is edgert/plan; nothing is run, except a short probe where the plan is to be calibrated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgert.cache import cache_root
+from edgert.cli.common import compiling, default_shapes, json_option, parse_shapes, print_json, say, threads_option
+from edgert.device.cpu import usable_cores
+from edgert.errors import InputError
+from edgert.format import Model, read_model
+from edgert.graph.infer import infer_types
+from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
+from edgert.kernels_cpu.library import open_library
+from edgert.plan import explain
+from edgert.plan.budget import parse_bytes, show_bytes
+from edgert.plan.plan import Plan
+from edgert.plan.planner import make_plan
+from edgert.program import assemble, disassemble
+from edgert.runtime.calibrate import ensure_peaks
+
+
+@click.command(short_help="Show what a .edge file holds, or the plan for this machine.")
+@click.argument("file", type=click.Path())
+@click.option("--plan", "show_plan", is_flag=True, help="Kernels chosen and why, predicted times, memory.")
+@click.option("--program", "show_program", is_flag=True, help="The records that one native call walks.")
+@click.option("--verify", is_flag=True, help="Check every byte of the file against its checksums.")
+@click.option(
+    "--device", default="cpu", show_default=True, metavar="NAME", help="Plan for cpu, or for an ISA level by name."
+)
+@click.option("--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension.")
+@click.option("--ram", metavar="SIZE", help="Memory budget, for example 512M.")
+@threads_option
+@json_option
+def command(
+    file: str, show_plan: bool, show_program: bool, verify: bool, device: str, shapes: tuple[str, ...],
+    ram: str | None, threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Show what the model FILE holds; with --plan, how it would run here.
+
+    \b
+    edgert inspect model.edge
+    edgert inspect model.edge --plan --device armv8.2-dotprod
+    """
+    model = read_model(file, verify="all" if verify else "touch")
+    facts = facts_of(model, file)
+    plan: Plan | None = None
+    origin = ""
+    if show_plan or show_program:
+        level = level_of(device)
+        origin, plan = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes))
+    if as_json:
+        if plan is not None and show_plan:
+            facts["plan"] = explain.as_json(plan, origin)
+        if plan is not None and show_program:
+            facts["program"] = list(disassemble(plan.program, assemble(plan.program)))
+        print_json(facts)
+        return
+    if plan is not None and show_plan:
+        click.echo(explain.table(plan, origin))
+    if plan is not None and show_program:
+        click.echo("\n".join(disassemble(plan.program, assemble(plan.program))))
+    if plan is None:
+        click.echo("\n".join(describe(facts)))
+
+
+def level_of(device: str) -> Level:
+    """The ISA level that `--device` means."""
+    if device == "cpu":
+        return active_level()
+    if device not in LEVELS:
+        raise InputError(f"--device: expected cpu or one of {', '.join(LEVELS)}, found {device!r}")
+    return LEVELS[device]
+
+
+def plan_of(model: Model, level: Level, threads: int, ram: str | None, shapes: dict[str, int]) -> tuple[str, Plan]:
+    """(origin of the kernels, plan). The probe runs if this machine can run the level and has not been measured."""
+    origin = ""
+    if level in host_levels():
+        library = open_library(level, cache_root())
+        ensure_peaks(level, library, compiling())
+        origin = library.origin
+    else:
+        say(f"planned for {level.name}, which this machine cannot run: predicted times are not calibrated")
+    graph = infer_types(model.graph, default_shapes(model.graph, model.info, shapes))
+    budget = parse_bytes(ram) if ram is not None else None
+    return origin, make_plan(graph, model.tensors, level=level, threads=threads, ram=budget)
+
+
+def facts_of(model: Model, file: str) -> dict[str, Any]:
+    """The file as plain data."""
+    graph, info = model.graph, model.info
+    stored = Counter(f"{t.encoding} {t.dtype} {t.layout}" for t in model.tensors.values())
+    nbytes: Counter[str] = Counter()
+    for tensor in model.tensors.values():
+        nbytes[f"{tensor.encoding} {tensor.dtype} {tensor.layout}"] += tensor.nbytes
+    return {
+        "file": str(file),
+        "bytes": Path(file).stat().st_size,
+        "name": info.name,
+        "task": info.task,
+        "licence": info.licence,
+        "labels": len(info.labels),
+        "preprocessing": vars(info.preprocessing) if info.preprocessing is not None else None,
+        "producer": model.producer,
+        "source": model.source,
+        "inputs": [_value(model, name) for name in graph.inputs],
+        "outputs": [_value(model, name) for name in graph.outputs],
+        "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
+        "tensors": {key: {"count": count, "bytes": nbytes[key]} for key, count in stored.most_common()},
+        "report": model.report,
+    }
+
+
+def _value(model: Model, name: str) -> dict[str, Any]:
+    kind = model.graph.types[name]
+    return {"name": name, "dtype": kind.dtype, "shape": list(kind.shape)}
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The facts in words."""
+    lines = [f"{facts['file']}: {show_bytes(facts['bytes'])}, written by {facts['producer']}"]
+    for key in ("name", "task", "licence"):
+        if facts[key]:
+            lines.append(f"{key:10} {facts[key]}")
+    if facts["labels"]:
+        lines.append(f"{'labels':10} {facts['labels']}")
+    for key in ("inputs", "outputs"):
+        for value in facts[key]:
+            dims = ", ".join(str(d) for d in value["shape"])
+            lines.append(f"{key[:-1]:10} {value['name']} {value['dtype']} [{dims}]")
+    if facts["preprocessing"]:
+        steps = ", ".join(f"{key} {value}" for key, value in facts["preprocessing"].items() if key != "input")
+        lines.append(f"{'image':10} {steps}")
+    if facts["source"]:
+        lines.append(f"{'source':10} {', '.join(f'{key} {value}' for key, value in facts['source'].items())}")
+    count = sum(facts["operators"].values())
+    lines.append(f"{'nodes':10} {count}: " + ", ".join(f"{n} {op}" for op, n in facts["operators"].items()))
+    for key, value in facts["tensors"].items():
+        lines.append(f"{'tensors':10} {value['count']} {key}, {show_bytes(value['bytes'])}")
+    return lines
