@@ -104,6 +104,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
     """
     path = Path(path)
     model = _parse(path)
+    _check_text(model, path)
     opsets = _versions(model, path)
     external = ExternalData(path)
     constants: dict[str, Array] = {}
@@ -183,6 +184,18 @@ def _parse(path: Path) -> ModelProto:
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(path, None, "an ONNX model with a graph and opset_import", "none")
     return model
+
+
+def _check_text(message: Any, path: Path) -> None:
+    """Raises FormatError for a name that is not UTF-8, which protobuf hands over as bytes."""
+    for slot, value in message.ListFields():
+        if slot.type not in (slot.TYPE_STRING, slot.TYPE_MESSAGE) or slot.name == "doc_string":
+            continue
+        for item in [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value:
+            if slot.type == slot.TYPE_MESSAGE:
+                _check_text(item, path)
+            elif isinstance(item, bytes):
+                raise FormatError(path, None, f"UTF-8 in {slot.full_name}", repr(item[:40]))
 
 
 def _versions(model: ModelProto, path: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgert.converters.onnx.importer import check_onnx, import_onnx
 from edgert.converters.onnx.reader import read_onnx
-from edgert.errors import FormatError, UnsupportedError
+from edgert.errors import EdgertError, FormatError, UnsupportedError
 
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
@@ -253,3 +253,41 @@ def test_unreadable_constants_are_problems_of_their_nodes(tmp_path: Path) -> Non
     model = model_with(helper.make_tensor("w", TensorProto.STRING, [1], [b"a"]))
     problems = check_onnx(save(model, tmp_path))
     assert [p.node for p in problems] == ["Add_0"] and "string" in problems[0].advice
+
+
+def test_flipped_bits_give_typed_errors(save_small: Path, rng: np.random.Generator) -> None:
+    good = save_small.read_bytes()
+    for _ in range(300):
+        bad = bytearray(good)
+        for _ in range(rng.integers(1, 4)):
+            bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
+        save_small.write_bytes(bad)
+        try:
+            check_onnx(save_small)
+        except EdgertError:
+            continue
+
+
+@pytest.fixture
+def save_small(tmp_path: Path) -> Path:
+    """A quantized layer: names, shapes, attributes, initializers of several types."""
+    quantize = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], axis=0)
+    multiply = helper.make_node("QLinearMatMul", ["q", "s", "z", "w", "s", "i", "s", "z"], ["r"], "multiply")
+    dequantize = helper.make_node("DequantizeLinear", ["r", "s", "z"], ["t"])
+    nodes = [quantize, multiply, dequantize, helper.make_node("LeakyRelu", ["t"], ["y"], alpha=0.1)]
+    constants = {
+        "s": np.array(0.1, np.float32), "z": np.array(7, np.uint8), "i": np.array(0, np.int8),
+        "w": np.arange(8, dtype=np.int8).reshape(4, 2),
+    }  # fmt: skip
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [X], [Y], tensors), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 8
+    return save(model, tmp_path)
+
+
+def test_names_are_utf_8(save_small: Path) -> None:
+    save_small.write_bytes(save_small.read_bytes().replace(b"multiply", b"mult\xffply"))
+    with pytest.raises(FormatError, match="UTF-8"):
+        read_onnx(save_small)
