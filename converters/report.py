@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgert.converters.calibrate.collect import Execute, Feeds, Progress, with_outputs
+from edgert.converters.calibrate.collect import Execute, Feeds, Progress, batches, with_outputs
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.graph.execute import run_graph
 from edgert.graph.ir import Array, Graph
@@ -153,7 +153,7 @@ def layer_errors(
     float_side = with_outputs(original, [name for name in pairs if name not in original.inputs])
     stored_side = with_outputs(quantized, list(pairs.values()))
     sums = {name: ErrorSum() for name in [*pairs, *original.outputs]}
-    for feeds in samples:
+    for feeds in batches(original, samples):
         wanted = {**execute(float_side, feeds), **feeds}
         found = execute(stored_side, feeds)
         for name, stored in pairs.items():
@@ -180,15 +180,15 @@ def top1(
     progress: Progress | None = None,
     stage: str = "accuracy",
 ) -> float:
-    """Per cent of samples whose first output is largest at their label. Each sample is a batch of one."""
-    right = total = 0
-    for feeds, label in zip(samples, labels, strict=True):
-        scores = execute(graph, feeds)[graph.outputs[0]].reshape(-1)
-        right += int(scores.argmax()) == int(label)
-        total += 1
+    """Per cent of samples whose first output, scores [B, n], is largest at their label."""
+    right = done = 0
+    for feeds in batches(graph, samples):
+        found = execute(graph, feeds)[graph.outputs[0]].argmax(1)
+        right += int(np.sum(found == np.asarray(labels[done : done + len(found)])))
+        done += len(found)
         if progress is not None:
-            progress(stage, total, len(labels))
-    return 100.0 * right / max(total, 1)
+            progress(stage, done, len(labels))
+    return 100.0 * right / max(done, 1)
 
 
 def agreement(
@@ -199,9 +199,9 @@ def agreement(
     kind = original.types.get(name)
     if kind is None or kind.dtype != "float32" or len(kind.shape) != 2 or kind.shape[1] == 1:
         return None
-    for feeds in samples:
+    for feeds in batches(original, samples):
         wanted, found = execute(original, feeds)[name], execute(quantized, feeds)[name]
-        same += int(wanted.argmax()) == int(found.argmax())
+        same += int(np.sum(wanted.argmax(1) == found.argmax(1)))
     return 100.0 * same / max(len(samples), 1)
 
 

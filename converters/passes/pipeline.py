@@ -61,10 +61,11 @@ class PassRecord:
 
 
 def optimize(graph: Graph, record: list[PassRecord] | None = None, passes: Sequence[Pass] = OPTIMIZE) -> Graph:
-    """The graph after `passes`, which leave `graph` as it is. `record` collects one entry per pass."""
+    """The graph after `passes`, which leave `graph` as it is. `record` collects an entry per pass that changed
+    the number of nodes."""
     for step in passes:
         before = len(graph.nodes)
         graph = step(graph)
-        if record is not None:
+        if record is not None and len(graph.nodes) != before:
             record.append(PassRecord(step.__name__, before, len(graph.nodes)))
     return graph

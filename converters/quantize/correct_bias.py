@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgert.converters.calibrate.collect import Execute, Feeds, Progress, collect
+from edgert.converters.calibrate.collect import Execute, Feeds, Progress, batches, collect
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.graph.evaluate import evaluate_node
 from edgert.graph.execute import run_graph
@@ -44,7 +44,7 @@ def correct_bias(
         and makers[name].op in ("Conv", "Gemm")
     }
     means = float_means(original, list(layers.values()), samples, execute)
-    walks = [dict(feeds) for feeds in samples]
+    walks = [dict(feeds) for feeds in batches(original, samples)]
     last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
     for i, node in enumerate(graph.nodes):
         twin = layers.get(id(node))
@@ -71,15 +71,17 @@ def _value(graph: Graph, walk: Feeds, name: str) -> Array | None:
 def float_means(graph: Graph, layers: Sequence[Node], samples: Sequence[Feeds], execute: Execute) -> dict[str, Array]:
     """Output name of each layer -> mean input window over `samples`."""
     totals: dict[str, Array] = {}
+    counts: dict[str, int] = {}
 
     def visit(name: str, value: Array) -> None:
         for layer in layers:
             if layer.inputs[0] == name:
                 mean = mean_window(layer, value, graph.constants[layer.inputs[1]].shape)
-                totals[layer.outputs[0]] = totals.get(layer.outputs[0], 0.0) + mean / len(samples)
+                totals[layer.outputs[0]] = totals.get(layer.outputs[0], 0.0) + mean * len(value)
+                counts[layer.outputs[0]] = counts.get(layer.outputs[0], 0) + len(value)
 
     collect(graph, list(dict.fromkeys(layer.inputs[0] for layer in layers)), samples, visit, execute)
-    return totals
+    return {name: total / counts[name] for name, total in totals.items()}
 
 
 def mean_window(node: Node, x: Array, weight_shape: tuple[int, ...]) -> Array:
@@ -113,10 +115,11 @@ def correct(graph: Graph, node: Node, wanted: Array, walks: Sequence[dict[str, A
     """Adds to the bias of `node` the steps that bring the mean of its products to `wanted`, in place."""
     x_quant, w_quant = quantization(graph, node.inputs[0]), quantization(graph, node.inputs[1])
     stored = graph.constants[node.inputs[1]]
+    values = [walk[node.inputs[0]] for walk in walks]
     mean = np.zeros(())
-    for walk in walks:
-        x = (walk[node.inputs[0]].astype(np.float32) - np.float32(x_quant.zero_point)) * x_quant.scale
-        mean = mean + mean_window(node, x, stored.shape) / len(walks)
+    for value in values:
+        x = (value.astype(np.float32) - np.float32(x_quant.zero_point)) * x_quant.scale
+        mean = mean + mean_window(node, x, stored.shape) * (len(value) / sum(map(len, values)))
     found = product(node, stored, mean) * w_quant.scale
     step = (x_quant.scale * w_quant.scale).astype(np.float32)
     bias = np.zeros(len(step)) if len(node.inputs) < 3 or not node.inputs[2] else graph.constants[node.inputs[2]]
