@@ -55,8 +55,8 @@ def import_onnx(path: str | Path, *, report: dict[str, Any] | None = None) -> Gr
     """The canonical graph of the ONNX model in `path`.
 
     Every type that does not depend on unbound dimensions is known; a quantized tensor whose rank does has the
-    shape () until `edgert.graph.infer` binds them. `report`, when given, receives `format`, `file`, `opsets`, `operators`
-    (count by name, as in the file) and `notes` (what was not translated one to one).
+    shape () until `edgert.graph.infer` binds them. `report`, when given, receives `format`, `file`, `opsets`,
+    `operators` (count by name, as in the file) and `notes` (what was not translated one to one).
 
     Raises FormatError for a malformed file, UnsupportedError listing every node edgert cannot take.
     """
