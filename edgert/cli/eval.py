@@ -55,20 +55,20 @@ def command(
     right = right5 = 0
     running = 0.0
     feeds = data.feeds(names, session.info.preprocessing, limit)
-    with session:
-        with click.progressbar(length=count, label="evaluating", file=sys.stderr, hidden=not interactive()) as bar:
-            for index, (feed, label) in enumerate(zip(feeds, data.labels, strict=False)):
-                start = time.perf_counter()
-                scores = session.run(feed)[output.name].reshape(-1)
-                running += time.perf_counter() - start
-                if index == 0:
-                    say(session.summary())
-                    if label >= scores.size or max(data.labels) >= scores.size:
-                        raise InputError(f"labels reach {max(data.labels)}, the model has {scores.size} classes")
-                best = np.argsort(-scores.astype(np.float64), kind="stable")[:5]
-                right += bool(best[0] == label)
-                right5 += bool(label in best)
-                bar.update(1)
+    bar_of = click.progressbar(length=count, label="evaluating", file=sys.stderr, hidden=not interactive())
+    with session, bar_of as bar:
+        for index, (feed, label) in enumerate(zip(feeds, data.labels, strict=False)):
+            start = time.perf_counter()
+            scores = session.run(feed)[output.name].reshape(-1)
+            running += time.perf_counter() - start
+            if index == 0:
+                say(session.summary())
+                if label >= scores.size or max(data.labels) >= scores.size:
+                    raise InputError(f"labels reach {max(data.labels)}, the model has {scores.size} classes")
+            best = np.argsort(-scores.astype(np.float64), kind="stable")[:5]
+            right += bool(best[0] == label)
+            right5 += bool(label in best)
+            bar.update(1)
     result = {
         "file": str(file), "dataset": str(dataset), "samples": count, "top1": right / count, "top5": right5 / count,
         "ms_per_run": 1e3 * running / count, "summary": session.summary(),

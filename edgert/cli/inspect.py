@@ -5,6 +5,8 @@ Planning is edgert/plan; nothing is run, except a short probe where the plan is 
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,8 @@ def command(
         print_json(facts)
         return
     if plan is not None and show_plan:
-        click.echo(explain.table(plan, origin))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+        click.echo(explain.table(plan, origin, width=width))
     if plan is not None and show_program:
         click.echo("\n".join(disassemble(plan.program, assemble(plan.program))))
     if plan is None:

@@ -29,8 +29,8 @@ def summary(plan: Plan, kernels: str = "") -> str:
     return ", ".join([*words, layers, f"RAM {plan.memory.describe()}"])
 
 
-def table(plan: Plan, kernels: str = "", *, width: int = 150) -> str:
-    """The summary and a line per step, with the rejected alternatives below each."""
+def table(plan: Plan, kernels: str = "", *, width: int = 200) -> str:
+    """The summary and a line per step, with the rejected alternatives below each; lines of at most `width`."""
     lines = [summary(plan, kernels)]
     lines.append(
         f"predicted {plan.predicted_us / 1000:.2f} ms ({plan.peaks} peaks); arena {show_bytes(plan.memory.arena)}, "
@@ -45,7 +45,7 @@ def table(plan: Plan, kernels: str = "", *, width: int = 150) -> str:
     for row, step in zip(rows, [None, *plan.steps], strict=True):
         cells = [_fit(cell, size) for cell, size in zip(row, widths, strict=False)]
         lines.append(_clip("  ".join([*cells, row[-1]]), width))
-        lines += [_clip(f"      not {why}", width) for why in (step.rejected if step is not None else ())]
+        lines += [_clip(f"      not {why}", width) for why in (step.rejected if step and step.kind != "free" else ())]
     return "\n".join(lines)
 
 
