@@ -4,4 +4,42 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-KERNELS: tuple[KernelSpec, ...] = ()
+REDUCE = ("Mean", "Sum", "Max", "Min")
+"""Reductions of reduce_f32_row; the position is the `op` param."""
+
+_FOLDER = "edgert.kernels_cpu.norm"
+
+KERNELS: tuple[KernelSpec, ...] = (
+    KernelSpec(
+        name="reduce_f32_row",
+        module=f"{_FOLDER}.reduce",
+        function="reduce",
+        operands="x y",
+        params="op rows count x_row y_row",
+        summary="mean, sum, maximum or minimum of each row of floats, or of each plane",
+    ),
+    KernelSpec(
+        name="softmax_f32_row",
+        module=f"{_FOLDER}.softmax",
+        function="softmax",
+        operands="x y",
+        params="rows count logarithm",
+        summary="Softmax or LogSoftmax of each row",
+    ),
+    KernelSpec(
+        name="softmax_f32_kp",
+        module=f"{_FOLDER}.softmax_kp",
+        function="softmax_kp",
+        operands="x y",
+        params="batch channels plane logarithm",
+        summary="Softmax or LogSoftmax over the channels of each pixel",
+    ),
+    KernelSpec(
+        name="normalize_f32_row",
+        module=f"{_FOLDER}.normalize",
+        function="normalize",
+        operands="x scale bias y",
+        params="rows count x_row y_row period channel_scale centre epsilon",
+        summary="(x - mean) / sqrt(var + epsilon) * scale + bias of each row (Layer, RMS) or plane (Instance)",
+    ),
+)
