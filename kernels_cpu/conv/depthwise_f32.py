@@ -6,7 +6,7 @@ output pixels is one contiguous vector at an offset from the `taps` table.
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import copy_cells, padded_row
+from edgert.kernels_cpu.conv.rows import body_cells, copy_cells, head_cells, padded_row
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -17,6 +17,7 @@ from edgert.kernels_cpu.simd import (
     load_i64,
     row_addresses,
     splat_f32,
+    store_i32,
     tile_init,
     tile_step,
     tile_store_f32,
@@ -24,10 +25,11 @@ from edgert.kernels_cpu.simd import (
 )  # fmt: skip
 
 F = record_fields("depthwise_f32_kp")
-WIDE = 4
+WIDE = 7
+"""Rows of image networks are 7 * 2**n pixels; 7 accumulators hide the latency of the multiply-adds."""
 LANES = VECTOR_BYTES // 4
 ASIDE = WIDE * VECTOR_BYTES
-"""Bytes at the start of scratch for rows narrower than a vector."""
+"""Bytes at the start of scratch: the spans of the column phases, then rows narrower than a vector."""
 
 
 def _tile(columns):  # type: ignore[no-untyped-def]
@@ -54,11 +56,11 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     return tile
 
 
-_tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(WIDE)
+_tile1, _tile2, _tile4, _tile7 = _tile(1), _tile(2), _tile(4), _tile(WIDE)
 
 
 def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one output channel of one image. scratch: 4 vectors, then ((band_rows - 1) * stride_h + taps_rows)
+    """A chunk is one output channel of one image. scratch: 7 vectors, then ((band_rows - 1) * stride_h + taps_rows)
     rows of stride_w * columns cells."""
     channels, multiplier = load_i32(record + F.channels), load_i32(record + F.multiplier)
     height, width = load_i32(record + F.height), load_i32(record + F.width)
@@ -77,61 +79,30 @@ def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
     first = 0
     while first < out_height:
         count = min(load_i32(record + F.band_rows), out_height - first)
+        for phase in range(stride_w):  # once per band: divisions are not for rows
+            head = head_cells(left, stride_w, phase, columns)
+            store_i32(scratch + 8 * phase, head)
+            store_i32(scratch + 8 * phase + 4, body_cells(head, left, stride_w, phase, width, columns))
         for r in range((count - 1) * stride_h + load_i32(record + F.taps_rows)):
             row = first * stride_h + r - top
             for phase in range(stride_w):
+                head, body = load_i32(scratch + 8 * phase), load_i32(scratch + 8 * phase + 4)
                 padded_row(
-                    rows + r * pitch + 4 * columns * phase, x + 4 * row * width, row >= 0 and row < height, left,
-                    stride_w, phase, width, columns, 0,
+                    rows + r * pitch + 4 * columns * phase, x + 4 * (row * width + head * stride_w + phase - left),
+                    row >= 0 and row < height, head, body, stride_w, columns, 0,
                 )  # fmt: skip
         target, room = y + first * row_bytes, load_i32(record + F.y_plane) - first * row_bytes
         v, last = 0, count * per_row
+        x_pitch = stride_h * pitch
         while v + WIDE <= last:
-            _tile4(
-                record,
-                v,
-                per_row,
-                row_last,
-                stride_h * pitch,
-                row_bytes,
-                w,
-                bias,
-                rows,
-                target,
-                room,
-                scratch,
-            )
+            _tile7(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
             v += WIDE
-        while v + 2 <= last:
-            _tile2(
-                record,
-                v,
-                per_row,
-                row_last,
-                stride_h * pitch,
-                row_bytes,
-                w,
-                bias,
-                rows,
-                target,
-                room,
-                scratch,
-            )
+        if v + 4 <= last:
+            _tile4(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
+            v += 4
+        if v + 2 <= last:
+            _tile2(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
             v += 2
-        while v < last:
-            _tile1(
-                record,
-                v,
-                per_row,
-                row_last,
-                stride_h * pitch,
-                row_bytes,
-                w,
-                bias,
-                rows,
-                target,
-                room,
-                scratch,
-            )
-            v += 1
+        if v < last:
+            _tile1(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
         first += count

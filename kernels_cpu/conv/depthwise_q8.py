@@ -6,7 +6,7 @@ up to 4 * blocks horizontal taps are dot products of transposed lanes (simd/wind
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import padded_row
+from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -139,16 +139,17 @@ def depthwise_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
     y = load_i64(record + F.y) + chunk * load_i32(record + F.y_plane)
     w = load_i64(record + F.w) + group * 16 * kernel_rows * load_i32(record + F.blocks)
     bias, scale = load_i64(record + F.bias) + 16 * group, load_i64(record + F.scale) + 16 * group
-    band = load_i32(record + F.band_rows)
+    band, columns = load_i32(record + F.band_rows), pitch >> 2
+    head = head_cells(left, 1, 0, columns)
+    body = body_cells(head, left, 1, 0, width, columns)
     first = 0
     while first < out_height:
         count = min(band, out_height - first)
         for r in range((count - 1) * stride + kernel_rows):
             row = first * stride + r - top
             padded_row(
-                scratch + r * pitch, x + 4 * row * width, row >= 0 and row < height, left, 1, 0, width, pitch >> 2,
-                border,
-            )  # fmt: skip
+                scratch + r * pitch, x + 4 * row * width, row >= 0 and row < height, head, body, 1, columns, border
+            )
         done = 4 * first * out_width
         room = load_i32(record + F.y_plane) - done
         _compute(record, w, bias, scale, scratch, pitch, y + done, count, room)

@@ -7,9 +7,9 @@ Every filter tap then is a plain offset into one phase, whatever the stride and 
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import padded_row
+from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row, padded_row_exact
 from edgert.kernels_cpu.registry import record_fields
-from edgert.kernels_cpu.simd import load_i32, load_i64
+from edgert.kernels_cpu.simd import VECTOR_BYTES, load_i32, load_i64
 
 F = record_fields("planes_x4")
 
@@ -29,19 +29,17 @@ def planes_x4(record, chunk, scratch):  # type: ignore[no-untyped-def]
     )
     x = load_i64(record + F.x) + chunk * load_i32(record + F.x_plane)
     y = load_i64(record + F.y) + chunk * load_i32(record + F.y_plane)
+    end = y + load_i32(record + F.y_plane)
     for i in range(stride_h):
         for j in range(stride_w):
+            head = head_cells(left, stride_w, j, columns)
+            body = body_cells(head, left, stride_w, j, width, columns)
+            start = x + 4 * (head * stride_w + j - left)
             for r in range(rows):
                 row = r * stride_h + i - top
-                padded_row(
-                    y,
-                    x + 4 * row * width,
-                    row >= 0 and row < height,
-                    left,
-                    stride_w,
-                    j,
-                    width,
-                    columns,
-                    border,
-                )
+                inside, source = row >= 0 and row < height, start + 4 * row * width
+                if end - y < 4 * columns + VECTOR_BYTES:  # another chunk may be writing behind this plane
+                    padded_row_exact(y, source, inside, head, body, stride_w, columns, border)
+                else:
+                    padded_row(y, source, inside, head, body, stride_w, columns, border)
                 y += 4 * columns

@@ -1,36 +1,72 @@
-"""Rows with their border in place: what depthwise kernels put into scratch before they compute."""
+"""Rows of 4-byte cells with their border in place: what convolutions read instead of the bare input.
+
+Rows are written with whole vectors that may run past the row's end: the next row is written after it. The last row
+of a region that others may be writing behind is written exactly.
+"""
 
 from __future__ import annotations
 
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES,
-    helper,
-    load_i32,
-    load_i32v,
-    splat_i32,
-    store_i32,
-    store_i32v,
-)
+    VECTOR_BYTES, deinterleave_even, helper, load_i32, load_i32v, splat_i32, store_i32, store_i32v, udiv,
+)  # fmt: skip
 
 LANES = VECTOR_BYTES // 4
 
 
 @helper
-def fill_cells(target, count, border):  # type: ignore[no-untyped-def]
-    """`count` 4-byte cells of `border`."""
+def head_cells(left, stride, phase, columns):  # type: ignore[no-untyped-def]
+    """How many cells phase, phase + stride, ... of a row padded by `left` lie in the left padding."""
+    head = 0 if left <= phase else udiv(left - phase + stride - 1, stride)
+    return min(head, columns)
+
+
+@helper
+def body_cells(head, left, stride, phase, width, columns):  # type: ignore[no-untyped-def]
+    """How many cells after the head come from the input of `width` cells."""
+    first = head * stride + phase - left
+    if first >= width:
+        return 0
+    return min(columns - head, udiv(width - 1 - first, stride) + 1)
+
+
+@helper
+def padded_row(target, source, inside, head, body, stride, columns, border):  # type: ignore[no-untyped-def]
+    """`columns` cells: `head` of border, `body` from `source` on (`stride` cells apart), then border; all border
+    when not `inside`. May write up to a vector past the row and read two past the input's row."""
     blank = splat_i32(border)
-    c = 0
-    while c + LANES <= count:
+    if not inside:
+        for c in range(0, columns, LANES):
+            store_i32v(target + 4 * c, blank)
+        return
+    for c in range(0, head, LANES):
         store_i32v(target + 4 * c, blank)
-        c += LANES
-    while c < count:
-        store_i32(target + 4 * c, border)
-        c += 1
+    if stride == 1:
+        for c in range(0, body, LANES):
+            store_i32v(target + 4 * (head + c), load_i32v(source + 4 * c))
+    elif stride == 2:
+        for c in range(0, body, LANES):
+            low, high = load_i32v(source + 8 * c), load_i32v(source + 8 * c + VECTOR_BYTES)
+            store_i32v(target + 4 * (head + c), deinterleave_even(low, high))
+    else:
+        for c in range(body):
+            store_i32(target + 4 * (head + c), load_i32(source + 4 * stride * c))
+    for c in range(head + body, columns, LANES):
+        store_i32v(target + 4 * c, blank)
+
+
+@helper
+def padded_row_exact(target, source, inside, head, body, stride, columns, border):  # type: ignore[no-untyped-def]
+    """As padded_row, cell by cell, nothing past the row."""
+    for c in range(columns):
+        value = border
+        if inside and c >= head and c < head + body:
+            value = load_i32(source + 4 * stride * (c - head))
+        store_i32(target + 4 * c, value)
 
 
 @helper
 def copy_cells(target, source, count):  # type: ignore[no-untyped-def]
-    """`count` 4-byte cells."""
+    """`count` 4-byte cells, exactly."""
     c = 0
     while c + LANES <= count:
         store_i32v(target + 4 * c, load_i32v(source + 4 * c))
@@ -38,33 +74,3 @@ def copy_cells(target, source, count):  # type: ignore[no-untyped-def]
     while c < count:
         store_i32(target + 4 * c, load_i32(source + 4 * c))
         c += 1
-
-
-@helper
-def gather_cells(target, source, count, step):  # type: ignore[no-untyped-def]
-    """`count` 4-byte cells, `step` bytes apart at the source."""
-    for c in range(count):
-        store_i32(target + 4 * c, load_i32(source))
-        source += step
-
-
-@helper
-def padded_row(target, source, inside, left, stride, phase, width, columns, border):  # type: ignore[no-untyped-def]
-    """Row `source` of `width` cells, padded by `left`, as `columns` cells phase, phase + stride, ... of the padded
-    row; all border when not `inside`. The cells after the input are border."""
-    if not inside:
-        fill_cells(target, columns, border)
-        return
-    head = 0  # cells that lie in the left padding
-    while head < columns and head * stride + phase < left:
-        head += 1
-    body = 0
-    if head * stride + phase - left < width:
-        body = min(columns - head, (width - 1 - (head * stride + phase - left)) // stride + 1)
-    fill_cells(target, head, border)
-    start = source + 4 * (head * stride + phase - left)
-    if stride == 1:
-        copy_cells(target + 4 * head, start, body)
-    else:
-        gather_cells(target + 4 * head, start, body, 4 * stride)
-    fill_cells(target + 4 * (head + body), columns - head - body, border)

@@ -191,6 +191,16 @@ splat_i8, splat_i16, splat_i32, splat_f32 = (_splat_of(v) for v in (i8v, i16v, i
 
 
 @intrinsic
+def deinterleave_even(tyctx: Any, low: Any, high: Any) -> Any:
+    """Elements 0, 2, 4, ... of two natural vectors, one after the other."""
+
+    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+        return shuffle(b, args[0], args[1], range(0, 2 * low.lanes, 2))
+
+    return low(low, low), codegen
+
+
+@intrinsic
 def prefetch(tyctx: Any, address: Any) -> Any:
     """A hint to bring the line at `address` into the first-level cache."""
 

@@ -184,13 +184,19 @@ def row_addresses(columns: int) -> Any:
     def addresses(tyctx: Any, base: Any, v: Any, per_row: Any, step: Any, last: Any, pitch: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             base, v, per_row, step, last, pitch = args
-            found = []
-            for t in range(columns):
-                i = b.add(v, ir.Constant(I64, t))
-                row = b.udiv(i, per_row)
-                column = b.mul(b.sub(i, b.mul(row, per_row)), step)
-                column = b.select(b.icmp_signed("<", column, last), column, last)
-                found.append(b.add(base, b.add(b.mul(row, pitch), column)))
+            found, zero, one = [], ir.Constant(I64, 0), ir.Constant(I64, 1)
+            # one division; the vectors after the first count on
+            row = b.udiv(v, per_row)
+            place = b.sub(v, b.mul(row, per_row))
+            start, column = b.add(base, b.mul(row, pitch)), b.mul(place, step)
+            for _ in range(columns):
+                inside = b.select(b.icmp_signed("<", column, last), column, last)
+                found.append(b.add(start, inside))
+                place = b.add(place, one)
+                ends = b.icmp_signed("==", place, per_row)
+                start = b.add(start, b.select(ends, pitch, zero))
+                column = b.select(ends, zero, b.add(column, step))
+                place = b.select(ends, zero, place)
             return cgutils.pack_array(b, found)
 
         return result(*[types.int64] * 6), codegen
