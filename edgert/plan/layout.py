@@ -31,10 +31,19 @@ def choose(
 ) -> list[int]:
     """Index of the chosen candidate of each node, in topological order; graph inputs and outputs are 'row'.
 
-    Dynamic programming as if the graph were a tree (a tensor with several readers costs each a share), then
-    sweeps that improve one node at a time given its neighbours. Every node must have a candidate that takes
+    Two starts, the dynamic program below and the cheapest choice in rows alone, are improved by sweeps over one
+    node at a time given its neighbours; the better result is taken. Every node must have a candidate that takes
     and makes 'row', so that a finite choice exists.
     """
+    starts = [_as_tree(nodes, inputs, outputs, convert), _rows(nodes)]
+    improved = [_improve(nodes, start, inputs, outputs, convert) for start in starts]
+    return min(improved, key=lambda chosen: _cost(nodes, chosen, inputs, outputs, convert))
+
+
+def _as_tree(
+    nodes: Sequence[Sequence[Candidate]], inputs: Sequence[str], outputs: Sequence[str], convert: ConversionCost
+) -> list[int]:
+    """Dynamic programming, exact for chains: a tensor with several readers costs each of them a share."""
     readers = _readers(nodes, outputs)
     best: dict[str, dict[str, float]] = {name: {"row": 0.0} for name in inputs}
     totals: list[list[float]] = []
@@ -45,28 +54,57 @@ def choose(
                 known = best.setdefault(tensor, {})
                 known[layout] = min(known.get(layout, math.inf), total)
     chosen = [0] * len(nodes)
-    wanted: dict[str, dict[str, int]] = {}
-    for name in outputs:
-        wanted.setdefault(name, {})["row"] = 1
+    wanted = _wanted(outputs)
     for i in range(len(nodes) - 1, -1, -1):
         costs = [total + _after(c, wanted, convert) for c, total in zip(nodes[i], totals[i], strict=True)]
         chosen[i] = costs.index(min(costs))
         for tensor, layout in nodes[i][chosen[i]].takes:
             _count(wanted, tensor, layout, 1)
-    _improve(nodes, chosen, inputs, wanted, convert)
     return chosen
+
+
+def _rows(nodes: Sequence[Sequence[Candidate]]) -> list[int]:
+    """The cheapest candidate of each node that knows rows only."""
+    chosen = []
+    for candidates in nodes:
+        costs = [c.cost if all(layout == "row" for _, layout in (*c.takes, *c.makes)) else math.inf for c in candidates]
+        chosen.append(costs.index(min(costs)))
+    return chosen
+
+
+def _cost(
+    nodes: Sequence[Sequence[Candidate]],
+    chosen: Sequence[int],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    convert: ConversionCost,
+) -> float:
+    """Of a whole choice: every candidate, and every conversion once."""
+    made = {name: "row" for name in inputs}
+    needed = {(name, "row") for name in outputs}
+    cost = 0.0
+    for candidates, index in zip(nodes, chosen, strict=True):
+        cost += candidates[index].cost
+        made.update(candidates[index].makes)
+        needed.update(candidates[index].takes)
+    return cost + sum(convert(tensor, made[tensor], layout) for tensor, layout in needed if made[tensor] != layout)
 
 
 def _improve(
     nodes: Sequence[Sequence[Candidate]],
-    chosen: list[int],
+    start: Sequence[int],
     inputs: Sequence[str],
-    wanted: dict[str, dict[str, int]],
+    outputs: Sequence[str],
     convert: ConversionCost,
-) -> None:
+) -> list[int]:
+    """`start` after sweeps in which each node takes its best candidate, the others being as they are."""
+    chosen = list(start)
     made = {name: "row" for name in inputs}
+    wanted = _wanted(outputs)
     for candidates, index in zip(nodes, chosen, strict=True):
         made.update(candidates[index].makes)
+        for tensor, layout in candidates[index].takes:
+            _count(wanted, tensor, layout, 1)
     for _ in range(MAX_SWEEPS):
         changed = False
         for i, candidates in enumerate(nodes):
@@ -82,7 +120,16 @@ def _improve(
             for tensor, layout in candidates[chosen[i]].takes:
                 _count(wanted, tensor, layout, 1)
         if not changed:
-            return
+            break
+    return chosen
+
+
+def _wanted(outputs: Sequence[str]) -> dict[str, dict[str, int]]:
+    """tensor -> layout -> how many readers want it so; graph outputs are read in rows."""
+    wanted: dict[str, dict[str, int]] = {}
+    for name in outputs:
+        _count(wanted, name, "row", 1)
+    return wanted
 
 
 def _readers(nodes: Sequence[Sequence[Candidate]], outputs: Sequence[str]) -> dict[str, int]:
