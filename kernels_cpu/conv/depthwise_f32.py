@@ -6,7 +6,7 @@ output pixels is one contiguous vector at an offset from the `taps` table.
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import body_cells, copy_cells, head_cells, padded_row
+from edgert.kernels_cpu.conv.rows import body_cells, copy_cells, head_cells, padded_row, padded_row_exact, row_masks
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -17,7 +17,6 @@ from edgert.kernels_cpu.simd import (
     load_i64,
     row_addresses,
     splat_f32,
-    store_i32,
     tile_init,
     tile_step,
     tile_store_f32,
@@ -29,7 +28,7 @@ WIDE = 7
 """Rows of image networks are 7 * 2**n pixels; 7 accumulators hide the latency of the multiply-adds."""
 LANES = VECTOR_BYTES // 4
 ASIDE = WIDE * VECTOR_BYTES
-"""Bytes at the start of scratch: the spans of the column phases, then rows narrower than a vector."""
+"""Bytes at the start of scratch for rows narrower than a vector; then a row of masks, then the padded rows."""
 
 
 def _tile(columns):  # type: ignore[no-untyped-def]
@@ -60,8 +59,8 @@ _tile1, _tile2, _tile4, _tile7 = _tile(1), _tile(2), _tile(4), _tile(WIDE)
 
 
 def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one output channel of one image. scratch: 7 vectors, then ((band_rows - 1) * stride_h + taps_rows)
-    rows of stride_w * columns cells."""
+    """A chunk is one output channel of one image. scratch: 7 vectors, then 1 + (band_rows - 1) * stride_h +
+    taps_rows rows of stride_w * columns cells."""
     channels, multiplier = load_i32(record + F.channels), load_i32(record + F.multiplier)
     height, width = load_i32(record + F.height), load_i32(record + F.width)
     stride_h, stride_w = load_i32(record + F.stride_h), load_i32(record + F.stride_w)
@@ -75,22 +74,25 @@ def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
     pitch, row_bytes = 4 * columns * stride_w, 4 * out_width
     per_row = udiv(out_width + LANES - 1, LANES)
     row_last = max(row_bytes - VECTOR_BYTES, 0)
-    rows = scratch + ASIDE
+    masks = scratch + ASIDE
+    rows = masks + pitch
+    for phase in range(stride_w):
+        head = head_cells(left, stride_w, phase, columns)
+        row_masks(masks + 4 * columns * phase, head, body_cells(head, left, stride_w, phase, width, columns), columns)
     first = 0
     while first < out_height:
         count = min(load_i32(record + F.band_rows), out_height - first)
-        for phase in range(stride_w):  # once per band: divisions are not for rows
-            head = head_cells(left, stride_w, phase, columns)
-            store_i32(scratch + 8 * phase, head)
-            store_i32(scratch + 8 * phase + 4, body_cells(head, left, stride_w, phase, width, columns))
         for r in range((count - 1) * stride_h + load_i32(record + F.taps_rows)):
             row = first * stride_h + r - top
+            inside = row >= 0 and row < height
             for phase in range(stride_w):
-                head, body = load_i32(scratch + 8 * phase), load_i32(scratch + 8 * phase + 4)
-                padded_row(
-                    rows + r * pitch + 4 * columns * phase, x + 4 * (row * width + head * stride_w + phase - left),
-                    row >= 0 and row < height, head, body, stride_w, columns, 0,
-                )  # fmt: skip
+                place, source = rows + r * pitch + 4 * columns * phase, x + 4 * (row * width + phase - left)
+                if stride_w <= 2:
+                    padded_row(place, source, inside, masks + 4 * columns * phase, stride_w, columns, 0)
+                else:
+                    head = head_cells(left, stride_w, phase, columns)
+                    body = body_cells(head, left, stride_w, phase, width, columns)
+                    padded_row_exact(place, source, inside, head, body, stride_w, columns, 0)
         target, room = y + first * row_bytes, load_i32(record + F.y_plane) - first * row_bytes
         v, last = 0, count * per_row
         x_pitch = stride_h * pitch

@@ -6,7 +6,7 @@ up to 4 * blocks horizontal taps are dot products of transposed lanes (simd/wind
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row
+from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row, row_masks
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -123,7 +123,7 @@ def _compute(record, w, bias, scale, source, pitch, y, count, room):  # type: ig
 
 
 def depthwise_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one group of 4 channels of one image. scratch: (band_rows * stride + kernel rows) * pitch bytes."""
+    """A chunk is one group of 4 channels of one image. scratch: a row of masks, then the band's padded rows."""
     groups, height, width = (
         load_i32(record + F.groups4),
         load_i32(record + F.height),
@@ -141,16 +141,16 @@ def depthwise_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
     bias, scale = load_i64(record + F.bias) + 16 * group, load_i64(record + F.scale) + 16 * group
     band, columns = load_i32(record + F.band_rows), pitch >> 2
     head = head_cells(left, 1, 0, columns)
-    body = body_cells(head, left, 1, 0, width, columns)
+    row_masks(scratch, head, body_cells(head, left, 1, 0, width, columns), columns)
+    rows = scratch + pitch
     first = 0
     while first < out_height:
         count = min(band, out_height - first)
         for r in range((count - 1) * stride + kernel_rows):
             row = first * stride + r - top
-            padded_row(
-                scratch + r * pitch, x + 4 * row * width, row >= 0 and row < height, head, body, 1, columns, border
-            )
+            source = x + 4 * (row * width - left)
+            padded_row(rows + r * pitch, source, row >= 0 and row < height, scratch, 1, columns, border)
         done = 4 * first * out_width
         room = load_i32(record + F.y_plane) - done
-        _compute(record, w, bias, scale, scratch, pitch, y + done, count, room)
+        _compute(record, w, bias, scale, rows, pitch, y + done, count, room)
         first += count

@@ -7,7 +7,7 @@ Every filter tap then is a plain offset into one phase, whatever the stride and 
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row, padded_row_exact
+from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row, padded_row_exact, row_masks
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import VECTOR_BYTES, load_i32, load_i64
 
@@ -15,7 +15,8 @@ F = record_fields("planes_x4")
 
 
 def planes_x4(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one channel plane of one image. border: the 32-bit cell that padding holds."""
+    """A chunk is one channel plane of one image. border: the 32-bit cell that padding holds.
+    scratch: a row of masks, 4 * columns bytes and a vector."""
     height, width, top = load_i32(record + F.height), load_i32(record + F.width), load_i32(record + F.top)
     left, stride_h, stride_w = (
         load_i32(record + F.left),
@@ -34,12 +35,14 @@ def planes_x4(record, chunk, scratch):  # type: ignore[no-untyped-def]
         for j in range(stride_w):
             head = head_cells(left, stride_w, j, columns)
             body = body_cells(head, left, stride_w, j, width, columns)
-            start = x + 4 * (head * stride_w + j - left)
+            row_masks(scratch, head, body, columns)
+            start = x + 4 * (j - left)
             for r in range(rows):
                 row = r * stride_h + i - top
                 inside, source = row >= 0 and row < height, start + 4 * row * width
-                if end - y < 4 * columns + VECTOR_BYTES:  # another chunk may be writing behind this plane
+                # rows of other strides, and those behind which another chunk may be writing
+                if stride_w > 2 or end - y < 4 * columns + VECTOR_BYTES:
                     padded_row_exact(y, source, inside, head, body, stride_w, columns, border)
                 else:
-                    padded_row(y, source, inside, head, body, stride_w, columns, border)
+                    padded_row(y, source, inside, scratch, stride_w, columns, border)
                 y += 4 * columns

@@ -7,7 +7,8 @@ of a region that others may be writing behind is written exactly.
 from __future__ import annotations
 
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES, deinterleave_even, helper, load_i32, load_i32v, splat_i32, store_i32, store_i32v, udiv,
+    VECTOR_BYTES, deinterleave_even, helper, iota_i32, load_i32, load_i32v, select_gt, splat_i32, store_i32, store_i32v,
+    udiv,
 )  # fmt: skip
 
 LANES = VECTOR_BYTES // 4
@@ -30,37 +31,43 @@ def body_cells(head, left, stride, phase, width, columns):  # type: ignore[no-un
 
 
 @helper
-def padded_row(target, source, inside, head, body, stride, columns, border):  # type: ignore[no-untyped-def]
-    """`columns` cells: `head` of border, `body` from `source` on (`stride` cells apart), then border; all border
-    when not `inside`. May write up to a vector past the row and read two past the input's row."""
+def row_masks(masks, head, body, columns):  # type: ignore[no-untyped-def]
+    """For every vector of a row of `columns` cells: all ones where the cell comes from the input, else zero."""
+    ones, zeros = splat_i32(-1), splat_i32(0)
+    before, end = splat_i32(head - 1), splat_i32(head + body)
+    for c in range(0, columns, LANES):
+        cell = iota_i32() + splat_i32(c)
+        store_i32v(masks + 4 * c, select_gt(cell, before, ones, zeros) & select_gt(end, cell, ones, zeros))
+
+
+@helper
+def padded_row(target, source, inside, masks, stride, columns, border):  # type: ignore[no-untyped-def]
+    """`columns` cells: the input's where the masks say so, else border; all border when not `inside`.
+
+    source: where cell 0 would be, were the input that wide; its cells are `stride` (1 or 2) apart. Reads up to the
+    border's width outside the input, writes up to a vector past the row.
+    """
     blank = splat_i32(border)
     if not inside:
         for c in range(0, columns, LANES):
             store_i32v(target + 4 * c, blank)
-        return
-    for c in range(0, head, LANES):
-        store_i32v(target + 4 * c, blank)
-    if stride == 1:
-        for c in range(0, body, LANES):
-            store_i32v(target + 4 * (head + c), load_i32v(source + 4 * c))
-    elif stride == 2:
-        for c in range(0, body, LANES):
-            low, high = load_i32v(source + 8 * c), load_i32v(source + 8 * c + VECTOR_BYTES)
-            store_i32v(target + 4 * (head + c), deinterleave_even(low, high))
+    elif stride == 1:
+        for c in range(0, columns, LANES):
+            cells = load_i32v(source + 4 * c)
+            store_i32v(target + 4 * c, blank ^ ((blank ^ cells) & load_i32v(masks + 4 * c)))
     else:
-        for c in range(body):
-            store_i32(target + 4 * (head + c), load_i32(source + 4 * stride * c))
-    for c in range(head + body, columns, LANES):
-        store_i32v(target + 4 * c, blank)
+        for c in range(0, columns, LANES):
+            cells = deinterleave_even(load_i32v(source + 8 * c), load_i32v(source + 8 * c + VECTOR_BYTES))
+            store_i32v(target + 4 * c, blank ^ ((blank ^ cells) & load_i32v(masks + 4 * c)))
 
 
 @helper
 def padded_row_exact(target, source, inside, head, body, stride, columns, border):  # type: ignore[no-untyped-def]
-    """As padded_row, cell by cell, nothing past the row."""
+    """As padded_row, cell by cell: any stride, nothing read or written outside."""
     for c in range(columns):
         value = border
         if inside and c >= head and c < head + body:
-            value = load_i32(source + 4 * stride * (c - head))
+            value = load_i32(source + 4 * stride * c)
         store_i32(target + 4 * c, value)
 
 

@@ -61,7 +61,7 @@ class Arm64:
         """Frees everything that was pushed."""
         self.top = HEAP
 
-    def push(self, data: bytes, guard: int = 256) -> int:
+    def push(self, data: bytes, guard: int = 1024) -> int:
         """Copies bytes in, 64-byte aligned, with a gap of `guard` bytes of 0xA5 around; returns the address."""
         address = self.top + guard
         end = address + -(-len(data) // 64) * 64 + guard

@@ -24,7 +24,7 @@ LEVELS = (*host_levels(), *ARM_LEVELS)
 """What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
 _machines: dict[str, Any] = {}
 _libraries: dict[str, JitLibrary] = {}
-GUARD = 256
+GUARD = 1024
 GUARD_BYTE = 0xA5
 
 

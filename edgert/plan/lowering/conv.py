@@ -32,8 +32,6 @@ from edgert.plan.lowering.shapes import split
 
 DEPTHWISE_SCRATCH = 24 << 10
 """Bytes of padded rows that a depthwise band may take: half of a 48 KB first-level cache."""
-MAX_DEPTHWISE_STRIDE = 14
-"""Column phases whose spans fit beside the rows in scratch, at 16-byte vectors."""
 MAX_SUM = 2**31 / (255 * 127)
 """Products that a 32-bit accumulator holds; times the scale it also bounds what rounding must hold."""
 
@@ -157,7 +155,7 @@ def _emit_planes(e: Emitter, g: Geometry, planes: Planes, x: Buffer, cells: int,
             "stride_h": g.strides[0], "stride_w": g.strides[1], "rows": planes.rows, "columns": planes.columns,
             "border": border, "x_plane": 4 * plane_pixels(g.height * g.width), "y_plane": planes.nbytes,
         },
-        chunks=g.batch * cells,
+        chunks=g.batch * cells, scratch=4 * planes.columns + 128,
     )  # fmt: skip
     return space, planes.nbytes
 
@@ -320,7 +318,7 @@ def depthwise_q8(site: Site) -> Offer | Refusal:
              "border": int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0]),
              "x_plane": 4 * plane_pixels(g.height * g.width), "y_plane": 4 * plane_pixels(g.pixels),
              "zero_point": zero_point(y, site.level), "low": low, "high": high},
-            chunks=g.batch * cells, scratch=((band - 1) * stride + g.kernel[0]) * pitch + 128,
+            chunks=g.batch * cells, scratch=((band - 1) * stride + g.kernel[0] + 1) * pitch + 128,
         )  # fmt: skip
 
     layouts: list[str | None] = ["k4p"] + [None] * (len(site.inputs) - 1)
@@ -416,8 +414,6 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
     bounds = activation_floats(site.node)
     if site.node.attr_int("residual", 0):
         return Refusal(kernel, "a residual is not fused into depthwise convolutions")
-    if g.strides[1] > MAX_DEPTHWISE_STRIDE:
-        return Refusal(kernel, f"stride {g.strides[1]}, at most {MAX_DEPTHWISE_STRIDE}")
     reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilations, strict=True)]
     lanes = site.level.vector_bytes // 4
     columns = -(-(max(g.out[1], lanes) + reach[1] // g.strides[1]) // 16) * 16
@@ -444,7 +440,7 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
              "columns": columns, "band_rows": band, "x_plane": 4 * plane_pixels(g.height * g.width),
              "y_plane": 4 * plane_pixels(g.pixels), "low": bounds[0], "high": bounds[1]},
             chunks=g.batch * g.filters,
-            scratch=7 * site.level.vector_bytes + ((band - 1) * g.strides[0] + reach[0] + 1) * pitch + 128,
+            scratch=7 * site.level.vector_bytes + ((band - 1) * g.strides[0] + reach[0] + 2) * pitch + 128,
         )  # fmt: skip
 
     layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
