@@ -94,7 +94,7 @@ def command(
     with progress_bar() as progress:
         result = convert(
             src, out, labels=names, preprocessing=steps, report_path=report_path,
-            execute=SessionExecutor(), progress=progress, **options,
+            execute=SessionExecutor(progress=progress), progress=progress, **options,
         )  # fmt: skip
     show(result, as_json, verbose)
 
