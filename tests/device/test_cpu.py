@@ -1,0 +1,66 @@
+"""What the operating system says of this machine, and what is made of odd answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgert.cache import cache_root
+from edgert.device import cpu
+
+
+def test_this_machine() -> None:
+    assert cpu.cpu_name()
+    assert cpu.usable_cores() >= 1
+    ram = cpu.memory()
+    assert ram.total is None or (ram.available is not None and 0 < ram.available <= ram.total)
+    assert isinstance(cpu.board(), str)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    monkeypatch.setattr(cpu, "_read", lambda path: texts.get(path, ""))
+    cpu.cpu_name.cache_clear()
+    return texts
+
+
+def test_arm_parts_have_names(files: dict[str, str]) -> None:
+    files["/proc/cpuinfo"] = "processor\t: 0\nCPU part\t: 0xd0b\n"
+    assert cpu.cpu_name() == "Cortex-A76"
+    cpu.cpu_name.cache_clear()
+    files["/proc/cpuinfo"] = "model name : Some CPU\nCPU part : 0xd0b"
+    assert cpu.cpu_name() == "Some CPU"
+    cpu.cpu_name.cache_clear()
+
+
+def test_control_groups_limit_cores_and_memory(files: dict[str, str]) -> None:
+    files["/sys/fs/cgroup/cpu.max"] = "100000 100000\n"
+    assert cpu.usable_cores() == 1
+    files["/proc/meminfo"] = "MemTotal: 1000 kB\nMemAvailable: 600 kB\n"
+    assert cpu.memory() == cpu.Memory(1024000, 614400)
+    files["/sys/fs/cgroup/memory.max"] = "512000\n"
+    assert cpu.memory() == cpu.Memory(512000, 512000)
+    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert cpu.memory() == cpu.Memory(1024000, 614400)
+
+
+def test_nothing_known(files: dict[str, str]) -> None:
+    assert cpu.memory() == cpu.Memory(None, None)
+    assert cpu.usable_cores() >= 1
+    assert cpu.board() == ""
+    cpu.cpu_name.cache_clear()
+
+
+def test_cache_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGERT_CACHE", str(tmp_path))
+    assert cache_root() == tmp_path
+    monkeypatch.delenv("EDGERT_CACHE")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() == tmp_path / "xdg" / "edgert"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == Path.home() / ".cache" / "edgert"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert "Library" in cache_root().parts
