@@ -4,4 +4,23 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-KERNELS: tuple[KernelSpec, ...] = ()
+_FOLDER = "edgert.kernels_cpu.matmul"
+
+KERNELS: tuple[KernelSpec, ...] = (
+    KernelSpec(
+        name="gemm_q8_n16k4",
+        module=f"{_FOLDER}.gemm_q8",
+        function="gemm_q8",
+        operands="x w bias scale y",
+        params="rows columns steps row_parts column_parts x_row x_step y_row zero_point low high x_flip y_flip",
+        summary="bytes times int8 weights in lines of 16 columns x 4 k, one scale per column, requantized",
+    ),
+    KernelSpec(
+        name="gemm_f32_n16k1",
+        module=f"{_FOLDER}.gemm_f32",
+        function="gemm_f32",
+        operands="x w bias y",
+        params="rows columns steps row_parts column_parts x_row w_step w_block y_row x_batch w_batch y_batch low high",
+        summary="floats times lines of 16 columns, packed weights or the rows of another activation; batched",
+    ),
+)

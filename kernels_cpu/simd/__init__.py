@@ -87,6 +87,13 @@ from edgert.kernels_cpu.simd.memory import (
     store_i32v,
     store_i64,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.panel import (
+    panel_init,
+    panel_step_f32,
+    panel_step_q8,
+    panel_store_f32,
+    panel_store_q8,
+)  # fmt: skip
 from edgert.kernels_cpu.simd.partial import (
     keep_first,
     share,
@@ -183,6 +190,11 @@ __all__ = [
     "minimum_u8",
     "pack_act",
     "pack_i16",
+    "panel_init",
+    "panel_step_f32",
+    "panel_step_q8",
+    "panel_store_f32",
+    "panel_store_q8",
     "prefetch",
     "reduce_add",
     "reduce_max",
@@ -217,11 +229,9 @@ __all__ = [
     "store_i64",
     "store_plane_i8",
     "tile_init",
-    "tile_step_f32",
-    "tile_step_q8",
+    "tile_step",
     "tile_store_f32",
     "tile_store_q8",
-    "tile_store_q8_residual",
     "to_f32",
     "transpose4x4",
     "trunc_i32",

@@ -39,19 +39,23 @@ def _store_loop(b: Any, address: Any, v: Any, count: Any) -> None:
         b.store(value, pointer(b, at, t.element), align=1)
 
 
-def _store_first(vec: Vec) -> Any:
-    native = has("avx512") or (has("avx2") and vec.elem in ("f32", "i32"))
+def emit_store_first(b: Any, address: Any, v: Any, count: Any) -> None:
+    """Stores the first min(count, all) elements of v."""
+    t = v.type
+    floats = isinstance(t.element, ir.FloatType)
+    native = has("avx512") or (has("avx2") and (floats or t.element.width == 32))
+    with b.if_else(b.icmp_signed(">=", count, ir.Constant(I64, t.count))) as (whole, part):
+        with whole:
+            b.store(v, pointer(b, address, t), align=1)
+        with part:
+            (_store_masked if native else _store_loop)(b, address, v, count)
 
+
+def _store_first(vec: Vec) -> Any:
     @intrinsic
     def store(tyctx: Any, address: Any, value: Any, count: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            address, v, count = args
-            full = b.icmp_signed(">=", count, ir.Constant(I64, vec.lanes))
-            with b.if_else(full) as (whole, part):
-                with whole:
-                    b.store(v, pointer(b, address, vec.llvm), align=1)
-                with part:
-                    (_store_masked if native else _store_loop)(b, address, v, count)
+            emit_store_first(b, *args)
             return ctx.get_dummy_value()
 
         return types.void(types.int64, vec, types.int64), codegen

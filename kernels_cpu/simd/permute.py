@@ -61,22 +61,23 @@ def store_plane_i8(tyctx: Any, address: Any, v: Any, plane: Any) -> Any:
     return types.void(types.int64, i8v, plane), codegen
 
 
+def emit_sequence_packed(b: Any, v: Any) -> Any:
+    """See sequence_packed."""
+    lanes = VB // 16
+    if lanes == 1:
+        return v
+    words = b.bitcast(v, i32v.llvm)
+    words = shuffle(b, words, undef(words.type), [4 * lane + i for i in range(4) for lane in range(lanes)])
+    return b.bitcast(words, i8v.llvm)
+
+
 @intrinsic
 def sequence_packed(tyctx: Any, v: Any) -> Any:
     """Undoes lane-by-lane packing: bytes packed from four vectors come in the order of those vectors.
 
     32-bit group i of 128-bit lane l moves to place i * lanes + l; the identity for 128-bit vectors.
     """
-    lanes = VB // 16
-
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        if lanes == 1:
-            return args[0]
-        words = b.bitcast(args[0], i32v.llvm)
-        words = shuffle(b, words, undef(words.type), [4 * lane + i for i in range(4) for lane in range(lanes)])
-        return b.bitcast(words, i8v.llvm)
-
-    return i8v(i8v), codegen
+    return i8v(i8v), lambda ctx, b, sig, args: emit_sequence_packed(b, args[0])
 
 
 @intrinsic
