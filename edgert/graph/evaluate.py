@@ -1,32 +1,43 @@
-"""One node's values by the reference, which gets the types and quantization that the graph knows."""
+"""One node applied to values: the bridge from a typed graph to the reference operators.
+Running a whole graph is in `execute.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from edgert.errors import EdgertError
-from edgert.graph.ir import Array, Node, TensorType
+from edgert.graph.ir import Array, Graph, Node, Quantization
 from edgert.kernels_cpu.reference import Quant, evaluate
 
 
-def quant_of(kind: TensorType | None) -> Quant | None:
-    """The reference's form of a type's quantization."""
-    if kind is None or kind.quant is None:
-        return None
-    return Quant(kind.quant.scale, kind.quant.zero_point, kind.quant.axis)
+def as_quant(quant: Quantization | None) -> Quant | None:
+    """The same scale and zero point as the reference operators take them."""
+    return None if quant is None else Quant(quant.scale, quant.zero_point, quant.axis)
 
 
-def evaluate_node(node: Node, inputs: Sequence[Array | None], types: Mapping[str, TensorType]) -> list[Array]:
-    """Values of the node's outputs, one per output name. types: of its inputs and outputs where known.
+def evaluate_node(graph: Graph, node: Node, inputs: Sequence[Array | None]) -> dict[str, Array]:
+    """Values of the named outputs of `node`, whose types `graph.types` has.
 
-    Raises the reference's typed error with the node's name in front.
+    Raises UnsupportedError for an operator without a reference, and AssertionError when a value is not of
+    the inferred type, which is a bug in one of the two.
     """
-    outs = [types.get(name) if name else None for name in node.outputs]
-    try:
-        values = evaluate(
-            node.op, inputs, node.attrs, [quant_of(types.get(name)) if name else None for name in node.inputs],
-            [quant_of(kind) for kind in outs], [kind.dtype if kind is not None else "" for kind in outs],
-        )  # fmt: skip
-    except EdgertError as error:
-        raise type(error)(f"node {node.name or node.outputs[0]!r} ({node.op}): {error}") from error
-    return list(values)
+    quants = [as_quant(graph.types[name].quant) if name else None for name in node.inputs]
+    kinds = [graph.types[name] if name else None for name in node.outputs]
+    results = evaluate(
+        node.op, inputs, node.attrs, quants,
+        [as_quant(kind.quant) if kind else None for kind in kinds],
+        [kind.dtype if kind else "" for kind in kinds],
+    )  # fmt: skip
+    found = {}
+    for name, kind, value in zip(node.outputs, kinds, results, strict=False):
+        if kind is None:
+            continue
+        fits = len(value.shape) == len(kind.shape) and all(
+            isinstance(d, str) or d == n for d, n in zip(kind.shape, value.shape, strict=True)
+        )
+        if value.dtype != kind.np_dtype or not fits:
+            raise AssertionError(
+                f"node {node.name!r} ({node.op}): inferred {kind.dtype}{list(kind.shape)} for {name!r}, "
+                f"but its reference made {value.dtype}{list(value.shape)}"
+            )
+        found[name] = value
+    return found

@@ -1,47 +1,67 @@
-"""run_graph: a graph's values by the reference, node by node. Slow and plain: for tests, calibration and folding."""
+"""An interpreter of graphs over the reference operators: for tests, calibration and comparison.
+It is the meaning of a graph, not a way to run one fast; that is `runtime`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from edgert.errors import InputError, UnsupportedError
+import numpy as np
+
+from edgert.errors import EdgertError, InputError, UnsupportedError
 from edgert.graph.evaluate import evaluate_node
+from edgert.graph.infer import infer_types, where
 from edgert.graph.ir import Array, Graph
 
+Observer = Callable[[str, Array], None]
+"""Called with the name and value of every input and of every tensor a node makes, in order."""
 
-def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """The values of `graph.outputs` for `feeds` (row-major arrays by input name).
 
-    Intermediate values are freed after their last use. Types need not be inferred, but those that are known are
-    held: InputError for a missing feed or a wrong dtype, UnsupportedError when a node's result contradicts its type.
+def run_graph(graph: Graph, feeds: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
+    """Output name -> value of `graph` for `feeds`, input name -> value.
+
+    Named dimensions are bound to the sizes of the feeds. Tensors are freed after their last use.
+    Raises InputError for feeds that do not fit the inputs, and UnsupportedError naming node and operator.
     """
-    values: dict[str, Array] = dict(graph.constants)
-    for name in graph.inputs:
-        if name not in feeds:
-            raise InputError(f"input {name!r}: expected a value, found only {sorted(feeds)}")
-        kind = graph.types.get(name)
-        if kind is not None and feeds[name].dtype != kind.np_dtype:
-            raise InputError(f"input {name!r}: expected {kind.dtype}, found {feeds[name].dtype}")
-        values[name] = feeds[name]
-    last: dict[str, int] = {}
+    graph = infer_types(graph, bindings_of(graph, feeds))
+    values: dict[str, Array] = {**graph.constants, **{name: np.asarray(feeds[name]) for name in graph.inputs}}
+    if observe:
+        for name in graph.inputs:
+            observe(name, values[name])
+    last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
     for i, node in enumerate(graph.nodes):
-        last |= {name: i for name in node.inputs if name}
-    for i, node in enumerate(graph.nodes):
-        results = evaluate_node(node, [values[n] if n else None for n in node.inputs], graph.types)
-        for name, value in zip(node.outputs, results, strict=False):
-            if name:
-                kind = graph.types.get(name)
-                if kind is not None and kind.is_static and kind.static_shape != value.shape and feeds_static(graph):
-                    raise UnsupportedError(
-                        f"node {node.name or name!r} ({node.op}): expected shape {kind.shape}, computed {value.shape}"
-                    )
-                values[name] = value
-        for name in node.inputs:
-            if name and last[name] == i and name not in graph.outputs:
+        absent = [name for name in node.inputs if name and name not in values]
+        if absent:
+            raise UnsupportedError(f"{where(node)}: expected values of its inputs, found none of {absent}")
+        try:
+            made = evaluate_node(graph, node, [values[name] if name else None for name in node.inputs])
+        except EdgertError as error:
+            raise UnsupportedError(f"{where(node)}: {error}") from None
+        values.update(made)
+        if observe:
+            for name, value in made.items():
+                observe(name, value)
+        for name in {*node.inputs, *made}:
+            if last_use.get(name, i) == i and name not in graph.outputs:
                 values.pop(name, None)
     return {name: values[name] for name in graph.outputs}
 
 
-def feeds_static(graph: Graph) -> bool:
-    """Whether the inputs' shapes are fixed, so that inferred shapes must hold."""
-    return all(graph.types[name].is_static for name in graph.inputs if name in graph.types)
+def bindings_of(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, int]:
+    """Sizes of the named dimensions of the inputs, read from `feeds`.
+
+    Raises InputError for missing or unknown names, a wrong dtype or shape, and sizes that disagree.
+    """
+    missing, unknown = sorted(set(graph.inputs) - set(feeds)), sorted(set(feeds) - set(graph.inputs))
+    if missing or unknown:
+        raise InputError(f"expected inputs {sorted(graph.inputs)}, found missing {missing}, unknown {unknown}")
+    bindings: dict[str, int] = {}
+    for name in graph.inputs:
+        kind, value = graph.types[name], np.asarray(feeds[name])
+        wanted = f"expected {kind.dtype}{list(kind.shape)} for input {name!r}"
+        if value.dtype != kind.np_dtype or value.ndim != len(kind.shape):
+            raise InputError(f"{wanted}, found {value.dtype}{list(value.shape)}")
+        for dim, size in zip(kind.shape, value.shape, strict=True):
+            known = bindings.setdefault(dim, size) if isinstance(dim, str) else dim
+            if known != size:
+                raise InputError(f"{wanted} with {dim} = {known}, found {list(value.shape)}")
+    return bindings

@@ -1,122 +1,181 @@
-"""Binding of dimension names and inference of every type, folding shape arithmetic on the way.
-
-What each operator makes of its inputs is in the `infer_*` families; values come from kernels_cpu/reference.
-"""
+"""Types of a whole graph: binds named dimensions, infers every tensor's type, folds constants.
+What shape each operator gives is in the `infer_*` modules; values are computed by the reference operators."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from edgert.errors import EdgertError, InputError, UnsupportedError
 from edgert.graph.evaluate import evaluate_node
-from edgert.graph.ir import Array, Graph, Node, TensorType
+from edgert.graph.ir import Array, Dim, Graph, Node, TensorType
 from edgert.graph.operators import OPERATORS
+from edgert.graph.registry import Operator
 
-FOLD_LIMIT = 65536
-"""Elements of a value that is folded: shape arithmetic is far smaller, weights are left to the converter."""
-NEVER_FOLDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
-"""Folding these would undo quantization."""
+FOLD_LIMIT = 1 << 16
+"""Most elements of any input or output of a node that is folded: shape arithmetic, not weights."""
 
 
 def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None) -> Graph:
-    """A copy of `graph` with dimension names bound, every type known and constant shape arithmetic folded.
+    """A copy of `graph` with named dimensions bound, every type inferred, and shape arithmetic folded.
 
-    bindings: size of each dimension name; names left out stay symbolic, and operators that need them as numbers
-    refuse. Raises InputError for an unknown name or a negative size, UnsupportedError naming node and operator.
+    bindings: sizes of named dimensions. Names that are left out stay names, and so do sizes that follow from
+    them; operators that need to know such a size raise UnsupportedError.
+    Types of quantized tensors (dtype, scale, zero point) are kept as declared. Nodes whose inputs are all
+    constant, unquantized and of at most FOLD_LIMIT elements become constants, and so does Shape of a known
+    shape, unless they make an output of the graph.
+    Raises UnsupportedError naming node and operator, and InputError for a binding that does not fit.
     """
-    result = graph.copy()
-    _bind(result, dict(bindings or {}))
-    known: dict[str, Array] = {n: v for n, v in result.constants.items() if v.size <= FOLD_LIMIT}
+    graph = graph.copy()
+    bind_inputs(graph, bindings or {})
+    for name, value in graph.constants.items():
+        declared = graph.types.get(name)
+        graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), declared.quant if declared else None)
+    check_order(graph)
+    values = dict(graph.constants)
     kept: list[Node] = []
-    for node in result.nodes:
-        types = _infer(result, node, known)
-        for name, kind in zip(node.outputs, types, strict=False):
-            if name:
-                result.types[name] = kind
-        values = _fold(result, node, known)
-        if values is None:
+    for node in graph.nodes:
+        types = node_types(graph, node, values)
+        graph.types.update(types)
+        folded = fold(graph, node, values)
+        values.update(folded)
+        if folded and not set(node.outputs) & set(graph.outputs):
+            graph.constants.update(folded)
+        else:
             kept.append(node)
-            continue
-        for name, value in zip(node.outputs, values, strict=False):
-            if name:
-                known[name] = result.constants[name] = value
-    result.nodes = kept
-    _drop_unused(result)
-    return result
+    graph.nodes = kept
+    for name in graph.outputs:
+        if name not in graph.types:
+            raise UnsupportedError(f"expected a node or input that makes output {name!r}, found none")
+    return graph
 
 
-def _bind(graph: Graph, bindings: dict[str, int]) -> None:
-    names = {d for n in graph.inputs for d in graph.types[n].shape if isinstance(d, str)}
+def bind_inputs(graph: Graph, bindings: Mapping[str, int]) -> None:
+    """Replaces dimension names in the types of the graph's inputs, in place. Raises InputError."""
+    names = {d for name in graph.inputs for d in graph.types[name].shape if isinstance(d, str)}
     for name, size in bindings.items():
         if name not in names:
-            raise InputError(f"dimension: expected one of {sorted(names) or 'none (all are fixed)'}, found {name!r}")
+            known = ", ".join(sorted(names)) or "none"
+            raise InputError(f"expected a named dimension of the inputs ({known}), found {name!r}")
         if size < 0:
-            raise InputError(f"dimension {name}: expected a size >= 0, found {size}")
+            raise InputError(f"expected a size >= 0 for dimension {name!r}, found {size}")
     for name in graph.inputs:
         kind = graph.types[name]
-        shape = tuple(bindings.get(d, d) if isinstance(d, str) else d for d in kind.shape)
-        graph.types[name] = replace(kind, shape=shape)
+        shape: tuple[Dim, ...] = tuple(bindings.get(d, d) if isinstance(d, str) else d for d in kind.shape)
+        graph.types[name] = kind.with_shape(shape)
 
 
-def _infer(graph: Graph, node: Node, known: Mapping[str, Array]) -> list[TensorType]:
-    where = f"node {node.name or node.outputs[0]!r} ({node.op})"
-    operator = OPERATORS.get(node.op)
-    if operator is None:
-        raise UnsupportedError(f"{where}: expected an operator edgert knows; see `edgert check`")
-    count = len(node.inputs)
-    if count < operator.min_inputs or (operator.max_inputs is not None and count > operator.max_inputs):
-        raise UnsupportedError(
-            f"{where}: expected {operator.min_inputs} to {operator.max_inputs or 'any number of'} inputs, found {count}"
-        )
-    missing = [name for name in node.inputs if name and name not in graph.types]
-    if missing:
-        raise UnsupportedError(f"{where}: expected inputs that an earlier node makes, found {missing}")
-    ins = [graph.types[name] if name else None for name in node.inputs]
-    declared = [graph.types.get(name) if name else None for name in node.outputs]
-    try:
-        found = operator.infer(node, ins, [known.get(name) if name else None for name in node.inputs])
-    except EdgertError as error:
-        raise type(error)(f"{where}: {error}") from error
-    if len(found) < len(node.outputs):
-        raise UnsupportedError(f"{where}: expected at most {len(found)} outputs, found {len(node.outputs)}")
-    return [_with_quant(new, old) for new, old in zip(found, declared + [None] * len(found), strict=False)]
+def check_order(graph: Graph) -> None:
+    """Raises UnsupportedError unless every tensor is made once, and before it is read."""
+    pending = {name for node in graph.nodes for name in node.outputs if name}
+    made = {*graph.inputs, *graph.constants}
+    for node in graph.nodes:
+        early = [name for name in node.inputs if name in pending and name not in made]
+        if early:
+            raise UnsupportedError(f"{where(node)}: expected nodes in order, found {early} made only later")
+        for name in filter(None, node.outputs):
+            if name in made:
+                raise UnsupportedError(f"{where(node)}: expected tensors made once, found {name!r} made twice")
+            made.add(name)
 
 
-def _with_quant(found: TensorType, declared: TensorType | None) -> TensorType:
-    """Quantized operators cannot know their output's quantization: it is declared."""
-    if found.quant is None and declared is not None and declared.quant is not None:
-        return replace(found, dtype=declared.dtype, quant=declared.quant)
+def operator_of(node: Node) -> Operator:
+    """The operator of `node`, given as many inputs as it takes. Raises UnsupportedError."""
+    found = OPERATORS.get(node.op)
+    if found is None:
+        raise UnsupportedError(f"{where(node)}: expected an operator edgert knows, found {node.op!r}")
+    most = found.max_inputs
+    if len(node.inputs) < found.min_inputs or (most is not None and len(node.inputs) > most):
+        wanted = f"{found.min_inputs} to {'any number' if most is None else most}"
+        raise UnsupportedError(f"{where(node)}: expected {wanted} inputs, found {len(node.inputs)}")
     return found
 
 
-def _fold(graph: Graph, node: Node, known: Mapping[str, Array]) -> list[Array] | None:
-    """The node's values when all are constant (or, for Shape and Size, when the shape is)."""
-    kinds = [graph.types[name] for name in node.outputs if name]
-    if node.op in NEVER_FOLDED or any(not k.is_static or k.numel > FOLD_LIMIT or k.quant for k in kinds):
-        return None
-    if node.op in ("Shape", "Size"):
-        source = graph.types[node.inputs[0]]
-        return evaluate_node(node, [shape_carrier(source)], graph.types) if source.is_static else None
-    if not all(name in known for name in node.inputs if name):
-        return None
-    return evaluate_node(node, [known[name] if name else None for name in node.inputs], graph.types)
+def where(node: Node) -> str:
+    """How messages name a node."""
+    return f"node {node.name or (node.outputs or ('?',))[0]!r} ({node.op})"
 
 
-def shape_carrier(kind: TensorType) -> Array:
-    """An array of the shape of `kind` that takes no memory."""
-    return np.broadcast_to(np.zeros((), kind.np_dtype), kind.static_shape)
+def node_types(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[str, TensorType]:
+    """Output name -> type, from the types of the inputs in `graph` and their `values` where constant.
+
+    Raises UnsupportedError naming node and operator.
+    """
+    found = operator_of(node)
+    for name in node.inputs:
+        if name and name not in graph.types:
+            raise UnsupportedError(f"{where(node)}: expected a tensor {name!r}, found none")
+    count = max((i + 1 for i, name in enumerate(node.inputs) if name), default=0)
+    padded = node.inputs[: max(count, found.min_inputs)]  # trailing absent inputs are no inputs
+    ins = [graph.types[name] if name else None for name in padded]
+    try:
+        for kind in filter(None, ins):
+            check_quant(kind)
+        inferred = found.infer(node, ins, [values.get(name) if name else None for name in padded])
+        if len(node.outputs) > len(inferred):
+            raise UnsupportedError(f"expected at most {len(inferred)} outputs, found {len(node.outputs)}")
+        pairs = zip(node.outputs, inferred, strict=False)
+        return {name: merged(found, kind, graph.types.get(name)) for name, kind in pairs if name}
+    except (UnsupportedError, InputError) as error:
+        raise UnsupportedError(f"{where(node)}: {error}") from None
 
 
-def _drop_unused(graph: Graph) -> None:
-    """Constants and nodes that nothing reads any more."""
-    needed = set(graph.outputs)
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
-        if any(name in needed for name in node.outputs):
-            kept.append(node)
-            needed.update(name for name in node.inputs if name)
-    graph.nodes = kept[::-1]
-    graph.constants = {name: value for name, value in graph.constants.items() if name in needed}
+def merged(found: Operator, inferred: TensorType, declared: TensorType | None) -> TensorType:
+    """The inferred type with the quantization that the graph declares. Raises UnsupportedError."""
+    quant = declared.quant if declared is not None else None
+    if found.quantizes:
+        if declared is None or quant is None:
+            raise UnsupportedError("expected a scale and zero point declared for the output, found none")
+        inferred = TensorType(declared.dtype, inferred.shape)
+    if quant is None:
+        return inferred
+    if inferred.quant is not None and inferred.quant != quant:
+        raise UnsupportedError("expected an output quantized as the input, found another scale or zero point")
+    if inferred.np_dtype.kind not in "iu":
+        raise UnsupportedError(f"expected a quantized tensor of integers, found {inferred.dtype}")
+    check_quant(replace(inferred, quant=quant))
+    return replace(inferred, quant=quant)
+
+
+def check_quant(kind: TensorType) -> None:
+    """Raises UnsupportedError unless the scales of a quantized type fit its shape."""
+    quant = kind.quant
+    if quant is None or quant.axis is None:
+        return
+    rank = len(kind.shape)
+    size = kind.shape[quant.axis] if -rank <= quant.axis < rank else None
+    if size is None or (isinstance(size, int) and quant.scale.shape != (size,)):
+        raise UnsupportedError(
+            f"expected one scale for each index of axis {quant.axis} of {kind.shape}, found {quant.scale.shape}"
+        )
+
+
+def fold(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Values of the outputs of `node` when they can be known now, else {}."""
+    inputs = [name for name in node.inputs if name]
+    if node.op in ("Shape", "Size") and graph.types[inputs[0]].is_static:
+        return {node.outputs[0]: shape_value(node, graph.types[inputs[0]].static_shape)}
+    outputs = [name for name in node.outputs if name]
+    if any(name not in values for name in inputs) or not small(graph, [*inputs, *outputs]):
+        return {}
+    arrays = [values[name] if name else None for name in node.inputs]
+    try:
+        return evaluate_node(graph, node, arrays)
+    except EdgertError as error:
+        raise UnsupportedError(f"{where(node)}: {error}") from None
+
+
+def small(graph: Graph, names: Sequence[str]) -> bool:
+    """Whether all tensors have a known shape, at most FOLD_LIMIT elements, and no quantization to lose."""
+    kinds = [graph.types[name] for name in names]
+    return all(k.quant is None and k.is_static and k.numel <= FOLD_LIMIT for k in kinds)
+
+
+def shape_value(node: Node, shape: tuple[int, ...]) -> Array:
+    """The value of Shape or Size of a tensor of `shape`, int64. Source: ONNX Shape-15, Size-13."""
+    if node.op == "Size":
+        return np.asarray(np.prod(shape, dtype=np.int64))
+    chosen = shape[node.attr_int("start", 0) : node.attr_int("end", len(shape))]
+    return np.asarray(chosen, np.int64)

@@ -1,70 +1,70 @@
-"""Shape functions of activation functions: all keep the shape of their input."""
+"""Shape functions of activations and the softmax family: the shape stays.
+What they compute is in `kernels_cpu/reference/activation.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edgert.graph.broadcast import axis_of, broadcast, not_quantized, same_dtype
-from edgert.graph.infer_elementwise import FLOATS, NUMBERS, one_of
+from edgert.graph.infer_elementwise import FLOATS, NUMBERS, SIGNED, one_of, present
 from edgert.graph.ir import Array, Node, TensorType
 from edgert.graph.registry import check, need, operator
 
 
 @operator(
-    "Celu", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Selu", "Sigmoid", "Softplus",
-    "Softsign", "Swish", "Tanh", "ThresholdedRelu", inputs=(1, 1),
+    "LeakyRelu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Tanh", "Erf",
+    "Gelu", "Softplus", "Softsign", "Elu", "Celu", "Selu", inputs=(1, 1),
 )  # fmt: skip
-def unary(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Floats, elementwise."""
-    x = need(ins[0], "X")
+def float_unary(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Floats of any shape."""
+    (x,) = present(ins)
     not_quantized(x)
-    one_of(x.dtype, FLOATS)
-    return [x]
+    kind = node.attr_str("approximate", "none")
+    check(kind in ("none", "tanh"), "approximate 'none' or 'tanh'", repr(kind))
+    return [TensorType(one_of(x.dtype, FLOATS), x.shape)]
 
 
 @operator("Relu", inputs=(1, 1))
 def relu(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Numbers, elementwise."""
-    x = need(ins[0], "X")
+    """Signed numbers of any shape."""
+    (x,) = present(ins)
     not_quantized(x)
-    one_of(x.dtype, NUMBERS)
-    return [x]
+    return [TensorType(one_of(x.dtype, SIGNED), x.shape)]
 
 
 @operator("Clip", inputs=(1, 3))
 def clip(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Bounds are scalars of the input's dtype."""
+    """Numbers of any shape, and scalar bounds of the same dtype."""
     x = need(ins[0], "input")
-    not_quantized(x)
-    for bound in ins[1:]:
-        if bound is not None:
-            same_dtype(x, bound)
-            check(bound.shape in ((), (1,)), "scalar bounds", f"shape {bound.shape}")
-    return [x]
+    given = [t for t in ins if t is not None]
+    not_quantized(*given)
+    for bound in given[1:]:
+        check(bound.numel == 1, "a scalar bound", f"shape {bound.shape}")
+    return [TensorType(one_of(same_dtype(*given), NUMBERS), x.shape)]
 
 
 @operator("PRelu", inputs=(2, 2))
 def prelu(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """The slope broadcasts to the input."""
-    x, slope = need(ins[0], "X"), need(ins[1], "slope")
+    """Numbers; the slope broadcasts to x."""
+    x, slope = present(ins)
     not_quantized(x, slope)
-    same_dtype(x, slope)
     check(broadcast(x.shape, slope.shape) == x.shape, f"a slope that broadcasts to {x.shape}", slope.shape)
-    return [x]
+    return [TensorType(one_of(same_dtype(x, slope), NUMBERS), x.shape)]
 
 
 @operator("Dropout", inputs=(1, 3))
 def dropout(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Inference: the input, and a mask of ones."""
+    """The input's type, and a bool mask. A constant training_mode must be false."""
     x = need(ins[0], "data")
+    training = consts[2] if len(consts) > 2 else None
+    check(training is None or not training.any(), "training_mode false", "true; export for inference")
     return [x, TensorType("bool", x.shape)]
 
 
 @operator("Softmax", "LogSoftmax", "Hardmax", inputs=(1, 1))
-def along_axis(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Floats; `axis` must exist."""
-    x = need(ins[0], "input")
+def softmax(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Floats; `axis` (-1) within the rank."""
+    (x,) = present(ins)
     not_quantized(x)
-    one_of(x.dtype, FLOATS)
     axis_of(node.attr_int("axis", -1), len(x.shape))
-    return [x]
+    return [TensorType(one_of(x.dtype, FLOATS), x.shape)]

@@ -1,96 +1,133 @@
-"""Shape functions of convolutions: Conv, ConvTranspose, ConvInteger and QLinearConv.
-How windows are resolved is in `kernels_cpu/reference/window.py`, shared with the values."""
+"""Shape functions of convolutions, and of sliding windows over sizes that may be names.
+What they compute is in `kernels_cpu/reference/conv.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from edgert.graph.broadcast import derived, merge_dims, not_quantized
+from edgert.graph.broadcast import (
+    derived,
+    known_size,
+    merge_dims,
+    not_quantized,
+    product,
+    same_dtype,
+    total,
+)  # fmt: skip
 from edgert.graph.infer_elementwise import FLOATS, one_of
 from edgert.graph.ir import Array, Dim, Node, TensorType
 from edgert.graph.registry import check, need, operator
-from edgert.kernels_cpu.reference.window import Window, transposed_window, window
+from edgert.kernels_cpu.reference.fused import ACTIVATIONS
+from edgert.kernels_cpu.reference.window import transposed_window, window
 
-Resolve = Callable[[Sequence[int], Sequence[int], dict[str, Any]], Window]
-
-
-def spatial_out(node: Node, spatial: Sequence[Dim], kernel: Sequence[int], resolve: Resolve) -> tuple[Dim, ...]:
-    """Output sizes. With named sizes each fixed axis is still resolved; a named one gets a derived name."""
-    attrs: dict[str, Any] = dict(node.attrs)
-    if all(isinstance(d, int) for d in spatial):
-        return resolve([int(d) for d in spatial], kernel, attrs).out
-    # any size that fits serves to resolve the fixed axes
-    stand_in = [int(d) if isinstance(d, int) else 1 << 16 for d in spatial]
-    out = resolve(stand_in, kernel, attrs).out
-    key = "".join(f",{attrs[k]}" for k in ("strides", "pads", "dilations", "auto_pad", "ceil_mode") if attrs.get(k))
-    name = f"{node.op}[{'x'.join(map(str, kernel))}{key}]".replace(" ", "")
-    return tuple(o if isinstance(d, int) else derived(f"{name}({d})") for d, o in zip(spatial, out, strict=True))
+PROBE = 1 << 20
+"""Size that stands for a named one while the attributes of its window are checked."""
 
 
-def _weights(node: Node, w: TensorType, x: TensorType) -> tuple[int, ...]:
-    shape = w.static_shape
-    check(len(shape) == len(x.shape) and len(shape) >= 3, f"weights of rank {len(x.shape)}", f"shape {shape}")
-    declared = node.attr_ints("kernel_shape", list(shape[2:]))
-    check(tuple(declared) == shape[2:], f"kernel_shape {declared} as the weights have it", f"shape {shape}")
-    return shape
+def windowed(spatial: Sequence[Dim], kernel: Sequence[int], node: Node) -> tuple[Dim, ...]:
+    """Output positions of a window over `spatial`: ints, or derived names such as `(H+1)//2`.
+
+    Raises UnsupportedError for attributes out of range, and for ceil_mode over a named size.
+    """
+    win = window([d if isinstance(d, int) else PROBE for d in spatial], kernel, node.attrs)
+    out: list[Dim] = list(win.out)
+    same = node.attr_str("auto_pad", "NOTSET").startswith("SAME")
+    for i, dim in enumerate(spatial):
+        if isinstance(dim, int):
+            continue
+        stride = win.strides[i]
+        shift = stride - 1 if same else win.before[i] + win.after[i] - win.extent[i] + stride
+        if not same and node.attr_int("ceil_mode", 0):
+            known_size(dim, f"size of spatial axis {i} for ceil_mode")
+        plain = total([dim, shift])
+        out[i] = plain if stride == 1 else derived(f"({plain})//{stride}")
+    return tuple(out)
 
 
-def _conv_shape(node: Node, x: TensorType, w: TensorType) -> tuple[Dim, ...]:
-    shape, group = _weights(node, w, x), node.attr_int("group", 1)
-    check(group >= 1 and shape[0] % group == 0, f"filters in {group} equal groups", shape[0])
-    merge_dims((x.shape[1], shape[1] * group), "the channels of input and weights")
-    return (x.shape[0], shape[0], *spatial_out(node, x.shape[2:], shape[2:], window))
+def transposed(spatial: Sequence[Dim], kernel: Sequence[int], node: Node) -> tuple[Dim, ...]:
+    """Output positions of a transposed convolution: stride * size + a constant, unless output_shape is given."""
+    win = transposed_window([d if isinstance(d, int) else PROBE for d in spatial], kernel, node.attrs)
+    out: list[Dim] = list(win.out)
+    if not node.attrs.get("output_shape"):
+        for i, dim in enumerate(spatial):
+            if isinstance(dim, str):
+                out[i] = total([product([dim, win.strides[i]]), win.out[i] - PROBE * win.strides[i]])
+    return tuple(out)
 
 
-def _extras(node: Node, rest: Sequence[TensorType | None], shape: tuple[Dim, ...]) -> None:
-    """Bias [N] and, last when the node says so, a residual of the output's shape."""
-    rest = list(rest)
+def check_fused(node: Node) -> None:
+    """Raises UnsupportedError for a fused activation that does not exist."""
+    kind = node.attr_str("activation", "")
+    check(kind in ACTIVATIONS, f"a fused activation among {ACTIVATIONS}", repr(kind))
+
+
+def split_residual(node: Node, rest: Sequence[TensorType | None]) -> tuple[TensorType | None, TensorType | None]:
+    """(bias, residual) among the inputs after the weights."""
     if node.attr_int("residual", 0):
-        check(bool(rest) and rest[-1] is not None, "a residual as the last input", "none")
-        residual = need(rest.pop(), "residual")
-        check(residual.shape == shape, f"a residual of shape {shape}", residual.shape)
-    if rest and rest[0] is not None:
-        check(rest[0].shape == (shape[1],), f"a bias of shape ({shape[1]},)", rest[0].shape)
+        check(bool(rest), "a residual as the last input", "none")
+        return (rest[0] if len(rest) > 1 else None), need(rest[-1], "residual")
+    check(len(rest) <= 1, "at most one input after the weights", f"{len(rest)}")
+    return (rest[0] if rest else None), None
+
+
+def check_same_shape(a: Sequence[Dim], b: Sequence[Dim], what: str) -> None:
+    """Raises UnsupportedError unless shapes agree; a name may turn out to be anything."""
+    agree = len(a) == len(b) and all(x == y or str in (type(x), type(y)) for x, y in zip(a, b, strict=True))
+    check(agree, f"{what} of shape {tuple(a)}", tuple(b))
+
+
+def conv_shape(node: Node, x: TensorType, w: TensorType, rest: Sequence[TensorType | None]) -> tuple[Dim, ...]:
+    """[B, N, *out] of x [B, C, *S], w [N, C / group, *K], bias [N] and residual [B, N, *out]."""
+    check_fused(node)
+    kernel = w.static_shape
+    check(len(x.shape) >= 3, "an input of rank 3 or more", f"shape {x.shape}")
+    check(len(kernel) == len(x.shape), f"weights of rank {len(x.shape)}", f"shape {kernel}")
+    group = node.attr_int("group", 1)
+    check(group >= 1 and kernel[0] % group == 0, "group >= 1 that divides the filters", f"{group}, {kernel[0]}")
+    merge_dims((kernel[1] * group, x.shape[1]), "channels (weights x group, input)")
+    given = tuple(node.attr_ints("kernel_shape", list(kernel[2:])))
+    check(given == kernel[2:], f"kernel_shape {kernel[2:]} as in the weights", given)
+    shape = (x.shape[0], kernel[0], *windowed(x.shape[2:], kernel[2:], node))
+    bias, residual = split_residual(node, rest)
+    if bias is not None:
+        check_same_shape((kernel[0],), bias.shape, "a bias")
+    if residual is not None:
+        check_same_shape(shape, residual.shape, "a residual")
+    return shape
 
 
 @operator("Conv", inputs=(2, 4))
 def conv(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """x [B, C, *S], w [N, C / group, *K], bias [N], residual."""
-    x, w = need(ins[0], "X"), need(ins[1], "W")
-    not_quantized(x)
-    shape = _conv_shape(node, x, w)
-    _extras(node, ins[2:], shape)
-    return [TensorType(one_of(x.dtype, FLOATS), shape)]
-
-
-@operator("QLinearConv", inputs=(2, 4))
-def qlinear_conv(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """As Conv on 8-bit tensors; the output's quantization is declared."""
-    x, w = need(ins[0], "X"), need(ins[1], "W")
-    check(x.quant is not None and w.quant is not None, "quantized input and weights", "tensors without scales")
-    shape = _conv_shape(node, x, w)
-    _extras(node, ins[2:], shape)
-    return [TensorType(x.dtype, shape)]
-
-
-@operator("ConvInteger", inputs=(2, 4))
-def conv_integer(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """8-bit x and w, int32 sums."""
+    """Floats of one dtype; any number of spatial axes."""
     x, w = need(ins[0], "x"), need(ins[1], "w")
-    one_of(x.dtype, ("int8", "uint8"))
-    return [TensorType("int32", _conv_shape(node, x, w))]
+    types = [t for t in ins if t is not None]
+    not_quantized(*types)
+    dtype = one_of(same_dtype(*types), FLOATS)
+    return [TensorType(dtype, conv_shape(node, x, w, ins[2:]))]
 
 
 @operator("ConvTranspose", inputs=(2, 3))
 def conv_transpose(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """x [B, C, *S], w [C, N / group, *K], bias [N]."""
-    x, w = need(ins[0], "X"), need(ins[1], "W")
-    not_quantized(x)
-    shape = _weights(node, w, x)
-    merge_dims((x.shape[1], shape[0]), "the channels of input and weights")
-    check(shape[0] % node.attr_int("group", 1) == 0, "channels in equal groups", shape[0])
-    filters = shape[1] * node.attr_int("group", 1)
-    out = spatial_out(node, x.shape[2:], shape[2:], transposed_window)
-    _extras(node, ins[2:], (x.shape[0], filters, *out))
-    return [TensorType(one_of(x.dtype, FLOATS), (x.shape[0], filters, *out))]
+    """x [B, C, *S], w [C, N / group, *K], bias [N] to [B, N, *out]."""
+    x, w = need(ins[0], "x"), need(ins[1], "w")
+    types = [t for t in ins if t is not None]
+    not_quantized(*types)
+    check_fused(node)
+    kernel, group = w.static_shape, node.attr_int("group", 1)
+    check(len(x.shape) >= 3, "an input of rank 3 or more", f"shape {x.shape}")
+    check(len(kernel) == len(x.shape), f"weights of rank {len(x.shape)}", f"shape {kernel}")
+    check(group >= 1 and kernel[0] % group == 0, "group >= 1 that divides the channels", f"{group}, {kernel[0]}")
+    merge_dims((kernel[0], x.shape[1]), "channels (weights, input)")
+    if len(types) > 2:
+        check_same_shape((kernel[1] * group,), types[2].shape, "a bias")
+    shape = (x.shape[0], kernel[1] * group, *transposed(x.shape[2:], kernel[2:], node))
+    return [TensorType(one_of(same_dtype(*types), FLOATS), shape)]
+
+
+@operator("ConvInteger", inputs=(2, 4))
+def conv_integer(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """8-bit x and w with optional zero points, to int32."""
+    x, w = need(ins[0], "x"), need(ins[1], "w")
+    for t in (x, w):
+        one_of(t.dtype, ("uint8", "int8"))
+    return [TensorType("int32", conv_shape(node, x, w, ()))]

@@ -13,7 +13,7 @@ from edgert.graph.ir import Array, Node, TensorType
 InferFn: TypeAlias = Callable[[Node, "Sequence[TensorType | None]", "Sequence[Array | None]"], list[TensorType]]
 """infer(node, ins, consts) -> output types, at least one for each output the node names.
 
-ins: type of each input, None where an optional input is absent; dimensions are ints.
+ins: type of each input, None where an optional input is absent; dimensions may still be names.
 consts: value of each input that is constant and at hand, else None.
 Raises UnsupportedError for what the operator cannot take; `infer_types` adds the node's name.
 """
@@ -28,19 +28,21 @@ class Operator:
     min_inputs: int
     max_inputs: int | None
     """None: any number."""
+    quantizes: bool = False
+    """Output 0 is quantized, with the dtype, scale and zero point that the graph declares for it."""
 
 
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(*names: str, inputs: tuple[int, int | None]) -> Callable[[InferFn], InferFn]:
+def operator(*names: str, inputs: tuple[int, int | None], quantizes: bool = False) -> Callable[[InferFn], InferFn]:
     """Registers the decorated shape function for each operator in `names`, taking `inputs` = (min, max)."""
 
     def register(function: InferFn) -> InferFn:
         for name in names:
             if name in OPERATORS:
                 raise AssertionError(f"operator {name} has two shape functions")
-            OPERATORS[name] = Operator(name, function, *inputs)
+            OPERATORS[name] = Operator(name, function, *inputs, quantizes)
         return function
 
     return register
