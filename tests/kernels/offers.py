@@ -6,8 +6,6 @@ The planner is not involved: this is what holds the rules and the kernels togeth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ from edgert.graph.ir import Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference import evaluate
 from edgert.kernels_cpu.reference.registry import Quant
-from edgert.plan import lowering
-from edgert.plan.lowering.api import RULES, Buffer, Offer, Refusal, Site, layout_nbytes
+from edgert.plan.lowering import load_rules
+from edgert.plan.lowering.api import Buffer, Offer, Refusal, Site, layout_nbytes
 
 
 def quantization(scale: float, zero_point: int) -> Quantization:
@@ -89,10 +87,8 @@ def site_of(
 
 
 def offers_for(site: Site) -> tuple[list[Offer], list[Refusal]]:
-    for module in iter_modules(lowering.__path__):
-        import_module(f"{lowering.__name__}.{module.name}")
     found: list[Offer | Refusal] = []
-    for rule in RULES.get(site.node.op, []):
+    for rule in load_rules().get(site.node.op, []):
         made = rule(site)
         found += made if isinstance(made, list) else [made]
     return [f for f in found if isinstance(f, Offer)], [f for f in found if isinstance(f, Refusal)]
