@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 ALIGNMENT = 64
 """A cache line, and the widest vector."""
-OVERREAD = 64
-"""Kernels may read (never write) this far beyond a buffer's end, so the arena ends with as much."""
+READ_AROUND = 1024
+"""Kernels may read (never write, never use) this far around a buffer: borders of padded rows, tails of vectors.
+So much is left before the first block and after the last."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ def arrange(blocks: Sequence[Block]) -> Arrangement:
     by_size = sorted(range(len(blocks)), key=lambda i: (-blocks[i].nbytes, blocks[i].first))
     by_time = sorted(range(len(blocks)), key=lambda i: (blocks[i].first, -blocks[i].nbytes))
     found = min((_place(blocks, order) for order in (by_size, by_time)), key=lambda pair: pair[1])
-    return Arrangement(tuple(found[0]), found[1] + OVERREAD if blocks else 0, live_peak(blocks))
+    if not blocks:
+        return Arrangement((), 0, 0)
+    offsets = tuple(READ_AROUND + offset for offset in found[0])
+    return Arrangement(offsets, found[1] + 2 * READ_AROUND, live_peak(blocks) + 2 * READ_AROUND)
 
 
 def live_peak(blocks: Sequence[Block]) -> int:

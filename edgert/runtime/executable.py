@@ -95,10 +95,6 @@ class _Host:
         pass
 
 
-READ_SLACK = 1024
-"""Bytes before and after the arena that a kernel may read: far more than any filter's reach in vectors."""
-
-
 class Executable:
     """Memory for `plan`, its program linked to it, and the calls in order.
 
@@ -109,8 +105,7 @@ class Executable:
         self.plan = plan
         self.pool = pool if plan.threads > 1 else None
         try:
-            # kernels may read (never use) a little around their buffers: borders of padded rows, vector tails
-            self._arena = aligned_bytes(plan.memory.arena + 2 * READ_SLACK)[READ_SLACK:-READ_SLACK]
+            self._arena = aligned_bytes(plan.memory.arena)
             self._constants = aligned_bytes(plan.constants.nbytes)
             self.scratch = aligned_bytes(plan.threads * plan.program.scratch)
         except MemoryError as error:

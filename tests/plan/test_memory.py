@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgert.plan.memory import ALIGNMENT, OVERREAD, Block, arrange, round_up
+from edgert.plan.memory import ALIGNMENT, READ_AROUND, Block, arrange, round_up
 
 BLOCKS = st.lists(
     st.builds(
@@ -21,7 +21,8 @@ def test_blocks_alive_together_do_not_overlap(blocks: list[Block]) -> None:
     found = arrange(blocks)
     for i, a in enumerate(blocks):
         assert found.offsets[i] % ALIGNMENT == 0
-        assert found.offsets[i] + round_up(a.nbytes) + OVERREAD <= found.nbytes
+        assert found.offsets[i] >= READ_AROUND
+        assert found.offsets[i] + round_up(a.nbytes) + READ_AROUND <= found.nbytes
         for j, b in enumerate(blocks[:i]):
             if a.first <= b.last and b.first <= a.last:
                 apart = (
@@ -34,14 +35,14 @@ def test_blocks_alive_together_do_not_overlap(blocks: list[Block]) -> None:
 def test_the_arena_is_between_the_bound_and_the_sum(blocks: list[Block]) -> None:
     found = arrange(blocks)
     assert found.bound <= found.nbytes
-    assert found.nbytes <= sum(round_up(b.nbytes) for b in blocks) + OVERREAD
+    assert found.nbytes <= sum(round_up(b.nbytes) for b in blocks) + 2 * READ_AROUND
 
 
 def test_a_chain_needs_two_buffers() -> None:
     chain = [Block(1024, i, i + 1) for i in range(10)]
-    assert arrange(chain).nbytes == 2048 + OVERREAD
+    assert arrange(chain).nbytes == 2048 + 2 * READ_AROUND
 
 
 def test_a_hole_is_filled_by_what_fits_it_best() -> None:
     blocks = [Block(640, 0, 9), Block(64, 0, 1), Block(128, 0, 1), Block(64, 5, 9), Block(128, 5, 9)]
-    assert arrange(blocks).nbytes == 640 + 64 + 128 + OVERREAD
+    assert arrange(blocks).nbytes == 640 + 64 + 128 + 2 * READ_AROUND

@@ -20,7 +20,6 @@ from edgert.program import assemble
 from edgert.runtime.inputs import free_dims
 
 
-
 def plan_of(model: Model, *, level: str = "x86-64-v3", threads: int = 1, ram: int | None = None, **sizes: int) -> Plan:
     if not sizes and free_dims(model.graph):
         sizes = {"N": 1}
