@@ -8,9 +8,9 @@ import numpy as np
 from edgert.converters.passes.deduplicate import RANDOM
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.errors import EdgertError
-from edgert.graph.evaluate import evaluate_node
-from edgert.graph.ir import Graph, TensorType
-from edgert.kernels_cpu.reference import REFERENCE
+from edgert.graph.evaluate import as_quant
+from edgert.graph.ir import Array, Graph, Node, TensorType
+from edgert.kernels_cpu.reference import REFERENCE, evaluate
 
 GROWTH_LIMIT = 1 << 16
 """Bytes a folded value may have beyond those of its inputs: Expand and Tile of a constant stay in the graph
@@ -41,9 +41,7 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
         if any(name in rw.graph.outputs for name in node.outputs):
             continue
         try:
-            values = evaluate_node(
-                node, [rw.graph.constants[name] if name else None for name in node.inputs], rw.graph.types
-            )
+            values = constant_values(rw.graph, node)
         except EdgertError:
             continue  # what the reference does not take stays in the graph, for `check` to name
         before = sum(rw.graph.constants[name].nbytes for name in names)
@@ -56,3 +54,13 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
                 rw.graph.types[name] = TensorType(value.dtype.name, value.shape, kind.quant if kind else None)
         rw.replace([node], [])
     return rw.finish()
+
+
+def constant_values(graph: Graph, node: Node) -> tuple[Array, ...]:
+    """Values of a node whose inputs are constants; its types need not be inferred yet."""
+    quants = [as_quant(kind.quant) if (kind := graph.types.get(name)) else None for name in node.inputs]
+    outs = [graph.types.get(name) for name in node.outputs]
+    return evaluate(
+        node.op, [graph.constants[name] if name else None for name in node.inputs], node.attrs, quants,
+        [as_quant(kind.quant) if kind else None for kind in outs], [kind.dtype if kind else "" for kind in outs],
+    )  # fmt: skip

@@ -53,7 +53,7 @@ def correct_bias(
             correct(graph, node, wanted, walks)
         for walk in walks:
             values = [_value(graph, walk, name) for name in node.inputs]
-            walk.update(zip(node.outputs, evaluate_node(node, values, graph.types), strict=False))
+            walk.update(evaluate_node(graph, node, values))
             for name in node.inputs:
                 if last_use.get(name) == i and name not in graph.outputs:
                     walk.pop(name, None)

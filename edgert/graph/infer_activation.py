@@ -34,13 +34,13 @@ def relu(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | 
 
 @operator("Clip", inputs=(1, 3))
 def clip(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Numbers of any shape, and scalar bounds of the same dtype."""
+    """Numbers of any shape, and scalar bounds of the same dtype: of a quantized tensor, bounds of stored values."""
     x = need(ins[0], "input")
     given = [t for t in ins if t is not None]
-    not_quantized(*given)
+    not_quantized(*given[1:])
     for bound in given[1:]:
         check(bound.numel == 1, "a scalar bound", f"shape {bound.shape}")
-    return [TensorType(one_of(same_dtype(*given), NUMBERS), x.shape)]
+    return [TensorType(one_of(same_dtype(*given), NUMBERS), x.shape, x.quant)]
 
 
 @operator("PRelu", inputs=(2, 2))

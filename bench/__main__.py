@@ -1,0 +1,28 @@
+"""`python -m bench [NAME]`: runs the benchmarks and keeps their raw numbers in bench/results/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench import efficientnet
+from edgert.kernels_cpu.levels import active_level
+
+BENCHES = {"efficientnet": efficientnet.run}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
+@click.option("--threads", default="1,2", help="Thread counts, with commas.")
+@click.option("--rounds", default=40, help="Measured calls of each runtime.")
+def main(names: tuple[str, ...], threads: str, rounds: int) -> None:
+    """Measure edgert beside its peers. EDGERT_ISA=x86-64-v3 narrows edgert to that level."""
+    for name in names or BENCHES:
+        out = Path(__file__).parent / "results" / f"{name}-{active_level().name}.json"
+        BENCHES[name]([int(n) for n in threads.split(",")], rounds, out)
+        click.echo(f"raw numbers: {out}")
+
+
+if __name__ == "__main__":
+    main()
