@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress, batches, collect
+from edgert.converters.passes.rewrite import prune
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.graph.evaluate import evaluate_node
 from edgert.graph.execute import run_graph
@@ -59,7 +60,7 @@ def correct_bias(
                     walk.pop(name, None)
         if progress is not None:
             progress("correct bias", i + 1, len(graph.nodes))
-    return graph
+    return prune(graph)
 
 
 def _value(graph: Graph, walk: Feeds, name: str) -> Array | None:
