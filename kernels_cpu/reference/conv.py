@@ -30,7 +30,7 @@ def correlate(x: Array, w: Array, win: Window, group: int) -> Array:
     for tap, region in enumerate(win.taps()):
         patch = x[:, :, *region]
         y += w[..., tap] @ patch.reshape(batch, group, channels // group, positions)
-    return y.reshape(batch, -1, *win.out)
+    return y.reshape(batch, group * w.shape[1], *win.out)
 
 
 def correlate_exact(x: Array, w: Array, win: Window, group: int) -> Array:
@@ -71,7 +71,7 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
     scatter = Window(win.kernel, win.strides, win.dilations, win.before, win.after, tuple(spatial))
     for tap, region in enumerate(scatter.taps()):
         part = w[..., tap].swapaxes(1, 2) @ flat
-        y[:, :, *region] += part.reshape(batch, -1, *spatial)
+        y[:, :, *region] += part.reshape(batch, group * w.shape[2], *spatial)
     y = y[:, :, *(slice(b, b + o) for b, o in zip(win.before, win.out, strict=True))]
     if bias is not None:
         y = y + per_channel(bias, x.ndim)

@@ -20,6 +20,10 @@ COORDINATES = (
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
+POSITION_DECIMALS = 5
+"""Decimals of a position that float32 scales determine, on axes of up to some hundred values."""
+
+
 def choice(attrs: Mapping[str, Any], key: str, allowed: Sequence[str]) -> str:
     """Attribute `key`, the first of `allowed` when it is not given. Raises UnsupportedError."""
     value = str(attrs.get(key) or allowed[0])
@@ -60,7 +64,7 @@ def source_positions(kind: str, size: int, out: int, scale: float, roi: tuple[fl
     """Where each of `out` positions lies on an axis of `size`, float64. Source: ONNX Resize-19."""
     i = np.arange(out, dtype=np.float64)
     if kind == "align_corners":
-        return i * ((size - 1) / (out - 1)) if out > 1 else np.zeros(out)
+        return i * (size - 1) / (out - 1) if out > 1 else np.zeros(out)
     if kind == "asymmetric":
         return i / scale
     if kind == "tf_crop_and_resize":
@@ -76,7 +80,12 @@ def source_positions(kind: str, size: int, out: int, scale: float, roi: tuple[fl
 
 
 def nearest_index(kind: str, x: Array) -> Array:
-    """Index of the sample nearest to each position; `kind` is the ONNX attribute nearest_mode."""
+    """Index of the sample nearest to each position; `kind` is the ONNX attribute nearest_mode.
+
+    A scale of 2.3 is stored as 2.29999995: positions are rounded first, so that what is a half in real numbers
+    is one here.
+    """
+    x = np.round(x, POSITION_DECIMALS)
     if kind == "floor":
         return np.floor(x)
     if kind == "ceil":
