@@ -67,6 +67,11 @@ LEVELS: dict[str, Level] = {
     )
 }  # fmt: skip
 """From the plainest to the widest within an architecture; the last one that runs is the default."""
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+"""Of Linux on x86-64: the system call, its request, and the state component of the tiles."""
+
+
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 def _hwcap_features() -> set[str]:
@@ -97,11 +102,41 @@ def host_arch() -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
+def amx_model() -> bool:
+    """Whether AMX kernels are compiled to a software model of the tiles (EDGERT_AMX_MODEL=1), for tests."""
+    return os.environ.get("EDGERT_AMX_MODEL", "") == "1"
+
+
+@cache
+def _tile_permission() -> int:
+    """Asks Linux, once per process, for the memory that AMX tiles take in every thread; 0 or the errno."""
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    syscall.restype, syscall.argtypes = ctypes.c_long, [ctypes.c_long] * 3
+    return 0 if syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0 else ctypes.get_errno()
+
+
+def prepare_level(level: Level) -> None:
+    """What a process must do before it runs code of `level`. Raises KernelError when the system refuses."""
+    if "amx" not in level.features or amx_model():
+        return
+    if error := _tile_permission():
+        raise KernelError(
+            f"{level.name} needs AMX tiles, which the system refuses ({os.strerror(error)}): "
+            "expected Linux 5.16 or newer without a filter on arch_prctl; set EDGERT_ISA to another level"
+        )
+
+
+def _runs(level: Level) -> bool:
+    if level.arch != host_arch() or not level.needs <= host_flags():
+        return False
+    return "amx" not in level.features or _tile_permission() == 0
+
+
 @cache
 def host_levels() -> tuple[Level, ...]:
     """Levels this machine can execute, plainest first."""
     found = host_flags()
-    levels = tuple(v for v in LEVELS.values() if v.arch == host_arch() and v.needs <= found)
+    levels = tuple(v for v in LEVELS.values() if _runs(v))
     if not levels:
         raise KernelError(
             f"no ISA level fits this machine: expected one of {', '.join(LEVELS)}, found {platform.machine()} "
@@ -124,6 +159,8 @@ def active_level() -> Level:
     level = level_named(wanted)
     if level not in host_levels():
         missing = sorted(level.needs - host_flags())
+        if level.arch == host_arch() and not missing:
+            prepare_level(level)  # says why not
         raise KernelError(
             f"EDGERT_ISA={wanted} cannot run on this machine: missing {', '.join(missing) or level.arch}; "
             f"it can run {', '.join(v.name for v in host_levels())}"

@@ -275,11 +275,15 @@ class _Planner:
             kind = "convert" if options is None else "native"
             kind, kernel = ("free", "none") if not count else (kind, self._listed(offer))
             reason, macs, nbytes = offer.reason, offer.macs, offer.nbytes
+        chunks = max((op.chunks for op in emitter.ops[first : first + count]), default=0)
+        predicted = task.predicted_us
+        if offer is not None and count:
+            # Known only now: no more threads can help than there are chunks.
+            predicted = predict_us(offer, self.peaks, max(1, min(self.threads, chunks)))
         return Step(
             task.name, task.op, kind, kernel, reason, rejected,
             tuple(read[1] for read in task.reads if isinstance(read, tuple)), tuple(key[1] for key in task.makes),
-            task.predicted_us, macs, nbytes,
-            max((op.chunks for op in emitter.ops[first : first + count]), default=0), first, count,
+            predicted, macs, nbytes, chunks, first, count,
         )  # fmt: skip
 
     def _listed(self, offer: Offer) -> str:

@@ -17,6 +17,7 @@ from networks import Network, expected, float_model, image, int8_model
 import edgert
 from edgert.errors import FormatError, InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model, write_model
+from edgert.kernels_cpu.levels import host_levels
 from edgert.plan import planner
 from edgert.runtime.session import KEPT_PLANS, Session
 
@@ -53,6 +54,16 @@ def test_bits_do_not_depend_on_threads(make, shared: None) -> None:  # type: ign
     for answer in answers[1:]:
         for name in answer:
             assert answer[name].tobytes() == answers[0][name].tobytes()
+
+
+def test_int8_bits_do_not_depend_on_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, feeds = int8_model(), image(2)
+    right = expected(model, feeds)["features"]
+    for level in host_levels():
+        monkeypatch.setenv("EDGERT_ISA", level.name)
+        with Session(model) as session:
+            assert session.level is level
+            assert np.array_equal(session.run(feeds)["features"], right), level.name
 
 
 def test_load_reads_the_file(tmp_path: Path) -> None:
@@ -292,6 +303,7 @@ def test_the_interpreter_ends_cleanly(tmp_path: Path, ending: str) -> None:
     write_model(float_model(), tmp_path / "m.edge")
     code = f"""
 import edgert, numpy as np
+from edgert.kernels_cpu.levels import host_levels
 from edgert.plan import planner
 planner.ONE_THREAD_US = 0.0
 session = edgert.load({str(tmp_path / "m.edge")!r}, threads=3)
