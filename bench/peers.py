@@ -34,6 +34,7 @@ def edgert(path: Path, threads: int, shapes: Mapping[str, int]) -> Runner:
 def onnxruntime(path: Path, threads: int) -> Runner:
     import onnxruntime as library
 
+    library.set_default_logger_severity(3)
     options = library.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

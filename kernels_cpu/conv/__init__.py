@@ -15,6 +15,15 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="int8 convolution, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     KernelSpec(
+        name="conv2d_q8_k4p_amx",
+        module="edgert.kernels_cpu.conv.conv2d_q8_amx",
+        function="conv2d_q8_amx",
+        operands="x taps w bias scale y residual config",
+        params=f"blocks x_plane groups4 {_ROWS} zero_point low high residual_zero residual_scale",
+        summary="the same on AMX tiles, 32 output channels x 32 pixels per block",
+        needs="amx",
+    ),
+    KernelSpec(
         name="conv2d_f32_kp",
         module="edgert.kernels_cpu.conv.conv2d_f32",
         function="conv2d_f32",
@@ -45,7 +54,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         function="depthwise_f32",
         operands="x taps w bias y",
         params="channels multiplier height width out_height out_width top left stride_h stride_w kernel taps_rows "
-        "columns band_rows x_plane y_plane low high",
+        "columns band_rows per_row parts x_plane y_plane low high",
         summary="float depthwise convolution over channel planes, any kernel, stride and dilation",
     ),
 )

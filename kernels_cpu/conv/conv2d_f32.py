@@ -6,7 +6,7 @@ of an output channel; weights are groups of 4 output channels, [N/4][K][4]. The 
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.tiling import row_geometry
+from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     REGISTERS,
@@ -66,10 +66,11 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
                     source = residual + plane + r * y_plane + (v + t) * row_bytes
                     for k in range(0, row_bytes, 4):
                         store_i32(aside + VECTOR_BYTES * (columns * r + t) + k, load_i32(source + k))
-            skips = addresses(aside, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
+            skips = addresses(aside, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
             store_residual(acc, low, high, outputs, 0, channel_stride, skips)
         else:
-            skips = addresses(residual, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+            row, place = row_of(v, per_row)
+            skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
             store_residual(acc, low, high, outputs, offset, channel_stride, skips)
         if narrow:
             for r in range(rows):
@@ -90,11 +91,12 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     def tile(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         channels, per_row = load_i32(record + F.channels), load_i32(record + F.per_row)
         row_last, row_bytes = load_i32(record + F.row_last), load_i32(record + F.row_bytes)
-        inputs = addresses(x, v, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
+        row, place = row_of(v, per_row)
+        inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
         if row_bytes < VECTOR_BYTES:  # a vector would run into the next row: store aside, then copy what belongs
-            outputs = addresses(scratch, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
+            outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
-            outputs = addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+            outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         n = 0
         while n + 4 <= channels:
             four(record, n, v, inputs, outputs, y, residual, scratch)

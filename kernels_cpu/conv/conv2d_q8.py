@@ -7,7 +7,7 @@ T is up to 6 with 32 registers and 2 with 16, where the broadcast weights take t
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.tiling import row_geometry
+from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     REGISTERS,
@@ -52,13 +52,14 @@ def _tile(columns):  # type: ignore[no-untyped-def]
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
         residual_zero = splat_i32(load_i32(record + F.residual_zero))
         residual_scale = splat_f32(load_f32(record + F.residual_scale))
-        inputs = addresses(x, v, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
-        skips = addresses(residual, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+        row, place = row_of(v, per_row)
+        inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
+        skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         narrow = row_bytes < VECTOR_BYTES
         if narrow:  # a vector would run into the next row: store aside, then copy what belongs
-            outputs = addresses(scratch, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
+            outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
-            outputs = addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+            outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         for n in range(groups):
             acc = init(bias + 16 * n)
             for i in range(blocks):
@@ -69,7 +70,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
                 store(acc, scale + 16 * n, zero_point, low, high, outputs, offset)
             elif narrow:
                 # the residual is at the real place, the output aside: bring the residual's addresses to `offset` 0
-                shifted = addresses(residual + plane, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+                shifted = addresses(residual + plane, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
                 store_residual(
                     acc,
                     scale + 16 * n,

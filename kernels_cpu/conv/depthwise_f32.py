@@ -7,6 +7,7 @@ output pixels is one contiguous vector at an offset from the `taps` table.
 from __future__ import annotations
 
 from edgert.kernels_cpu.conv.rows import body_cells, copy_cells, head_cells, padded_row, padded_row_exact, row_masks
+from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -40,15 +41,16 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     def tile(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, source, y, room, aside):  # type: ignore[no-untyped-def]
         taps, kernel = load_i64(record + F.taps), load_i32(record + F.kernel)
         low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
-        inputs = addresses(source, v, per_row, VECTOR_BYTES, row_last, x_pitch)
+        row, place = row_of(v, per_row)
+        inputs = addresses(source, row, place, per_row, VECTOR_BYTES, row_last, x_pitch)
         acc = init(bias)
         for i in range(kernel):
             acc = step(acc, inputs, load_i32(taps + 4 * i), w + 4 * i)
         # a row narrower than a vector spills into the next row, which is written after it, unless the plane ends
         if row_bytes >= VECTOR_BYTES or (v + columns - 1) * row_bytes + VECTOR_BYTES <= room:
-            store(acc, low, high, addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes), 0, 0)
+            store(acc, low, high, addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes), 0, 0)
         else:
-            store(acc, low, high, addresses(aside, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0), 0, 0)
+            store(acc, low, high, addresses(aside, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0), 0, 0)
             for t in range(columns):
                 copy_cells(y + (v + t) * row_bytes, aside + VECTOR_BYTES * t, row_bytes >> 2)
 
@@ -58,27 +60,17 @@ def _tile(columns):  # type: ignore[no-untyped-def]
 _tile1, _tile2, _tile4, _tile7 = _tile(1), _tile(2), _tile(4), _tile(WIDE)
 
 
-def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one output channel of one image. scratch: 7 vectors, then 1 + (band_rows - 1) * stride_h +
-    taps_rows rows of stride_w * columns cells."""
-    channels, multiplier = load_i32(record + F.channels), load_i32(record + F.multiplier)
-    height, width = load_i32(record + F.height), load_i32(record + F.width)
+@helper
+def _channel(record, channel, x, y, masks, scratch):  # type: ignore[no-untyped-def]
+    """One output channel: bands of padded rows into scratch, then their tiles."""
+    height, width, top = load_i32(record + F.height), load_i32(record + F.width), load_i32(record + F.top)
     stride_h, stride_w = load_i32(record + F.stride_h), load_i32(record + F.stride_w)
-    top, left, columns = load_i32(record + F.top), load_i32(record + F.left), load_i32(record + F.columns)
-    out_height, out_width = load_i32(record + F.out_height), load_i32(record + F.out_width)
-    x = load_i64(record + F.x) + udiv(chunk, multiplier) * load_i32(record + F.x_plane)
-    y = load_i64(record + F.y) + chunk * load_i32(record + F.y_plane)
-    channel = chunk - channels * udiv(chunk, channels)
+    left, columns = load_i32(record + F.left), load_i32(record + F.columns)
+    out_height, row_bytes = load_i32(record + F.out_height), 4 * load_i32(record + F.out_width)
     w = load_i64(record + F.w) + 4 * channel * load_i32(record + F.kernel)
     bias = load_i64(record + F.bias) + 4 * channel
-    pitch, row_bytes = 4 * columns * stride_w, 4 * out_width
-    per_row = udiv(out_width + LANES - 1, LANES)
-    row_last = max(row_bytes - VECTOR_BYTES, 0)
-    masks = scratch + ASIDE
-    rows = masks + pitch
-    for phase in range(stride_w):
-        head = head_cells(left, stride_w, phase, columns)
-        row_masks(masks + 4 * columns * phase, head, body_cells(head, left, stride_w, phase, width, columns), columns)
+    pitch, per_row = 4 * columns * stride_w, load_i32(record + F.per_row)
+    row_last, rows, x_pitch = max(row_bytes - VECTOR_BYTES, 0), masks + pitch, stride_h * pitch
     first = 0
     while first < out_height:
         count = min(load_i32(record + F.band_rows), out_height - first)
@@ -95,7 +87,6 @@ def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
                     padded_row_exact(place, source, inside, head, body, stride_w, columns, 0)
         target, room = y + first * row_bytes, load_i32(record + F.y_plane) - first * row_bytes
         v, last = 0, count * per_row
-        x_pitch = stride_h * pitch
         while v + WIDE <= last:
             _tile7(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
             v += WIDE
@@ -108,3 +99,25 @@ def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
         if v < last:
             _tile1(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
         first += count
+
+
+def depthwise_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is a range of output channels of one image. scratch: 7 vectors, then 1 + (band_rows - 1) * stride_h +
+    taps_rows rows of stride_w * columns cells."""
+    channels, multiplier = load_i32(record + F.channels), load_i32(record + F.multiplier)
+    width, stride_w = load_i32(record + F.width), load_i32(record + F.stride_w)
+    left, columns = load_i32(record + F.left), load_i32(record + F.columns)
+    x_plane, y_plane = load_i32(record + F.x_plane), load_i32(record + F.y_plane)
+    image, first, last = row_geometry(chunk, load_i32(record + F.parts), channels)
+    x = load_i64(record + F.x) + udiv(image * channels, multiplier) * x_plane
+    y = load_i64(record + F.y) + image * channels * y_plane
+    masks = scratch + ASIDE
+    for phase in range(stride_w):
+        head = head_cells(left, stride_w, phase, columns)
+        row_masks(masks + 4 * columns * phase, head, body_cells(head, left, stride_w, phase, width, columns), columns)
+    source = first
+    for channel in range(first, last):
+        if multiplier > 1:
+            source = udiv(channel, multiplier)
+        _channel(record, channel, x + source * x_plane, y + channel * y_plane, masks, scratch)
+        source += 1

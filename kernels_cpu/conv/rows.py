@@ -7,7 +7,16 @@ of a region that others may be writing behind is written exactly.
 from __future__ import annotations
 
 from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES, deinterleave_even, helper, iota_i32, load_i32, load_i32v, select_gt, splat_i32, store_i32, store_i32v,
+    VECTOR_BYTES,
+    deinterleave_even,
+    helper,
+    iota_i32,
+    load_i32,
+    load_i32v,
+    select_gt,
+    splat_i32,
+    store_i32,
+    store_i32v,
     udiv,
 )  # fmt: skip
 

@@ -175,19 +175,17 @@ def tile_store_f32(rows: int, columns: int, residual: bool) -> Any:
 
 
 def row_addresses(columns: int) -> Any:
-    """An intrinsic `addresses(base, v, per_row, step, last, pitch)` -> tuple of `columns` addresses of vectors
-    v, v+1, ...: vector i lies in row i // per_row at byte min((i % per_row) * step, last), rows `pitch` apart.
+    """An intrinsic `addresses(base, row, place, per_row, step, last, pitch)` -> tuple of `columns` addresses of
+    consecutive vectors, the first number `place` of `row`: a row has per_row of them, number i at byte
+    min(i * step, last); rows are `pitch` bytes apart.
     A row's last vector is pushed back inside the row, so that no vector crosses a row's end."""
     result = types.UniTuple(types.int64, columns)
 
     @intrinsic
-    def addresses(tyctx: Any, base: Any, v: Any, per_row: Any, step: Any, last: Any, pitch: Any) -> Any:
+    def addresses(tyctx: Any, base: Any, row: Any, place: Any, per_row: Any, step: Any, last: Any, pitch: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            base, v, per_row, step, last, pitch = args
+            base, row, place, per_row, step, last, pitch = args
             found, zero, one = [], ir.Constant(I64, 0), ir.Constant(I64, 1)
-            # one division; the vectors after the first count on
-            row = b.udiv(v, per_row)
-            place = b.sub(v, b.mul(row, per_row))
             start, column = b.add(base, b.mul(row, pitch)), b.mul(place, step)
             for _ in range(columns):
                 inside = b.select(b.icmp_signed("<", column, last), column, last)
@@ -199,7 +197,7 @@ def row_addresses(columns: int) -> Any:
                 place = b.select(ends, zero, place)
             return cgutils.pack_array(b, found)
 
-        return result(*[types.int64] * 6), codegen
+        return result(*[types.int64] * 7), codegen
 
     return addresses
 

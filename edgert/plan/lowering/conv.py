@@ -6,6 +6,7 @@ A k x k or strided convolution first copies its input with the border in place, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,11 @@ from edgert.plan.lowering.api import (
     plane_pixels,
 )
 from edgert.plan.lowering.requantize import (
-    activation_bytes, activation_floats, effective_bias, multipliers, zero_point,
+    activation_bytes,
+    activation_floats,
+    effective_bias,
+    multipliers,
+    zero_point,
 )  # fmt: skip
 from edgert.plan.lowering.shapes import split
 
@@ -196,76 +201,153 @@ def _too_big(*sizes: int) -> bool:
     return max(sizes) >= 2**31
 
 
+@dataclass(frozen=True)
+class Int8Conv:
+    """A QLinearConv that k4p planes, 32-bit sums and packed weights can hold: what the dense int8 kernels share."""
+
+    site: Site
+    g: Geometry
+    stored: StoredTensor
+    scales: Array
+    planes: Planes | None
+    """None where the input is read as it lies."""
+
+    @classmethod
+    def of(cls, kernel: str, site: Site) -> Int8Conv | Refusal:
+        """One or more groups of channels that are multiples of 4."""
+        x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+        assert x is not None and w is not None
+        g = Geometry.of(site.node, x, w, y)
+        if g is None:
+            return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
+        per_group, filters = g.channels // g.group, g.filters // g.group
+        if g.group > 1 and (per_group % 4 or filters % 4):
+            return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")
+        stored = _packed(site, "q8", "n4k4")
+        if stored is None:
+            return Refusal(kernel, "weights are not stored as q8 n4k4")
+        scales = multipliers(x, w, y, g.filters)
+        if float(scales.max(initial=0.0)) * per_group * g.kernel[0] * g.kernel[1] > MAX_SUM:
+            return Refusal(kernel, f"scale {scales.max():g} over {per_group} channels overflows 32 bits")
+        conv = cls(site, g, stored, scales, None if g.direct else Planes.of(g, site.level))
+        if _too_big(conv.x_plane * conv.cells, 4 * plane_pixels(g.pixels) * conv.out_cells):
+            return Refusal(kernel, "an image's activations exceed 2 GiB")
+        return conv
+
+    @property
+    def cells(self) -> int:
+        """Groups of four input channels."""
+        return -(-self.g.channels // 4)
+
+    @property
+    def out_cells(self) -> int:
+        return -(-self.g.filters // 4)
+
+    @property
+    def group_cells(self) -> int:
+        """Groups of four input channels of one group of the convolution; group_out: of its output."""
+        return self.cells if self.g.group == 1 else self.g.channels // self.g.group // 4
+
+    @property
+    def group_out(self) -> int:
+        return self.out_cells if self.g.group == 1 else self.g.filters // self.g.group // 4
+
+    @property
+    def x_plane(self) -> int:
+        """Bytes of a channel plane that the kernel reads."""
+        return 4 * plane_pixels(self.g.height * self.g.width) if self.planes is None else self.planes.nbytes
+
+    @property
+    def taps(self) -> Array:
+        """int32 [taps * group_cells]: byte offset of every filter tap and channel plane."""
+        return _taps(self.g, self.planes, self.group_cells, self.x_plane)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image that the vectors really compute, dead lanes included."""
+        lanes = self.site.level.vector_bytes // 4
+        if self.planes is None:
+            return plane_pixels(self.g.pixels)
+        return -(-self.g.out[1] // lanes) * lanes * self.g.out[0]
+
+    @property
+    def layouts(self) -> tuple[str | None, ...]:
+        """Wanted layouts of the inputs."""
+        activations = (0, _residual_of(self.site))
+        return tuple("k4p" if i in activations else None for i in range(len(self.site.inputs)))
+
+    @property
+    def nbytes(self) -> int:
+        x, w = self.site.inputs[0], self.site.inputs[1]
+        assert x is not None and w is not None
+        read = layout_nbytes(x, "k4p") * (1 if self.planes is None else 3)
+        return read + layout_nbytes(self.site.outputs[0], "k4p") + w.numel
+
+    @property
+    def form(self) -> str:
+        if self.planes is None:
+            return "pointwise"
+        return f"{self.g.kernel[0]}x{self.g.kernel[1]} by taps over padded planes"
+
+    def emit(
+        self, e: Emitter, inputs: tuple[Buffer | None, ...], output: Buffer, kernel: str, taps: Array,
+        weights: tuple[Buffer, int], own: Mapping[str, int], extra: Mapping[str, Buffer], scratch: int,
+    ) -> None:  # fmt: skip
+        """One op per group, after the padded copy of the input. weights: all groups and the bytes of one; own, extra:
+        params and operands that only this kernel has."""
+        g, site, y = self.g, self.site, self.site.outputs[0]
+        x, source = site.inputs[0], inputs[0]
+        assert x is not None and source is not None
+        if self.planes is not None:
+            zero = zero_point(x, site.level) & 255
+            border = int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0])
+            source, _ = _emit_planes(e, g, self.planes, source, self.cells, border)
+        rows = _row_params(g, site.level, self.planes, self.x_plane, self.cells)
+        parts = _parts(g, site.threads, rows["vectors"])
+        low, high = activation_bytes(site.node, y, site.level)
+        params: dict[str, int | float] = {
+            "groups4": self.group_out, **rows, "parts": parts, "y_batch": rows["y_plane"] * self.out_cells,
+            "zero_point": zero_point(y, site.level), "low": low, "high": high, "residual_zero": 0,
+            "residual_scale": 0.0, **own,
+        }  # fmt: skip
+        bias = e.constant(_padded(effective_bias(site, self.stored, _bias_of(site)), 4 * self.out_cells))
+        operands: dict[str, Buffer | None] = {
+            "x": source, "taps": e.constant(taps), "w": weights[0], "bias": bias,
+            "scale": e.constant(_padded(self.scales, 4 * self.out_cells)), "y": output, "residual": None, **extra,
+        }  # fmt: skip
+        residual = _residual_of(site)
+        if residual is not None:
+            r = site.inputs[residual]
+            assert r is not None and r.quant is not None and y.quant is not None
+            operands["residual"] = inputs[residual]
+            params["residual_zero"] = zero_point(r, site.level)
+            params["residual_scale"] = float(ratio((r.quant.scale,), y.quant.scale))
+        for i in range(g.group):
+            plane, channels = rows["y_plane"] * self.group_out * i, 16 * self.group_out * i
+            offsets = {
+                "x": self.x_plane * self.group_cells * i, "w": weights[1] * i, "bias": channels, "scale": channels,
+                "y": plane, **({} if residual is None else {"residual": plane}),
+            }  # fmt: skip
+            e.op(kernel, operands, params, chunks=g.batch * parts, scratch=scratch, offsets=offsets)
+
+
 @lowers("QLinearConv")
 def conv_q8(site: Site) -> Offer | Refusal:
     """int8, one or more groups of channels that are multiples of 4."""
     kernel = "conv2d_q8_k4p"
-    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
-    assert x is not None and w is not None
-    g = Geometry.of(site.node, x, w, y)
-    if g is None:
-        return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
-    per_group, filters = g.channels // g.group, g.filters // g.group
-    if g.group > 1 and (per_group % 4 or filters % 4):
-        return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")
-    stored = _packed(site, "q8", "n4k4")
-    if stored is None:
-        return Refusal(kernel, "weights are not stored as q8 n4k4")
-    scales = multipliers(x, w, y, g.filters)
-    if float(scales.max(initial=0.0)) * per_group * g.kernel[0] * g.kernel[1] > MAX_SUM:
-        return Refusal(kernel, f"scale {scales.max():g} over {per_group} channels overflows 32 bits")
-    planes = None if g.direct else Planes.of(g, site.level)
-    cells, out_cells = -(-g.channels // 4), -(-g.filters // 4)
-    in_plane = 4 * plane_pixels(g.height * g.width) if planes is None else planes.nbytes
-    if _too_big(in_plane * cells, 4 * plane_pixels(g.pixels) * out_cells):
-        return Refusal(kernel, "an image's activations exceed 2 GiB")
-    residual, bias_index = _residual_of(site), _bias_of(site)
+    conv = Int8Conv.of(kernel, site)
+    if isinstance(conv, Refusal):
+        return conv
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        source, space_plane = inputs[0], in_plane
-        assert source is not None
-        if planes is not None:
-            zero = zero_point(x, site.level) & 255
-            border = int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0])
-            source, space_plane = _emit_planes(e, g, planes, source, cells, border)
-        rows = _row_params(g, site.level, planes, in_plane, cells)
-        parts = _parts(g, site.threads, rows["vectors"])
-        rows |= {"parts": parts, "y_batch": rows["y_plane"] * out_cells}
-        group_cells, group_out = (cells, out_cells) if g.group == 1 else (per_group // 4, filters // 4)
-        bias = e.constant(_padded(effective_bias(site, stored, bias_index), 4 * out_cells))
-        scale = e.constant(_padded(scales, 4 * out_cells))
-        taps = e.constant(_taps(g, planes, group_cells, space_plane))
-        low, high = activation_bytes(site.node, y, site.level)
-        blocks = group_cells * g.kernel[0] * g.kernel[1]
-        skip_zero, skip_ratio, skip = 0, 0.0, None
-        if residual is not None:
-            r = site.inputs[residual]
-            assert r is not None and r.quant is not None and y.quant is not None
-            skip, skip_zero = inputs[residual], zero_point(r, site.level)
-            skip_ratio = float(ratio((r.quant.scale,), y.quant.scale))
-        for i in range(g.group):
-            plane = rows["y_plane"] * group_out * i
-            e.op(
-                kernel,
-                {"x": source, "taps": taps, "w": e.weights(stored, "data"), "bias": bias, "scale": scale,
-                 "y": outputs[0], "residual": skip},
-                {"blocks": blocks, "groups4": group_out, **rows, "zero_point": zero_point(y, site.level),
-                 "low": low, "high": high, "residual_zero": skip_zero, "residual_scale": skip_ratio},
-                chunks=g.batch * parts, scratch=6 * site.level.vector_bytes,
-                offsets={"x": space_plane * group_cells * i, "w": 16 * blocks * group_out * i,
-                         "bias": 16 * group_out * i, "scale": 16 * group_out * i, "y": plane,
-                         **({"residual": plane} if skip is not None else {})},
-            )  # fmt: skip
+        taps = conv.taps
+        weights = e.weights(conv.stored, "data"), 16 * len(taps) * conv.group_out
+        scratch = 6 * site.level.vector_bytes
+        conv.emit(e, inputs, outputs[0], kernel, taps, weights, {"blocks": len(taps)}, {}, scratch)
 
-    layouts: list[str | None] = [None] * len(site.inputs)
-    layouts[0] = "k4p"
-    if residual is not None:
-        layouts[residual] = "k4p"
-    nbytes = layout_nbytes(x, "k4p") * (1 if planes is None else 3) + layout_nbytes(y, "k4p") + w.numel
-    form = "pointwise" if planes is None else f"{g.kernel[0]}x{g.kernel[1]} by taps over padded planes"
     return Offer(
-        kernel, tuple(layouts), ("k4p",), _padded_macs(g, site.level, planes, 4), nbytes, "dot8", 0.8,
-        f"int8 {form}: dense 4x4 blocks, pixels as vectors", emit,
+        kernel, conv.layouts, ("k4p",), _padded_macs(conv.g, site.level, conv.planes, 4), conv.nbytes, "dot8", 0.8,
+        f"int8 {conv.form}: dense 4x4 blocks, pixels as vectors", emit,
     )  # fmt: skip
 
 
@@ -429,6 +511,10 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
         np.int32,
     )
 
+    nbytes = 2 * layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
+    macs = g.batch * g.filters * g.out[0] * -(-g.out[1] // lanes) * lanes * len(taps)
+    parts = split(site.threads, g.filters, nbytes // g.batch, macs // g.batch)
+
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         e.op(
             kernel,
@@ -437,15 +523,14 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
             {"channels": g.filters, "multiplier": g.filters // g.channels, "height": g.height, "width": g.width,
              "out_height": g.out[0], "out_width": g.out[1], "top": g.pads[0], "left": g.pads[1],
              "stride_h": g.strides[0], "stride_w": g.strides[1], "kernel": len(taps), "taps_rows": reach[0] + 1,
-             "columns": columns, "band_rows": band, "x_plane": 4 * plane_pixels(g.height * g.width),
+             "columns": columns, "band_rows": band, "per_row": -(-g.out[1] // lanes), "parts": parts,
+             "x_plane": 4 * plane_pixels(g.height * g.width),
              "y_plane": 4 * plane_pixels(g.pixels), "low": bounds[0], "high": bounds[1]},
-            chunks=g.batch * g.filters,
+            chunks=g.batch * parts,
             scratch=7 * site.level.vector_bytes + ((band - 1) * g.strides[0] + reach[0] + 2) * pitch + 128,
         )  # fmt: skip
 
     layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
-    nbytes = 2 * layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
-    macs = g.batch * g.filters * g.out[0] * -(-g.out[1] // lanes) * lanes * len(taps)
     return Offer(
         kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.35,
         f"float depthwise {g.kernel[0]}x{g.kernel[1]} on channel planes", emit,
