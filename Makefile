@@ -47,7 +47,7 @@ format: $(VENV)/.dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.test.stamp
+bench: $(VENV)/.bench.stamp
 	$(BIN)/python -m bench
 
 clean:

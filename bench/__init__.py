@@ -1,1 +1,1 @@
-"""Benchmarks: edgert beside its peers, alternating in one run, raw numbers kept as JSON. Needs `.[test]` and the peers."""
+"""Benchmarks: edgert beside its peers, alternating in one run, with the raw numbers kept as JSON in results/."""

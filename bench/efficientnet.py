@@ -47,13 +47,14 @@ def run(threads: Sequence[int], rounds: int, out: Path) -> None:
             for kind, peer_models in ((FLOAT, ["float onnx"]), (INT8, ["qdq", "qoperator"])):
                 runners = [peers.edgert(paths[kind], count, {"N": 1})]
                 for name in peer_models:
-                    runners.append(peers.onnxruntime(paths[name], count))
-                    if name != "qoperator":
-                        runners.append(peers.openvino(paths[name], count))
+                    runners += peers.installed(peers.onnxruntime, paths[name], count)
+                    if name != "qoperator":  # not a form that OpenVINO reads
+                        runners += peers.installed(peers.openvino, paths[name], count)
                 results = alternate(runners, feeds, rounds)
                 base = runners[0].name
-                best = min(r["median"] for n, r in results.items() if n != base)
-                title = f"{kind}, {count} thread(s): edgert / best peer = {results[base]['median'] / best:.2f}"
+                others = [r["median"] for n, r in results.items() if n != base]
+                share = f": edgert / best peer = {results[base]['median'] / min(others):.2f}" if others else ""
+                title = f"{kind}, {count} thread(s){share}"
                 print(table(title, results, base), flush=True)
                 record["results"][f"{kind} {count}"] = results
         record["versions"] = {r.name: r.version for r in runners}

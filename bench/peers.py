@@ -5,6 +5,7 @@ Each import is local: a peer that is not installed is left out and named.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,15 @@ class Runner:
     name: str
     version: str
     run: Callable[[Feeds], list[Any]]
+
+
+def installed(make: Callable[[Path, int], Runner], path: Path, threads: int) -> list[Runner]:
+    """[make(path, threads)], or nothing, with a word, when that runtime is not installed."""
+    try:
+        return [make(path, threads)]
+    except ImportError as error:
+        print(f"left out: {error.name} is not installed", file=sys.stderr)
+        return []
 
 
 def edgert(path: Path, threads: int, shapes: Mapping[str, int]) -> Runner:
