@@ -63,5 +63,6 @@ def bindings_of(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, int]:
         for dim, size in zip(kind.shape, value.shape, strict=True):
             known = bindings.setdefault(dim, size) if isinstance(dim, str) else dim
             if known != size:
-                raise InputError(f"{wanted} with {dim} = {known}, found {list(value.shape)}")
+                named = f" with {dim} = {known}" if isinstance(dim, str) else ""
+                raise InputError(f"{wanted}{named}, found {list(value.shape)}")
     return bindings
