@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.levels import Level, amx_model
 
 COMPILE_TIMEOUT = 600.0
 """Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
@@ -49,7 +49,8 @@ def source_hash() -> str:
 
 def cache_folder(root: Path, level: Level) -> Path:
     """Where objects for `level` live below the cache root."""
-    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), repr(level))).encode()).hexdigest()
+    model = ("amx model",) if amx_model() else ()
+    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), repr(level), *model)).encode()).hexdigest()
     return root / "kernels" / f"{level.name}-{key[:16]}"
 
 

@@ -71,9 +71,6 @@ _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 """Of Linux on x86-64: the system call, its request, and the state component of the tiles."""
 
 
-_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
-
-
 def _hwcap_features() -> set[str]:
     """ARM features from the auxiliary vector: unlike /proc/cpuinfo it is right under emulation."""
     getauxval = ctypes.CDLL(None).getauxval

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgert.errors import KernelError
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.abi import ABI_VERSION
-from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.levels import Level, prepare_level
 from edgert.kernels_cpu.registry import kernels, opcodes
 
 ENGINE_SYMBOLS = ("edgert_run_single", "edgert_run", "edgert_worker")
@@ -72,6 +72,7 @@ class JitLibrary:
             wanted = [n for n in dict.fromkeys(("engine", *names)) if n not in self._addresses]
             if not wanted:
                 return
+            prepare_level(self.level)
             jit.compile_missing(self.folder, self.level, wanted, progress)
             if self._loader is None:
                 self._loader = jit.ObjectLoader()
@@ -115,6 +116,7 @@ class AotLibrary:
             raise KernelError(f"{self.path} lacks {symbol}; build it again from these sources") from error
 
     def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+        prepare_level(self.level)
         for name in names:
             self.address(name)
 
