@@ -137,3 +137,32 @@ def test_renaming(dtype: str, rng: np.random.Generator) -> None:
     assert all(o.in_place == 0 for o in offers)
     shape = np.array([3, -1], np.int64)
     check("Reshape", [x, shape], constants={1: shape})
+
+
+@pytest.mark.parametrize("op", ["DepthToSpace", "SpaceToDepth"])
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_blocks_of_pixels_and_channels(op: str, mode: str, dtype: str, rng: np.random.Generator) -> None:
+    x = rng.integers(0, 100, (2, 12, 4, 6)).astype(dtype)
+    attrs = {"blocksize": 2} if op == "SpaceToDepth" else {"blocksize": 2, "mode": mode}
+    check(op, [x], attrs=attrs)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    ("coordinates", "rounding"),
+    [("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("pytorch_half_pixel", "round_prefer_ceil")],
+)
+def test_resize_by_whole_factors(dtype: str, coordinates: str, rounding: str, rng: np.random.Generator) -> None:
+    x = rng.integers(0, 100, (1, 5, 3, 20)).astype(dtype)
+    scales = np.array([1, 1, 2, 3], np.float32)
+    attrs = {"mode": "nearest", "coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+    offers = check("Resize", [x, None, scales], attrs=attrs, constants={2: scales}, least=2)
+    assert {o.in_layouts[0] for o in offers} == {"row", "kp" if dtype == "float32" else "k4p"}
+
+
+def test_resize_that_is_no_repetition_is_refused() -> None:
+    scales = np.array([1, 1, 2, 2], np.float32)
+    attrs = {"mode": "nearest", "coordinate_transformation_mode": "align_corners", "nearest_mode": "floor"}
+    with pytest.raises(AssertionError, match="not each value repeated"):
+        check("Resize", [np.zeros((1, 1, 3, 3), np.float32), None, scales], attrs=attrs, constants={2: scales})

@@ -75,7 +75,7 @@ def _interleave(kind: TensorType, source: str, target: str, level: Level, thread
         emitter.op(kernel, {"x": inputs[0], "y": outputs[0]}, params, chunks=chunks)
 
     reason = "four channels to a pixel" if to_k4p else "each channel to its plane"
-    return Offer(kernel, (source,), (target,), 0, nbytes, "bytes", 0.4, reason, emit)
+    return Offer(kernel, (source,), (target,), 0, nbytes, "bytes", 0.3, reason, emit)
 
 
 @lowers("QuantizeLinear")

@@ -90,7 +90,7 @@ def _unary(site: Site, x: TensorType, layout: str, op: str, alpha: float, beta: 
 
     absent = (None,) * (len(site.inputs) - 1)
     return too_large("unary_f32", nbytes) or Offer(
-        "unary_f32", (layout, *absent), (layout,), 0, 2 * nbytes, "bytes", 0.2 if op in _DEAR else 0.6,
+        "unary_f32", (layout, *absent), (layout,), 0, 2 * nbytes, "bytes", 0.12 if op in _DEAR else 0.5,
         f"{op} over the values as they lie", emit, in_place=0,
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def _binary(
     same = [k is not None and k.shape == y.shape for k in site.inputs]
     taken = next((i for i in (0, 1) if sides[i] == i and whole[i] and same[i]), None)
     return too_large("binary_f32", nbytes) or Offer(
-        "binary_f32", layouts, (layout,), 0, nbytes, "bytes", 0.6 * filled, f"{op} over the values as they lie", emit,
+        "binary_f32", layouts, (layout,), 0, nbytes, "bytes", 0.5 * filled, f"{op} over the values as they lie", emit,
         in_place=taken if sides == (0, 1) else None,
     )  # fmt: skip
 
@@ -222,6 +222,8 @@ def _lookup(site: Site, layout: str, parts: list[tuple[int, Array]], axis: int |
         shape = y.static_shape
         rows = shape[0] if layout == "k4p" else math.prod(shape[:axis])
     y_row = total // rows if rows else 0
+    # one instruction looks up a vector of bytes, or every byte is looked up alone
+    speed = 0.6 if site.level.features & {"avx512", "neon"} else 0.09
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         place = 0
@@ -241,7 +243,7 @@ def _lookup(site: Site, layout: str, parts: list[tuple[int, Array]], axis: int |
             place += row
 
     return too_large("lookup_q8", total) or Offer(
-        "lookup_q8", (layout,) * len(parts), (layout,), 0, 2 * total, "bytes", 0.3, "a table of 256 bytes", emit,
+        "lookup_q8", (layout,) * len(parts), (layout,), 0, 2 * total, "bytes", speed, "a table of 256 bytes", emit,
         in_place=0 if axis is None else None,
     )  # fmt: skip
 
@@ -293,7 +295,7 @@ def _binary_q8(site: Site, layout: str, order: tuple[int, int]) -> Offer | Refus
     layouts[order[1]] = layout if values is None else None
     form = "as they lie" if walk["rows"] == 1 else "plane by plane, one value per channel"
     return too_large(kernel, total) or Offer(
-        kernel, tuple(layouts), (layout,), 0, nbytes, "bytes", 0.4, f"{site.node.op} of bytes, {form}", emit,
+        kernel, tuple(layouts), (layout,), 0, nbytes, "bytes", 0.25, f"{site.node.op} of bytes, {form}", emit,
         in_place=order[0],
     )  # fmt: skip
 

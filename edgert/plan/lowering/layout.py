@@ -29,6 +29,9 @@ from edgert.plan.lowering.strided import Axis, contiguous_strides, emit_copy, me
 
 __all__ = ["conversion"]
 
+VECTOR = 64
+"""Bytes of the widest vector: shorter rows are copied element by element."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -95,7 +98,7 @@ def transpose(site: Site) -> Offer | Refusal:
     perm = site.node.attr_ints("perm", list(range(len(x.shape)))[::-1])
     source, target = view(x, "row"), view(y, "row")
     axes = [Axis(target.sizes[i], source.strides[p], target.strides[i]) for i, p in enumerate(perm)]
-    return _copy(site, "row", [_Part(0, axes, 0, 0)], source.element, "axes in another order", 0.15)
+    return copy_offer(site, "row", [Part(0, axes, 0, 0)], source.element, "axes in another order")
 
 
 @lowers("Expand")
@@ -108,7 +111,7 @@ def expand(site: Site) -> Offer | Refusal:
     missing = len(target.sizes) - len(source.sizes)
     strides = [0] * missing + [s if n > 1 else 0 for n, s in zip(source.sizes, source.strides, strict=True)]
     axes = [Axis(n, x_stride, s) for n, x_stride, s in zip(target.sizes, strides, target.strides, strict=True)]
-    return _copy(site, "row", [_Part(0, axes, 0, 0)], source.element, "broadcast", 0.3)
+    return copy_offer(site, "row", [Part(0, axes, 0, 0)], source.element, "broadcast")
 
 
 @lowers("Tile")
@@ -121,7 +124,7 @@ def tile(site: Site) -> Offer | Refusal:
     axes = []
     for n, times, xs, ys in zip(source.sizes, repeats.tolist(), source.strides, target.strides, strict=True):
         axes += [Axis(int(times), 0, n * ys), Axis(n, xs, ys)]
-    return _copy(site, "row", [_Part(0, axes, 0, 0)], source.element, "repeated", 0.3)
+    return copy_offer(site, "row", [Part(0, axes, 0, 0)], source.element, "repeated")
 
 
 @lowers("Slice")
@@ -140,7 +143,7 @@ def slice_(site: Site) -> list[Offer | Refusal]:
         # Python's rules: negative positions count from the end, too large ones are clipped
         first[axis] = slice(start, None, by).indices(n)[0]
         step[axis] = by
-    return [_slice(site, x, y, layout, first, step) for layout in _layouts(site, x, y)]
+    return [_slice(site, x, y, layout, first, step) for layout in shared_layouts(x, y)]
 
 
 def _listed(value: Sequence[Array | None], default: Sequence[int]) -> list[int]:
@@ -160,7 +163,7 @@ def _slice(
         Axis(n, xs * by, ys) for n, xs, ys, by in zip(target.sizes, source.strides, target.strides, step, strict=True)
     ]
     offset = sum(a * s for a, s in zip(at, source.strides, strict=True))
-    return _copy(site, layout, [_Part(0, axes, offset, 0)], source.element, "a part of the input", 0.4)
+    return copy_offer(site, layout, [Part(0, axes, offset, 0)], source.element, "a part of the input")
 
 
 @lowers("Split")
@@ -171,17 +174,17 @@ def split_(site: Site) -> list[Offer | Refusal]:
         return [Refusal(COPY, "expected an activation")]
     axis = site.node.attr_int("axis", 0) % len(x.shape)
     offers: list[Offer | Refusal] = []
-    for layout in _layouts(site, x, *site.outputs):
+    for layout in shared_layouts(x, *site.outputs):
         source, parts, position, fits = view(x, layout), [], 0, True
         for i, y in enumerate(site.outputs):
             target = view(y, layout)
             unit = source.unit if axis == 1 else 1
             fits = fits and position % unit == 0
             axes = [Axis(*a) for a in zip(target.sizes, source.strides, target.strides, strict=True)]
-            parts.append(_Part(0, axes, position // unit * source.strides[axis], 0, output=i))
+            parts.append(Part(0, axes, position // unit * source.strides[axis], 0, output=i))
             position += y.static_shape[axis]
         if fits:
-            offers.append(_copy(site, layout, parts, source.element, "each part copied", 0.4))
+            offers.append(copy_offer(site, layout, parts, source.element, "each part copied"))
         else:
             offers.append(Refusal(COPY, "parts of k4p must begin at multiples of 4 channels"))
     return offers
@@ -198,17 +201,17 @@ def concat(site: Site) -> list[Offer | Refusal]:
         return [Refusal(COPY, "the inputs are quantized differently from the output")]
     axis = site.node.attr_int("axis", 0) % len(y.shape)
     offers: list[Offer | Refusal] = []
-    for layout in _layouts(site, *inputs, y):
+    for layout in shared_layouts(*inputs, y):
         target, parts, position, fits = view(y, layout), [], 0, True
         for i, x in enumerate(inputs):
             source = view(x, layout)
             unit = target.unit if axis == 1 else 1
             fits = fits and position % unit == 0
             axes = [Axis(*a) for a in zip(source.sizes, source.strides, target.strides, strict=True)]
-            parts.append(_Part(i, axes, 0, position // unit * target.strides[axis]))
+            parts.append(Part(i, axes, 0, position // unit * target.strides[axis]))
             position += x.static_shape[axis]
         if fits:
-            offers.append(_copy(site, layout, parts, target.element, "each input copied to its place", 0.4))
+            offers.append(copy_offer(site, layout, parts, target.element, "each input copied to its place"))
         else:
             offers.append(Refusal(COPY, "inputs in k4p must end at multiples of 4 channels"))
     return offers
@@ -235,7 +238,7 @@ def pad(site: Site) -> list[Offer | Refusal]:
         value = fill.ravel()[:1].astype(x.np_dtype)
     else:
         value = np.array([0 if x.quant is None else x.quant.zero_point.item()], x.np_dtype)
-    return [_pad(site, x, y, layout, before, value) for layout in _layouts(site, x, y)]
+    return [_pad(site, x, y, layout, before, value) for layout in shared_layouts(x, y)]
 
 
 def _pad(site: Site, x: TensorType, y: TensorType, layout: str, before: Sequence[int], value: Array) -> Offer | Refusal:
@@ -251,12 +254,12 @@ def _pad(site: Site, x: TensorType, y: TensorType, layout: str, before: Sequence
     at = [b // target.unit if i == 1 else b for i, b in enumerate(before)]
     axes = [Axis(*a) for a in zip(source.sizes, source.strides, target.strides, strict=True)]
     offset = sum(a * s for a, s in zip(at, target.strides, strict=True))
-    part = _Part(0, axes, 0, offset)
-    return _copy(site, layout, [part], source.element, "filled, then copied into the middle", 0.3, int(pattern[0]))
+    part = Part(0, axes, 0, offset)
+    return copy_offer(site, layout, [part], source.element, "filled, then copied into the middle", int(pattern[0]))
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One copy of a node: which input, over which axes, from which byte to which byte of which output."""
 
     input: int
@@ -266,16 +269,15 @@ class _Part:
     output: int = 0
 
 
-def _layouts(site: Site, *kinds: TensorType) -> list[str]:
+def shared_layouts(*kinds: TensorType) -> list[str]:
     """Layouts in which all tensors can be: planes first, as they save conversions."""
     planes = plane_layout(kinds[0])
     ok = planes is not None and all(plane_layout(k) == planes and len(k.shape) == len(kinds[0].shape) for k in kinds)
     return [planes, "row"] if ok and planes else ["row"]
 
 
-def _copy(
-    site: Site, layout: str, parts: Sequence[_Part], element: int, reason: str, efficiency: float,
-    fill: int | None = None,
+def copy_offer(
+    site: Site, layout: str, parts: Sequence[Part], element: int, reason: str, fill: int | None = None
 ) -> Offer | Refusal:  # fmt: skip
     """The offer that makes all `parts`, after filling the output with `fill`."""
     kinds = [k for k in (*site.inputs, *site.outputs) if k is not None]
@@ -284,6 +286,8 @@ def _copy(
     merged = [merge(part.axes) for part in parts]
     if refusal is not None or None in merged:
         return refusal or Refusal(COPY, "more than 8 axes remain, or strides beyond 2 GB")
+    longest = [axes[-1] for axes in merged if axes]
+    efficiency = min((_speed(axis, element) for axis in longest), default=0.5)
     traffic = sum(2 * element * prod(a.size for a in part.axes) for part in parts)
     total = sum(layout_nbytes(y, layout) for y in site.outputs)
 
@@ -302,3 +306,10 @@ def _copy(
         COPY, tuple(layout if i in moved else None for i in range(len(site.inputs))), (layout,) * len(site.outputs),
         0, traffic + (total if fill is not None else 0), "bytes", efficiency, reason, emit,
     )  # fmt: skip
+
+
+def _speed(inner: Axis, element: int) -> float:
+    """Share of the memory peak that a copy with this innermost axis reaches: measured on runs of whole vectors, and
+    element by element."""
+    run = inner.x_stride == inner.y_stride == element and inner.size * element >= VECTOR
+    return 0.5 if run else 0.03 * element

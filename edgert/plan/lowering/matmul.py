@@ -116,7 +116,7 @@ def _gemm_q8(site: Site, layout: str, stored: StoredTensor, bias: Array, scales:
 
     absent = (None,) * (len(site.inputs) - 1)
     nbytes = layout_nbytes(x, layout) + w.numel + y.numel
-    efficiency = 0.7 if rows >= 4 else 0.4
+    efficiency = 0.8 if rows >= 4 else 0.2
     mapped = (stored.encoding, stored.layout) == ("q8", "n16k4")
     reason = "weights in lines of 16 columns" + ("" if mapped else ", packed when planned")
     return too_large(kernel, nbytes, rows * columns) or Offer(
@@ -243,7 +243,7 @@ def _gemm_f32(
 
     absent = (None,) * (len(site.inputs) - 2)
     nbytes = 4 * x.numel + matrix * (batch if strides[1] else 1) + 4 * y.numel
-    efficiency = 0.7 if rows >= 6 else 0.35
+    efficiency = 0.75 if rows >= 6 else 0.2
     return too_large(kernel, nbytes) or Offer(
         kernel, ("row", lines.layout, *absent), ("row",), macs, nbytes, "fma32", efficiency, lines.reason, emit
     )

@@ -64,13 +64,13 @@ def softmax(site: Site) -> list[Offer | Refusal]:
         }  # fmt: skip
         units = planes.batch * planes.padded // 16
         offers.append(
-            _offer(site, "softmax_f32_kp", "kp", params, units, 0.15, "over the channels of each pixel", macs=macs)
+            _offer(site, "softmax_f32_kp", "kp", params, units, 0.09, "over the channels of each pixel", macs=macs)
         )
     if prod(shape[axis + 1 :]) == 1:
         count = shape[axis]
         rows = x.numel // count
         params = {"rows": rows, "count": count, "logarithm": logarithm}
-        offers.append(_offer(site, "softmax_f32_row", "row", params, rows, 0.15, "over contiguous rows", macs=macs))
+        offers.append(_offer(site, "softmax_f32_row", "row", params, rows, 0.08, "over contiguous rows", macs=macs))
     return offers or [Refusal("softmax_f32_row", f"axis {axis} of {list(shape)} is neither last nor channels")]
 
 
@@ -95,13 +95,13 @@ def reduce(site: Site) -> list[Offer | Refusal]:
     rows = prod(shape[: axes[0]])
     op, count = REDUCE.index(site.node.op.removeprefix("Reduce")), prod(shape[axes[0] :])
     params: dict[str, int | float] = {"op": op, "rows": rows, "count": count, "x_row": 4 * count, "y_row": 4}
-    offers = [_offer(site, kernel, "row", params, rows, 0.5, "over contiguous rows")]
+    offers = [_offer(site, kernel, "row", params, rows, 0.4, "over contiguous rows")]
     if axes[0] == 2 and has_planes(x):
         planes = Planes.of(x)
         params = {**params, "count": planes.pixels, "x_row": 4 * planes.padded}
-        offers.append(_offer(site, kernel, "kp", params, rows, 0.5, "over planes", target="row"))
+        offers.append(_offer(site, kernel, "kp", params, rows, 0.4, "over planes", target="row"))
         if has_planes(site.outputs[0]):
-            offers.append(_offer(site, kernel, "kp", {**params, "y_row": 64}, rows, 0.5, "over planes"))
+            offers.append(_offer(site, kernel, "kp", {**params, "y_row": 64}, rows, 0.4, "over planes"))
     return offers
 
 
@@ -132,7 +132,7 @@ def normalize_rows(site: Site) -> Offer | Refusal:
         "centre": int(site.node.op == "LayerNormalization"), "epsilon": site.node.attr_float("epsilon", 1e-5),
     }  # fmt: skip
     constants = {"scale": scale, "bias": bias}
-    return _offer(site, kernel, "row", params, rows, 0.3, "over contiguous rows", constants)
+    return _offer(site, kernel, "row", params, rows, 0.25, "over contiguous rows", constants)
 
 
 @lowers("InstanceNormalization")
@@ -156,5 +156,5 @@ def normalize_planes(site: Site) -> list[Offer | Refusal]:
             "channel_scale": 1, "centre": 1, "epsilon": site.node.attr_float("epsilon", 1e-5),
         }  # fmt: skip
         constants = {"scale": scale, "bias": bias}
-        offers.append(_offer(site, kernel, layout, params, rows, 0.3, "plane by plane", constants))
+        offers.append(_offer(site, kernel, layout, params, rows, 0.25, "plane by plane", constants))
     return offers

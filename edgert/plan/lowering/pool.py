@@ -101,12 +101,12 @@ def max_pool(site: Site) -> Offer | Refusal:
     x, y = site.inputs[0], site.outputs[0]
     assert x is not None
     if x.dtype == "float32":
-        return _offer(site, "pool_max_f32_kp", "kp", win, {"identity": NEGATIVE_INFINITY}, None, 1, 0.25)
+        return _offer(site, "pool_max_f32_kp", "kp", win, {"identity": NEGATIVE_INFINITY}, None, 1, 0.17)
     if x.dtype != "uint8" or not same_quant(x, y):
         return Refusal("pool_max", f"expected float32, or uint8 of the same scale, found {x.dtype}")
     lowest = act_byte(site.level, 0) & 255
     identity = int(np.array([lowest * 0x01010101], np.uint32).view(np.int32)[0])
-    return _offer(site, "pool_max_q8_k4p", "k4p", win, {"identity": identity}, None, 1, 0.25)
+    return _offer(site, "pool_max_q8_k4p", "k4p", win, {"identity": identity}, None, 1, 0.17)
 
 
 def _counts(site: Site, win: Window, x: TensorType) -> Array:
@@ -127,7 +127,7 @@ def average_pool(site: Site) -> Offer | Refusal:
     if x.dtype != "float32":
         return Refusal(kernel, f"expected float32, found {x.dtype}")
     table = _counts(site, win, x).astype(np.float32).reshape(-1)
-    return _offer(site, kernel, "kp", win, {"identity": 0}, table, 1, 0.25)
+    return _offer(site, kernel, "kp", win, {"identity": 0}, table, 1, 0.14)
 
 
 @lowers("QLinearAveragePool")
@@ -148,7 +148,7 @@ def average_pool_q8(site: Site) -> Offer | Refusal:
         "x_zero": quant_x[1] - shift(site.level), "zero_point": quant_y[1] - shift(site.level),
         "low": low, "high": high,
     }  # fmt: skip
-    return _offer(site, kernel, "k4p", win, extra, table, 4, 0.15)
+    return _offer(site, kernel, "k4p", win, extra, table, 4, 0.1)
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
@@ -182,7 +182,15 @@ def _reduction(
         emitter.op(kernel, {"x": inputs[0], "y": outputs[0]}, params, chunks=chunks)
 
     return too_large(kernel, nbytes) or Offer(
-        kernel, (source,), (target,), 0, nbytes, "bytes", 0.5, f"one value per channel, to {target}", emit
+        kernel,
+        (source,),
+        (target,),
+        0,
+        nbytes,
+        "bytes",
+        0.4 if kernel == "reduce_f32_row" else 0.14,
+        f"one value per channel, to {target}",
+        emit,
     )
 
 
