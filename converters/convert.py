@@ -28,7 +28,7 @@ from edgert.converters.report import (
     top1,
 )
 from edgert.datasets import Dataset, load_dataset
-from edgert.errors import ConversionError, EdgertError, InputError
+from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedError
 from edgert.format import Model, ModelInfo, Preprocessing, write_model
 from edgert.graph.execute import run_graph
 from edgert.graph.infer import infer_types
@@ -90,7 +90,7 @@ def convert(
     about = described(about, info, labels, preprocessing, src)
     records: list[PassRecord] = []
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
-    graph = infer_types(optimize(infer_types(optimize(graph, records)), records))
+    graph = with_types(optimize(with_types(optimize(graph, records)), records))
     report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
     if weights == "int8" and calib is not None and not is_quantized(graph):
         data = load_dataset(calib, class_names=about.labels, split="train").spread(samples)
@@ -100,7 +100,7 @@ def convert(
             graph, chosen, observer=observer, equalized=equalize, bias_correction=bias_correction,
             execute=execute, progress=progress,
         )  # fmt: skip
-        graph = infer_types(quantized.graph)
+        graph = with_types(quantized.graph)
         report.calibration = {
             "samples": len(chosen), "observer": observer, "equalize": equalize, "bias_correction": bias_correction,
         }  # fmt: skip
@@ -151,6 +151,20 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     if progress is not None:
         progress("import", 1, 1)
     return graph, about, source
+
+
+def with_types(graph: Graph) -> Graph:
+    """`graph` with every type that follows from its inputs.
+
+    Where dimensions are named, an operator may need their sizes: the types known so far stand until the
+    device binds them. Raises UnsupportedError for a graph of fixed sizes that no binding can help.
+    """
+    try:
+        return infer_types(graph)
+    except UnsupportedError:
+        if all(graph.types[name].is_static for name in graph.inputs):
+            raise
+        return graph
 
 
 def file_hash(path: Path) -> str:

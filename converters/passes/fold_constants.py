@@ -50,7 +50,7 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
         for name, value in zip(node.outputs, values, strict=False):
             if name:
                 kind = rw.type_of(name)
-                rw.graph.constants[name] = np.ascontiguousarray(value)
+                rw.graph.constants[name] = np.asarray(value, order="C")
                 rw.graph.types[name] = TensorType(value.dtype.name, value.shape, kind.quant if kind else None)
         rw.replace([node], [])
     return rw.finish()

@@ -64,7 +64,7 @@ class Rewriter:
     # Edits
 
     def add_constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
-        return self.graph.add_constant(name, np.ascontiguousarray(value), quant)
+        return self.graph.add_constant(name, np.asarray(value, order="C"), quant)
 
     def add_tensor(self, name: str, kind: TensorType | None) -> str:
         """A new tensor called `name`, or a variation of it, of type `kind`. Returns the name used."""
@@ -100,6 +100,11 @@ class Rewriter:
         node.inputs = tuple(inputs)
         self._link(node)
 
+    def set_outputs(self, node: Node, outputs: Iterable[str]) -> None:
+        self._unlink(node)
+        node.outputs = tuple(outputs)
+        self._link(node)
+
     def redirect(self, tensor: str, to: str) -> None:
         """Every reader of `tensor` reads `to` instead. The outputs of the graph are left alone."""
         for node in self.readers(tensor):
@@ -120,9 +125,7 @@ class Rewriter:
         if maker is None or source in self.graph.outputs:
             return False
         self.replace([node], [])
-        self._unlink(maker)
-        maker.outputs = tuple(target if name == source else name for name in maker.outputs)
-        self._link(maker)
+        self.set_outputs(maker, [target if name == source else name for name in maker.outputs])
         self.redirect(source, target)
         if source in self.graph.types:
             self.graph.types[target] = self.graph.types[source]

@@ -18,6 +18,10 @@ QUANTIZED = "_quantized"
 WEIGHT_LIMIT = 127
 """Symmetric int8 without -128."""
 
+PRODUCTS = {"Conv", "Gemm", "MatMul"}
+LIGHT = {"Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool"}
+"""With the functions of one value: operators that follow the products around them."""
+
 BIAS_ROOM = 2**24
 """Steps of the bias that a scale must leave room for; keeps int32 sums far from overflow."""
 
@@ -26,18 +30,21 @@ def insert_qdq(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
     """`graph` with quantized activations and int8 weights, everything still computed in float between.
 
     Activations of the operators below are quantized where `ranges` has them; data-moving operators hand
-    the quantization of their input on. Softmax, and a function of one value that makes an output of the
-    graph, stay float.
+    the quantization of their input on. Softmax stays float, and so does arithmetic between float operators.
     """
     rw = Rewriter(graph)
-    nodes = [node for node in rw.graph.nodes if quantizable(rw, node, ranges)]
+    nodes = chosen(rw, ranges)
     wanted = quantized_tensors(rw, nodes)
     quants = {name: ranges[source(rw, name)].quantization() for name in wanted}
+    made = {around(rw, node)[-1] for node in nodes}
+    exact = {name for name in wanted if source(rw, name) == name and name not in made}
+    taken = {id(node) for node in nodes}
+    unrounded = {id(node) for node in rw.graph.nodes if id(node) not in taken and not moves(rw, node)}
     for node in nodes:
         if has_weights(rw, node):
             quantize_weights(rw, node, quants)
     for name in wanted:
-        surround(rw, name, quants[name])
+        surround(rw, name, quants[name], unrounded if name in exact else set())
     return rw.finish()
 
 
@@ -57,6 +64,26 @@ def around(rw: Rewriter, node: Node) -> list[str]:
     return [*reads, last.outputs[0]]
 
 
+def chosen(rw: Rewriter, ranges: Mapping[str, Range]) -> list[Node]:
+    """The nodes to quantize: products, and light operators whose results reach a product through such.
+
+    Elsewhere 8 bits would cost accuracy and conversions and save nothing: the sums between the
+    normalizations of a transformer, the function at the end of a network.
+    """
+    found: list[Node] = []
+    reaches: set[str] = set()
+    for node in reversed(rw.graph.nodes):
+        if moves(rw, node):
+            if any(name in reaches for name in node.outputs):
+                reaches.add(node.inputs[0])
+        elif quantizable(rw, node, ranges):
+            reads = around(rw, node)
+            if node.op in PRODUCTS or reads[-1] in reaches:
+                found.append(node)
+                reaches.update(reads[:-1])
+    return found[::-1]
+
+
 def quantizable(rw: Rewriter, node: Node, ranges: Mapping[str, Range]) -> bool:
     """Whether `node` has a quantized form and every activation around it is float32 of known range."""
     if has_weights(rw, node):
@@ -68,10 +95,7 @@ def quantizable(rw: Rewriter, node: Node, ranges: Mapping[str, Range]) -> bool:
             return False
         if node.op == "Gemm" and not node.attr_int("transB", 0):
             return False
-    elif node.op in UNARY:
-        if any(name in rw.graph.outputs for name in reached(rw, node.outputs[0])):
-            return False
-    elif node.op not in ("Add", "Mul", "MatMul", "Concat", "GlobalAveragePool", "AveragePool"):
+    elif node.op not in UNARY and node.op not in PRODUCTS | LIGHT:
         return False
     return not any(node.outputs[1:]) and all(
         name not in rw.graph.constants
@@ -151,19 +175,17 @@ def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization
     rw.replace([node], [dequantize, renewed])
 
 
-def surround(rw: Rewriter, name: str, quant: Quantization) -> None:
-    """Everything that reads float `name` reads it rounded to 8 bits; outputs keep their names."""
+def surround(rw: Rewriter, name: str, quant: Quantization, unrounded: set[int]) -> None:
+    """What reads float `name` reads it rounded to 8 bits, but for the nodes whose id is in `unrounded`,
+    which are given for values that float operators make. Outputs of the graph keep their names."""
     kind = rw.graph.types[name]
     stored = rw.add_tensor(f"{name}{QUANTIZED}", TensorType("uint8", kind.shape, quant))
     maker = rw.maker(name)
-    readers = rw.readers(name)
+    readers = [node for node in rw.readers(name) if id(node) not in unrounded]
     exact, rounded = name, rw.add_tensor(f"{name}_rounded", kind)
-    if name in rw.graph.outputs and maker is not None:
+    if name in rw.graph.outputs and maker is not None and not unrounded:
         exact, rounded = rounded, name
-        renamed = tuple(exact if out == name else out for out in maker.outputs)
-        again = Node(maker.op, maker.inputs, renamed, dict(maker.attrs), maker.name)
-        rw.replace([maker], [again])
-        maker = again
+        rw.set_outputs(maker, [exact if out == name else out for out in maker.outputs])
     pair = [
         Node("QuantizeLinear", (exact,), (stored,), {}, f"{name}_quantize"),
         Node("DequantizeLinear", (stored,), (rounded,), {}, f"{name}_dequantize"),

@@ -109,13 +109,26 @@ def test_float_operators_stay_between_borders(net: Any, quantized: Any) -> None:
     y = net.op("Softmax", net.op("Flatten", net.op("Sin", x)), axis=1)
     _, int8, _ = quantized(net, y)
     assert count_operators(int8) == {
-        "QuantizeLinear": 2, "QLinearConv": 2, "DequantizeLinear": 2, "Softmax": 2, "QLinearUnary": 1, "Flatten": 1,
+        "QuantizeLinear": 2, "QLinearConv": 2, "DequantizeLinear": 2, "Softmax": 2, "Sin": 1, "Flatten": 1,
     }  # fmt: skip
 
 
 def test_unary_output_stays_float(net: Any, quantized: Any) -> None:
     _, int8, _ = quantized(net, net.op("Sigmoid", net.conv("x", 8, 4)))
     assert [node.op for node in int8.nodes] == ["QuantizeLinear", "QLinearConv", "DequantizeLinear", "Sigmoid"]
+
+
+def test_sums_between_normalizations_stay_float(net: Any, quantized: Any) -> None:
+    net.shape, net.opset = ("N", 5, 16), 17
+    ones, zeros = net.const(np.ones(16)), net.const(np.zeros(16))
+    x = net.op("LayerNormalization", "x", ones, zeros)
+    y = net.op("MatMul", x, net.const(net.rng.standard_normal((16, 16)) / 4))
+    x = net.op("LayerNormalization", net.op("Add", x, y), ones, zeros)
+    _, int8, _ = quantized(net, net.op("Add", x, net.op("Sigmoid", x)))
+    counts = count_operators(int8)
+    assert counts == {
+        "LayerNormalization": 2, "QuantizeLinear": 1, "QLinearGemm": 1, "DequantizeLinear": 1, "Add": 2, "Sigmoid": 1,
+    }  # fmt: skip
 
 
 def test_data_moving_operators_share_quantization(net: Any, quantized: Any) -> None:
