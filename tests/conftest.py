@@ -6,6 +6,7 @@ Fixtures of one area live in that folder's own conftest.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,37 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def asset() -> Callable[[str], Path]:
-    """`asset(name)` is the path of a pinned asset; where it can not be had, the test is skipped."""
+    """`asset(name)` is the path of a pinned asset; where it can not be had, the test fails and says why."""
+    from edgert.assets.fetch import pull
 
-    def get(name: str) -> Path:
-        from edgert.assets.fetch import AssetError, pull
+    return pull
 
-        try:
-            return pull(name)
-        except AssetError as error:
-            pytest.skip(f"asset {name!r} can not be had here: {error}")
+
+@pytest.fixture(scope="session")
+def default_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`default_model(weights)` is the classifier that ships, converted to 'f32' or 'int8' once."""
+    folder = tmp_path_factory.mktemp("default-model")
+
+    @cache
+    def get(weights: str) -> Path:
+        from edgert.converters.calibrate.session import SessionExecutor
+        from edgert.converters.convert import convert
+        from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION
+
+        path = folder / f"{weights}.edge"
+        calib = FASHION_MNIST_CALIBRATION if weights == "int8" else None
+        convert(FASHION_MNIST, path, weights=weights, calib=calib, execute=SessionExecutor())
+        return path
 
     return get
+
+
+@pytest.fixture(scope="session")
+def samples() -> np.ndarray:
+    """The ten sample images that ship, by class number, as the default model takes them: float32 [10, 1, 28, 28]."""
+    from PIL import Image
+
+    from edgert.models import fashion_mnist_samples
+
+    pixels = [np.asarray(Image.open(path)) for path, _ in fashion_mnist_samples()]
+    return np.stack(pixels)[:, None].astype(np.float32) / 255

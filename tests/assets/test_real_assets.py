@@ -1,4 +1,4 @@
-"""The pinned assets can be had and are what they say. Skipped, with the reason, where they can not."""
+"""The pinned assets can be had and are what they say."""
 
 from __future__ import annotations
 

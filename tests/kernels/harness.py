@@ -37,10 +37,15 @@ def machine(level: Level) -> Any:
     if level.name not in _machines:
         from emulator import Arm64
 
-        folder = jit.cache_folder(CACHE, level)
-        path = folder / library_name(level)
-        _machines[level.name] = Arm64(path if path.exists() else build_library(level, folder))
+        _machines[level.name] = Arm64(shared_library(level))
     return _machines[level.name]
+
+
+def shared_library(level: Level) -> Path:
+    """The ahead-of-time library of all kernels, built once per set of kernel sources."""
+    folder = jit.cache_folder(CACHE, level)
+    path = folder / library_name(level)
+    return path if path.exists() else build_library(level, folder)
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
