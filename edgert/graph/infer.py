@@ -120,6 +120,11 @@ def node_types(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[st
         return {name: merged(found, kind, graph.types.get(name)) for name, kind in pairs if name}
     except (UnsupportedError, InputError) as error:
         raise UnsupportedError(f"{where(node)}: {error}") from None
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        # A file may hold an attribute of any type under any name.
+        raise UnsupportedError(
+            f"{where(node)}: expected attributes as ONNX defines them, found {node.attrs} ({error})"
+        ) from error
 
 
 def merged(found: Operator, inferred: TensorType, declared: TensorType | None) -> TensorType:

@@ -163,6 +163,8 @@ def test_packed_weights_have_types_but_no_values() -> None:
         ([node("Conv", "x w", "y", activation="Tanh")], "activation"),
         ([node("Conv", "x w b", "y")], r"expected a bias of shape \(4,\), found \(5,\)"),
         ([node("MaxPool", "x", "y")], "kernel_shape"),
+        ([node("Conv", "x w", "y", strides=2)], "attributes as ONNX defines them.*strides"),
+        ([node("Softmax", "x", "y", axis="last")], "attributes as ONNX defines them.*axis"),
         ([node("MaxPool", "x", "y", kernel_shape=[9, 9])], "padded input of at least 9"),
         ([node("Softmax", "x", "y", axis=4)], "axis"),
         ([node("Resize", "x - s", "y", mode="quintic")], "mode one of"),
