@@ -7,7 +7,7 @@ Written against the software model of simd/amx.py: its speed on silicon is still
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.tiling import row_geometry
+from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -106,9 +106,10 @@ def _block(columns):  # type: ignore[no-untyped-def]
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
         residual_zero = splat_i32(load_i32(record + F.residual_zero))
         residual_scale = splat_f32(load_f32(record + F.residual_scale))
-        inputs = addresses(x, v, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
-        skips = addresses(residual, v, per_row, VECTOR_BYTES, row_last, row_bytes)
-        outputs = addresses(y, v, per_row, VECTOR_BYTES, row_last, row_bytes)
+        row, place = row_of(v, per_row)
+        inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
+        skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
+        outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         narrow = row_bytes < VECTOR_BYTES
         for first in range(0, groups, 8):
             if groups - first > 4:
@@ -119,7 +120,7 @@ def _block(columns):  # type: ignore[no-untyped-def]
             for n in range(first, min(first + 8, groups)):
                 plane, q = n * y_plane, n - first
                 if narrow:  # a vector would run into the next row: store aside, then copy what belongs
-                    outputs = addresses(scratch + ASIDE - plane, 0, columns, VECTOR_BYTES, 2 * VECTOR_BYTES, 0)
+                    outputs = addresses(scratch + ASIDE - plane, 0, 0, columns, VECTOR_BYTES, 2 * VECTOR_BYTES, 0)
                 acc = sums(scratch + 2 * TILE_BYTES * (q >> 2) + 4 * ROW_BYTES * (q & 3), bias + 16 * n)
                 if residual == 0:
                     store(acc, scale + 16 * n, zero_point, low, high, outputs, plane)

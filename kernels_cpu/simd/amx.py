@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from edgert.kernels_cpu.levels import amx_model
 from edgert.kernels_cpu.simd.target import LEVEL, has
-from edgert.kernels_cpu.simd.types import I8, I64, VOID, call, pointer
+from edgert.kernels_cpu.simd.types import I8, VOID, call, pointer
 
 if not has("amx"):
     raise ImportError(f"kernels on AMX tiles need a level with amx, not {LEVEL.name}")
