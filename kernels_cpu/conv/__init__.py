@@ -11,7 +11,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_q8",
         function="conv2d_q8",
         operands="x taps w bias scale y residual",
-        params=f"blocks groups4 {_ROWS} zero_point low high residual_zero residual_scale",
+        params=f"blocks groups4 slices {_ROWS} zero_point low high residual_zero residual_scale",
         summary="int8 convolution, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     KernelSpec(
@@ -28,7 +28,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_f32",
         function="conv2d_f32",
         operands="x taps w bias y residual",
-        params=f"blocks channels {_ROWS} low high",
+        params=f"blocks channels slices {_ROWS} low high",
         summary="float convolution over channel planes, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     KernelSpec(

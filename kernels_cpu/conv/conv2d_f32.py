@@ -88,8 +88,8 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     addresses, four, one = row_addresses(columns), _channels(4, columns), _channels(1, columns)
 
     @helper
-    def tile(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        channels, per_row = load_i32(record + F.channels), load_i32(record + F.per_row)
+    def tile(record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        channels, per_row = min(load_i32(record + F.channels), 4 * g1), load_i32(record + F.per_row)
         row_last, row_bytes = load_i32(record + F.row_last), load_i32(record + F.row_bytes)
         row, place = row_of(v, per_row)
         inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
@@ -97,7 +97,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
             outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
             outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
-        n = 0
+        n = 4 * g0
         while n + 4 <= channels:
             four(record, n, v, inputs, outputs, y, residual, scratch)
             n += 4
@@ -113,34 +113,37 @@ if WIDE == 6:
     _tile4, _tile5, _tile6 = _tile(4), _tile(5), _tile(6)
 
     @helper
-    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def _dispatch(columns, record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         if columns == 6:
-            _tile6(record, v, x, y, residual, scratch)
+            _tile6(record, v, g0, g1, x, y, residual, scratch)
         elif columns == 5:
-            _tile5(record, v, x, y, residual, scratch)
+            _tile5(record, v, g0, g1, x, y, residual, scratch)
         elif columns == 4:
-            _tile4(record, v, x, y, residual, scratch)
+            _tile4(record, v, g0, g1, x, y, residual, scratch)
         elif columns == 3:
-            _tile3(record, v, x, y, residual, scratch)
+            _tile3(record, v, g0, g1, x, y, residual, scratch)
         elif columns == 2:
-            _tile2(record, v, x, y, residual, scratch)
+            _tile2(record, v, g0, g1, x, y, residual, scratch)
         else:
-            _tile1(record, v, x, y, residual, scratch)
+            _tile1(record, v, g0, g1, x, y, residual, scratch)
 else:
 
     @helper
-    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def _dispatch(columns, record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         if columns == 3:
-            _tile3(record, v, x, y, residual, scratch)
+            _tile3(record, v, g0, g1, x, y, residual, scratch)
         elif columns == 2:
-            _tile2(record, v, x, y, residual, scratch)
+            _tile2(record, v, g0, g1, x, y, residual, scratch)
         else:
-            _tile1(record, v, x, y, residual, scratch)
+            _tile1(record, v, g0, g1, x, y, residual, scratch)
 
 
 def conv2d_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel vectors of one image, with all output channels: the input tile stays in L1."""
-    image, v, last = row_geometry(chunk, load_i32(record + F.parts), load_i32(record + F.vectors))
+    """A chunk is a range of pixel vectors of one image and a slice of the output channels (all of them where there are
+    pixels enough: the input tile stays in L1)."""
+    groups = (load_i32(record + F.channels) + 3) >> 2
+    part, g0, g1 = row_geometry(chunk, load_i32(record + F.slices), groups)
+    image, v, last = row_geometry(part, load_i32(record + F.parts), load_i32(record + F.vectors))
     x = load_i64(record + F.x) + image * load_i32(record + F.x_batch)
     y = load_i64(record + F.y) + image * load_i32(record + F.y_batch)
     residual = load_i64(record + F.residual)
@@ -149,6 +152,6 @@ def conv2d_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
     left = udiv(last - v + WIDE - 1, WIDE)
     while left > 0:
         columns = udiv(last - v + left - 1, left)
-        _dispatch(columns, record, v, x, y, residual, scratch)
+        _dispatch(columns, record, v, g0, g1, x, y, residual, scratch)
         v += columns
         left -= 1

@@ -39,15 +39,12 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
 
     @helper
-    def tile(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        groups, blocks, taps = (
-            load_i32(record + F.groups4),
-            load_i32(record + F.blocks),
-            load_i64(record + F.taps),
-        )
+    def tile(record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        blocks, taps = load_i32(record + F.blocks), load_i64(record + F.taps)
         per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
         row_bytes, y_plane = load_i32(record + F.row_bytes), load_i32(record + F.y_plane)
-        bias, scale, w = load_i64(record + F.bias), load_i64(record + F.scale), load_i64(record + F.w)
+        bias, scale = load_i64(record + F.bias), load_i64(record + F.scale)
+        w = load_i64(record + F.w) + 16 * blocks * n0
         zero_point = splat_i16(load_i32(record + F.zero_point))
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
         residual_zero = splat_i32(load_i32(record + F.residual_zero))
@@ -60,7 +57,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
             outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
             outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
-        for n in range(groups):
+        for n in range(n0, n1):
             acc = init(bias + 16 * n)
             for i in range(blocks):
                 acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
@@ -111,32 +108,34 @@ if WIDE == 6:
     _tile3, _tile4, _tile5, _tile6 = _tile(3), _tile(4), _tile(5), _tile(6)
 
     @helper
-    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def _dispatch(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         if columns == 6:
-            _tile6(record, v, x, y, residual, scratch)
+            _tile6(record, v, n0, n1, x, y, residual, scratch)
         elif columns == 5:
-            _tile5(record, v, x, y, residual, scratch)
+            _tile5(record, v, n0, n1, x, y, residual, scratch)
         elif columns == 4:
-            _tile4(record, v, x, y, residual, scratch)
+            _tile4(record, v, n0, n1, x, y, residual, scratch)
         elif columns == 3:
-            _tile3(record, v, x, y, residual, scratch)
+            _tile3(record, v, n0, n1, x, y, residual, scratch)
         elif columns == 2:
-            _tile2(record, v, x, y, residual, scratch)
+            _tile2(record, v, n0, n1, x, y, residual, scratch)
         else:
-            _tile1(record, v, x, y, residual, scratch)
+            _tile1(record, v, n0, n1, x, y, residual, scratch)
 else:
 
     @helper
-    def _dispatch(columns, record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def _dispatch(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         if columns == 2:
-            _tile2(record, v, x, y, residual, scratch)
+            _tile2(record, v, n0, n1, x, y, residual, scratch)
         else:
-            _tile1(record, v, x, y, residual, scratch)
+            _tile1(record, v, n0, n1, x, y, residual, scratch)
 
 
 def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel vectors of one image, with all output channels: the input tile stays in L1."""
-    image, v, last = row_geometry(chunk, load_i32(record + F.parts), load_i32(record + F.vectors))
+    """A chunk is a range of pixel vectors of one image and a slice of the output channels (all of them where there are
+    pixels enough: the input tile stays in L1)."""
+    part, n0, n1 = row_geometry(chunk, load_i32(record + F.slices), load_i32(record + F.groups4))
+    image, v, last = row_geometry(part, load_i32(record + F.parts), load_i32(record + F.vectors))
     x = load_i64(record + F.x) + image * load_i32(record + F.x_batch)
     y = load_i64(record + F.y) + image * load_i32(record + F.y_batch)
     residual = load_i64(record + F.residual)
@@ -145,6 +144,6 @@ def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
     left = udiv(last - v + WIDE - 1, WIDE)
     while left > 0:
         columns = udiv(last - v + left - 1, left)
-        _dispatch(columns, record, v, x, y, residual, scratch)
+        _dispatch(columns, record, v, n0, n1, x, y, residual, scratch)
         v += columns
         left -= 1

@@ -47,6 +47,7 @@ DENSE = [
     Case(8, 8, (10, 10), (3, 3), {**PAD1, "group": 2}), Case(8, 16, (5, 5), (1, 1), {"group": 2}, batch=2),
     Case(4, 8, (12, 12), (3, 3), {**PAD1, "activation": "Relu"}),
     Case(4, 8, (12, 12), (1, 1), {"activation": "Clip", "clip_min": -0.25, "clip_max": 0.5}, residual=True),
+    Case(512, 38, (7, 7), residual=True),  # few pixels, much work: chunks are slices of the output channels
     Case(16, 8, (17, 1), (3, 1), {"pads": [1, 0, 1, 0]}), Case(4, 4, (2, 2), (3, 3), PAD2),
 ]  # fmt: skip
 DEPTHWISE = [

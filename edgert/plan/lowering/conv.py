@@ -150,6 +150,11 @@ def _parts(g: Geometry, threads: int, vectors: int) -> int:
     return max(1, min(-(-vectors // 12), split(threads, vectors, 0, g.macs // max(g.batch, 1))))
 
 
+def _slices(g: Geometry, threads: int, parts: int, groups: int) -> int:
+    """Slices of the output channels, where an image has too few pixels to give every thread some."""
+    return max(1, min(groups, split(threads, groups * parts, 0, g.macs // max(g.batch, 1)) // parts))
+
+
 def _emit_planes(e: Emitter, g: Geometry, planes: Planes, x: Buffer, cells: int, border: int) -> tuple[Buffer, int]:
     """The padded copy of `cells` channel planes per image; returns it and its bytes per channel plane."""
     space = e.workspace(g.batch * cells * planes.nbytes + 64)
@@ -271,6 +276,17 @@ class Int8Conv:
         return -(-self.g.out[1] // lanes) * lanes * self.g.out[0]
 
     @property
+    def parts(self) -> int:
+        """Chunks of an image by pixels."""
+        vectors = _row_params(self.g, self.site.level, self.planes, self.x_plane, self.cells)["vectors"]
+        return _parts(self.g, self.site.threads, vectors)
+
+    @property
+    def slices(self) -> int:
+        """Chunks of such a part by output channels."""
+        return _slices(self.g, self.site.threads, self.parts, self.group_out)
+
+    @property
     def layouts(self) -> tuple[str | None, ...]:
         """Wanted layouts of the inputs."""
         activations = (0, _residual_of(self.site))
@@ -303,7 +319,7 @@ class Int8Conv:
             border = int(np.array([zero * 0x01010101], np.uint32).view(np.int32)[0])
             source, _ = _emit_planes(e, g, self.planes, source, self.cells, border)
         rows = _row_params(g, site.level, self.planes, self.x_plane, self.cells)
-        parts = _parts(g, site.threads, rows["vectors"])
+        parts = self.parts
         low, high = activation_bytes(site.node, y, site.level)
         params: dict[str, int | float] = {
             "groups4": self.group_out, **rows, "parts": parts, "y_batch": rows["y_plane"] * self.out_cells,
@@ -328,7 +344,8 @@ class Int8Conv:
                 "x": self.x_plane * self.group_cells * i, "w": weights[1] * i, "bias": channels, "scale": channels,
                 "y": plane, **({} if residual is None else {"residual": plane}),
             }  # fmt: skip
-            e.op(kernel, operands, params, chunks=g.batch * parts, scratch=scratch, offsets=offsets)
+            chunks = g.batch * parts * int(own.get("slices", 1))
+            e.op(kernel, operands, params, chunks=chunks, scratch=scratch, offsets=offsets)
 
 
 @lowers("QLinearConv")
@@ -343,7 +360,8 @@ def conv_q8(site: Site) -> Offer | Refusal:
         taps = conv.taps
         weights = e.weights(conv.stored, "data"), 16 * len(taps) * conv.group_out
         scratch = 6 * site.level.vector_bytes
-        conv.emit(e, inputs, outputs[0], kernel, taps, weights, {"blocks": len(taps)}, {}, scratch)
+        own = {"blocks": len(taps), "slices": conv.slices}
+        conv.emit(e, inputs, outputs[0], kernel, taps, weights, own, {}, scratch)
 
     return Offer(
         kernel, conv.layouts, ("k4p",), _padded_macs(conv.g, site.level, conv.planes, 4), conv.nbytes, "dot8", 0.8,
@@ -443,7 +461,8 @@ def conv_f32(site: Site) -> Offer | Refusal:
             source, _ = _emit_planes(e, g, planes, source, g.channels, 0)
         rows = _row_params(g, site.level, planes, in_plane, g.channels)
         parts = _parts(g, site.threads, rows["vectors"])
-        rows |= {"parts": parts, "y_batch": rows["y_plane"] * g.filters}
+        slices = _slices(g, site.threads, parts, -(-filters // 4))
+        rows |= {"parts": parts, "slices": slices, "y_batch": rows["y_plane"] * g.filters}
         bias = e.constant(_padded(_float_bias(site, g.filters), -(-g.filters // 4) * 4))
         taps = e.constant(_taps(g, planes, per_group, in_plane))
         blocks = per_group * g.kernel[0] * g.kernel[1]
@@ -455,7 +474,7 @@ def conv_f32(site: Site) -> Offer | Refusal:
                 {"x": source, "taps": taps, "w": e.weights(stored, "data"), "bias": bias, "y": outputs[0],
                  "residual": skip},
                 {"blocks": blocks, "channels": filters, **rows, "low": bounds[0], "high": bounds[1]},
-                chunks=g.batch * parts, scratch=48 * site.level.vector_bytes,
+                chunks=g.batch * parts * slices, scratch=48 * site.level.vector_bytes,
                 offsets={"x": in_plane * per_group * i, "w": 4 * blocks * filters * i, "bias": 4 * filters * i,
                          "y": plane, **({"residual": plane} if skip is not None else {})},
             )  # fmt: skip
