@@ -50,7 +50,9 @@ def source_hash() -> str:
 def cache_folder(root: Path, level: Level) -> Path:
     """Where objects for `level` live below the cache root."""
     model = ("amx model",) if amx_model() else ()
-    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), repr(level), *model)).encode()).hexdigest()
+    # Sets are sorted: their own order differs from process to process.
+    target = (level.triple, level.cpu, level.llvm_features, *sorted(level.features), str(level.vector_bytes))
+    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), *target, *model)).encode()).hexdigest()
     return root / "kernels" / f"{level.name}-{key[:16]}"
 
 
