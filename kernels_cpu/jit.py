@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,9 @@ from edgert.kernels_cpu.levels import Level, amx_model
 
 COMPILE_TIMEOUT = 600.0
 """Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
+
+KEPT_FOLDERS = 3
+"""Older folders of a level that stay: other checkouts or versions may use them."""
 
 Progress = Callable[[int, int], None]
 """Called with (kernels compiled, kernels to compile), first with 0."""
@@ -36,14 +40,19 @@ def compiler_versions() -> tuple[str, str]:
         ) from error
 
 
+HOST_ONLY = frozenset(("aot.py", "jit.py", "library.py", "record.py", "registry.py", "reference"))
+"""Files and folders that the compiled code does not depend on."""
+
+
 @cache
 def source_hash() -> str:
     """Hash of all kernel sources, in path order."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        if "reference" not in path.relative_to(root).parts:
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+        place = path.relative_to(root)
+        if place.parts[0] not in HOST_ONLY:
+            digest.update(f"{place}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -82,6 +91,15 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
             if process.poll() is None:
                 process.kill()
                 process.wait()
+    prune(folder)
+
+
+def prune(folder: Path) -> None:
+    """Removes the oldest sibling folders of the same level: objects of sources that have changed since."""
+    level = folder.name.rpartition("-")[0]
+    siblings = [p for p in folder.parent.glob(f"{level}-*") if p != folder and p.name.rpartition("-")[0] == level]
+    for old in sorted(siblings, key=lambda p: p.stat().st_mtime)[: -KEPT_FOLDERS or None]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def compile_library_object(level: Level, folder: Path, names: Iterable[str] | None = None) -> Path:
