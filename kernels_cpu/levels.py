@@ -29,7 +29,7 @@ class Level:
     vector_bytes: int
     needs: frozenset[str]
     symbol: str
-    """Suffix of kernel names in lists and traces."""
+    """Suffix of kernel names in lists and traces: the instructions of a kernel that needs no feature."""
 
     @property
     def act_signed(self) -> bool:
@@ -57,7 +57,7 @@ LEVELS: dict[str, Level] = {
         ),
         _level(
             "x86-64-amx", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,+amx-tile,+amx-int8,-prefer-256-bit",
-            "avx2 fma avx512 avx512vnni amx", 64, _V4 + " amx_tile amx_int8", "amx",
+            "avx2 fma avx512 avx512vnni amx", 64, _V4 + " amx_tile amx_int8", "avx512vnni",
         ),
         _level("armv8-a", _ARM64, "generic", "+reserve-x18", "neon fma", 16, "asimd", "neon"),
         _level(

@@ -36,5 +36,5 @@ class KernelSpec:
         return not self.needs or self.needs in level.features
 
     def listed(self, level: Level) -> str:
-        """The full name, with the ISA: conv2d_q8_k4p_avx512vnni."""
-        return f"{self.name}_{level.symbol}"
+        """The full name, with the ISA: conv2d_q8_k4p_avx512vnni. A kernel that needs a feature is named after it."""
+        return self.name if self.needs else f"{self.name}_{level.symbol}"

@@ -19,7 +19,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_q8_amx",
         function="conv2d_q8_amx",
         operands="x taps w bias scale y residual config",
-        params=f"blocks x_plane groups4 {_ROWS} zero_point low high residual_zero residual_scale",
+        params=f"blocks x_plane groups4 slices {_ROWS} zero_point low high residual_zero residual_scale",
         summary="the same on AMX tiles, 32 output channels x 32 pixels per block",
         needs="amx",
     ),

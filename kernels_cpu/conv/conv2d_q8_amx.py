@@ -91,17 +91,18 @@ def _sums2(s, bias):  # type: ignore[no-untyped-def]
 
 
 def _block(columns):  # type: ignore[no-untyped-def]
-    """A function that computes `columns` pixel vectors of every output channel."""
+    """A function that computes `columns` pixel vectors of output channels 4 g0 to 4 g1, g0 a multiple of 8."""
     one, two, addresses = _products(1, columns), _products(2, columns), row_addresses(columns)
     store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
     sums = _sums2 if columns == 2 else _sums1
 
     @helper
-    def block(record, v, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        groups, tile_bytes = load_i32(record + F.groups4), TILE_BYTES * load_i32(record + F.blocks)
+    def block(record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        tile_bytes = TILE_BYTES * load_i32(record + F.blocks)
         per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
         row_bytes, y_plane = load_i32(record + F.row_bytes), load_i32(record + F.y_plane)
-        bias, scale, w = load_i64(record + F.bias), load_i64(record + F.scale), load_i64(record + F.w)
+        bias, scale = load_i64(record + F.bias), load_i64(record + F.scale)
+        w = load_i64(record + F.w) + tile_bytes * (g0 >> 2)
         zero_point = splat_i16(load_i32(record + F.zero_point))
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
         residual_zero = splat_i32(load_i32(record + F.residual_zero))
@@ -111,13 +112,13 @@ def _block(columns):  # type: ignore[no-untyped-def]
         skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         narrow = row_bytes < VECTOR_BYTES
-        for first in range(0, groups, 8):
-            if groups - first > 4:
+        for first in range(g0, g1, 8):
+            if g1 - first > 4:
                 two(record, w, inputs, scratch)
             else:
                 one(record, w, inputs, scratch)
             w += 2 * tile_bytes
-            for n in range(first, min(first + 8, groups)):
+            for n in range(first, min(first + 8, g1)):
                 plane, q = n * y_plane, n - first
                 if narrow:  # a vector would run into the next row: store aside, then copy what belongs
                     outputs = addresses(scratch + ASIDE - plane, 0, 0, columns, VECTOR_BYTES, 2 * VECTOR_BYTES, 0)
@@ -141,8 +142,11 @@ _block1, _block2 = _block(1), _block(2)
 
 
 def conv2d_q8_amx(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel vectors of one image, with all output channels."""
-    image, v, last = row_geometry(chunk, load_i32(record + F.parts), load_i32(record + F.vectors))
+    """A chunk is a range of pixel vectors of one image and a slice of the blocks of 32 output channels."""
+    groups = load_i32(record + F.groups4)
+    part, first, end = row_geometry(chunk, load_i32(record + F.slices), (groups + 7) >> 3)
+    g0, g1 = 8 * first, min(8 * end, groups)
+    image, v, last = row_geometry(part, load_i32(record + F.parts), load_i32(record + F.vectors))
     x = load_i64(record + F.x) + image * load_i32(record + F.x_batch)
     y = load_i64(record + F.y) + image * load_i32(record + F.y_batch)
     residual = load_i64(record + F.residual)
@@ -150,8 +154,8 @@ def conv2d_q8_amx(record, chunk, scratch):  # type: ignore[no-untyped-def]
         residual += image * load_i32(record + F.y_batch)
     amx_configure(scratch + STATE, load_i64(record + F.config))
     while v + 1 < last:
-        _block2(record, v, x, y, residual, scratch)
+        _block2(record, v, g0, g1, x, y, residual, scratch)
         v += 2
     if v < last:
-        _block1(record, v, x, y, residual, scratch)
+        _block1(record, v, g0, g1, x, y, residual, scratch)
     amx_release(scratch + STATE)

@@ -1,4 +1,4 @@
-"""Makes this folder's helpers (harness, lower, offers) importable by the kernel tests."""
+"""Makes this folder's helpers (harness, lower, offers) and tests/networks.py importable by the kernel tests."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))

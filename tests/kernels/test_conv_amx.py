@@ -14,10 +14,12 @@ import harness
 import numpy as np
 import pytest
 from lower import run_rule
+from networks import Network, expected, image
 from test_conv import DENSE, PAD1, Case, make
 
 from edgert.errors import KernelError
 from edgert.format.model import StoredTensor
+from edgert.graph.infer import infer_types
 from edgert.graph.ir import Node, Quantization, TensorType
 from edgert.kernels_cpu import jit, levels
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels, prepare_level
@@ -26,6 +28,8 @@ from edgert.kernels_cpu.reference import Quant, evaluate
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv, conv_amx
 from edgert.plan.lowering.api import Offer, Refusal, Site
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable
 
 KERNEL = "conv2d_q8_k4p_amx"
 AMX, VNNI = LEVELS["x86-64-amx"], LEVELS["x86-64-v4-vnni"]
@@ -36,7 +40,7 @@ CASES = [
     Case(72, 33, (14, 14), (3, 3), PAD1, residual=True), Case(64, 64, (9, 17), (3, 3), {**PAD1, "activation": "Relu"}),
     Case(80, 24, (15, 15), (3, 3), {**PAD1, "strides": [2, 2]}), Case(160, 48, (7, 9), (1, 1), {"group": 2}),
     Case(136, 72, (6, 20), (3, 1), {"group": 2, "pads": [1, 0, 1, 0]}, batch=2, residual=True),
-    Case(72, 20, (97,), (5,)),
+    Case(72, 20, (97,), (5,)), Case(512, 70, (7, 7), residual=True),  # the last in slices of output channels
 ]  # fmt: skip
 
 
@@ -97,6 +101,25 @@ def test_the_model_equals_the_reference(
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_silicon_equals_the_reference(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.skipif(VNNI not in host_levels(), reason="the model is compiled for x86-64-v4-vnni")
+def test_a_planned_network_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planner, verifier, engine and kernel together; the first convolution has too few channels for tiles."""
+    monkeypatch.setenv("EDGERT_AMX_MODEL", "1")
+    net = Network(3)
+    x = net.node("QuantizeLinear", net.input("image", (1, 3, 12, 12)), quant=(0.03, 120))
+    a = net.conv_q8(x, 3, 72, 3)
+    b = net.conv_q8(a, 72, 72, 3)
+    c = net.conv_q8(net.node("QLinearAdd", a, b, quant=(0.06, 128)), 72, 40, 1)
+    model, feeds = net.model(net.node("DequantizeLinear", c, out="features")), image()
+    peaks = DEFAULT_PEAKS[AMX.name]
+    plan = make_plan(infer_types(model.graph), model.tensors, level=AMX, threads=1, peaks=peaks)
+    assert [s.kernel for s in plan.steps if s.op == "QLinearConv"] == ["conv2d_q8_k4p_avx512vnni", KERNEL, KERNEL]
+    library = JitLibrary(AMX, harness.CACHE)
+    library.prepare(plan.program.kernels)
+    answer = Executable(plan, library, None).run(feeds)
+    np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
 
 
 def test_the_instructions(tmp_path: Path) -> None:

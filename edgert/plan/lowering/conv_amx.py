@@ -83,10 +83,9 @@ def conv_q8_amx(site: Site) -> Offer | Refusal:
         data = np.asarray(conv.stored.parts["data"]).reshape(-1)
         tiles = e.constant(tile_weights(data, g.group, taps, cells))
         offsets = np.ascontiguousarray(conv.taps.reshape(taps, cells)[:, starts])
-        conv.emit(
-            e, inputs, outputs[0], kernel, offsets, (tiles, TILE_BYTES * blocks * channel_tiles),
-            {"blocks": blocks, "x_plane": conv.x_plane}, {"config": e.constant(tile_config(rows))}, SCRATCH,
-        )  # fmt: skip
+        own = {"blocks": blocks, "x_plane": conv.x_plane, "slices": min(conv.slices, -(-channel_tiles // 2))}
+        weights, extra = (tiles, TILE_BYTES * blocks * channel_tiles), {"config": e.constant(tile_config(rows))}
+        conv.emit(e, inputs, outputs[0], kernel, offsets, weights, own, extra, SCRATCH)
 
     depth = blocks * 4 * TILE_ROWS
     macs = g.batch * g.group * channel_tiles * TILE_ROWS * conv.pixels * depth
