@@ -8,6 +8,7 @@ from __future__ import annotations
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
+from edgert.plan.lowering.requantize import shift
 from edgert.plan.lowering.shapes import (
     Planes,
     flip,
@@ -16,7 +17,6 @@ from edgert.plan.lowering.shapes import (
     per_tensor,
     plane_layout,
     same_buffer,
-    shift,
     split,
     too_large,
 )  # fmt: skip

@@ -17,7 +17,7 @@ from edgert.kernels_cpu.reference.quantization import ratio
 from edgert.kernels_cpu.reference.registry import Quant
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
 from edgert.plan.lowering.broadcasting import Operand, Walk, channel_values, walk_planes, walk_rows
-from edgert.plan.lowering.requantize import activation_bytes, activation_floats
+from edgert.plan.lowering.requantize import activation_bytes, activation_floats, shift
 from edgert.plan.lowering.shapes import (
     Planes,
     flip,
@@ -25,7 +25,6 @@ from edgert.plan.lowering.shapes import (
     is_constant,
     per_tensor,
     plane_layout,
-    shift,
     split,
     too_large,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from edgert.kernels_cpu.reference.pool import window_sums
 from edgert.kernels_cpu.reference.quantization import ratio
 from edgert.kernels_cpu.reference.window import Window, window
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
-from edgert.plan.lowering.requantize import activation_bytes
+from edgert.plan.lowering.requantize import activation_bytes, shift
 from edgert.plan.lowering.shapes import (
     Planes,
     act_byte,
@@ -24,7 +24,6 @@ from edgert.plan.lowering.shapes import (
     per_tensor,
     plane_layout,
     same_quant,
-    shift,
     split,
     too_large,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from math import prod
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.plan.lowering.api import Buffer, Refusal, Site, plane_pixels
+from edgert.plan.lowering.requantize import shift
 
 CHUNKS_PER_THREAD = 4
 """Chunks are claimed: a few per thread even out threads that are slowed down by others."""
@@ -83,11 +84,6 @@ def is_constant(site: Site, index: int) -> bool:
 def same_quant(*kinds: TensorType) -> bool:
     """Whether bytes mean the same in all of them."""
     return all(kind.dtype == kinds[0].dtype and kind.quant == kinds[0].quant for kind in kinds)
-
-
-def shift(level: Level) -> int:
-    """What is subtracted from an activation byte in k4p: 128 where activations are signed."""
-    return 128 if level.act_signed else 0
 
 
 def flip(level: Level) -> int:
