@@ -9,9 +9,9 @@ import sys
 
 sys.modules.update(dict.fromkeys(sys.argv[5:]))  # None: "import numba" raises ImportError
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-import edgert
+import edgert  # noqa: E402
 
 
 def main(model: str, inputs: str, outputs: str, threads: str) -> None:

@@ -96,9 +96,7 @@ def call_kernel(
         return
     lib = library(level)
     lib.prepare([name])
-    addresses = {
-        k: 0 if v is None else v.__array_interface__["data"][0] + moved.get(k, 0) for k, v in operands.items()
-    }
+    addresses = {k: 0 if v is None else v.__array_interface__["data"][0] + moved.get(k, 0) for k, v in operands.items()}
     record = place(np.frombuffer(pack_record(name, addresses, params, chunks), np.uint8))
     _, memory = aligned(max(scratch, 64))
     memory[...] = 0xEE
