@@ -16,6 +16,7 @@ from edgert.kernels_cpu.simd import (
     load_f32,
     load_i32,
     load_i64,
+    prefetch,
     row_addresses,
     splat_f32,
     store_i32,
@@ -26,6 +27,8 @@ from edgert.kernels_cpu.simd import (
 )  # fmt: skip
 
 F = record_fields("conv2d_f32_kp")
+AHEAD = 2048
+"""Bytes that weights are fetched ahead: they stream from memory once per inference, and prefetchers stop at pages."""
 WIDE = 6 if REGISTERS == 32 else 3
 
 
@@ -52,6 +55,7 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
         w = load_i64(record + F.w) + 16 * blocks * group + 4 * (n - 4 * group)
         acc = init(load_i64(record + F.bias) + 4 * n)
         for i in range(blocks):
+            prefetch(w + 16 * i + AHEAD)
             acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
         plane = n * y_plane
         narrow = row_bytes < VECTOR_BYTES

@@ -17,6 +17,7 @@ from edgert.kernels_cpu.simd import (
     load_f32,
     load_i32,
     load_i64,
+    prefetch,
     row_addresses,
     splat_f32,
     splat_i8,
@@ -30,6 +31,8 @@ from edgert.kernels_cpu.simd import (
 )  # fmt: skip
 
 F = record_fields("conv2d_q8_k4p")
+AHEAD = 2048
+"""Bytes that weights are fetched ahead: they stream from memory once per inference, and prefetchers stop at pages."""
 WIDE = 6 if REGISTERS == 32 else 2
 
 
@@ -60,6 +63,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
         for n in range(n0, n1):
             acc = init(bias + 16 * n)
             for i in range(blocks):
+                prefetch(w + 16 * i + AHEAD)
                 acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
             plane = n * y_plane
             offset = 0 if narrow else plane
