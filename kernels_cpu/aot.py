@@ -1,7 +1,7 @@
 """Ahead of time: all kernels and the engine of one ISA level, linked into one freestanding shared library.
 
-The objects are compiler.py's; the linker is LLVM's lld as the ziglang package ships it. The library needs no libc,
-no Numba and no LLVM on the device, has 16 KiB pages (Android) and a stable ABI number. Its checks are here too.
+The objects are those the JIT loads; the linker is LLVM's lld as the ziglang package ships it. The library needs no
+libc, no Numba and no LLVM on the device, has 16 KiB pages (Android) and a stable ABI number. Its checks are here too.
 """
 
 from __future__ import annotations
@@ -15,28 +15,45 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu.jit import compile_library_object
+from edgert.kernels_cpu.jit import Progress, compile_missing
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import library_name
+from edgert.kernels_cpu.registry import kernels
 
 _EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}
 PAGE_BYTES = 16384
 """Android 15 devices have 16 KiB pages; a library aligned to them loads on 4 KiB ones too."""
+GNU_STACK = 0x6474E551
+"""ELF program header that says how the stack is to be mapped."""
 
 
-def build_library(level: Level, folder: Path, names: Iterable[str] | None = None) -> Path:
-    """Compiles and links `libedgert_<level>.so` in `folder`, of all kernels or of `names`. Raises KernelError."""
+def build_library(
+    level: Level,
+    folder: Path,
+    names: Iterable[str] | None = None,
+    *,
+    objects: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Compiles and links `libedgert_<level>.so` in `folder`, of all kernels or of `names`.
+
+    objects: a folder of compiled kernels to use and to add to, as `jit.cache_folder` names them.
+    Raises KernelError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / library_name(level)
+    wanted = ["engine", *(names or (n for n, spec in kernels().items() if spec.available(level)))]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
-        unit = compile_library_object(level, work, names)
+        compiled = objects or work / "objects"
+        compile_missing(compiled, level, wanted, progress)
         exports = work / "exports.map"
         exports.write_text("{ global: edgert_*; local: *; };\n")
         linked = work / target.name
         command = [
             sys.executable, "-m", "ziglang", "ld.lld", "-m", _EMULATION[level.arch], "-shared",
-            "-o", str(linked), str(unit),
+            "-o", str(linked), *(str(compiled / f"{name}.o") for name in wanted),
+            "--allow-multiple-definition",  # every object has its own memset, all the same
             "--no-undefined", "-z", f"max-page-size={PAGE_BYTES}", "-z", f"common-page-size={PAGE_BYTES}",
             "-z", "noexecstack", "-z", "now", "--hash-style=both", "--build-id=sha1", "--gc-sections", "-s",
             f"--version-script={exports}", "-soname", target.name,
@@ -57,7 +74,8 @@ def build_library(level: Level, folder: Path, names: Iterable[str] | None = None
 
 
 def check_library(data: bytes) -> list[str]:
-    """What is wrong with a 64-bit ELF library: undefined symbols, needed libraries, text relocations, small pages."""
+    """What is wrong with a 64-bit ELF library: undefined or foreign symbols, needed libraries, text relocations, small
+    pages, memory that is writable and executable, the stack included."""
     problems: list[str] = []
     if data[:5] != b"\x7fELF\x02":
         return ["not a 64-bit ELF file"]
@@ -73,6 +91,8 @@ def check_library(data: bytes) -> list[str]:
                 problems.append(f"a segment is aligned to {align}, expected {PAGE_BYTES}")
             if flags & 3 == 3:
                 problems.append("a segment is writable and executable")
+        elif kind == GNU_STACK and flags & 1:
+            problems.append("it asks for an executable stack")
         elif kind == 2:
             dynamic = list(struct.iter_unpack("<QQ", data[offset : offset + in_file]))
     tags = dict(dynamic)
@@ -80,6 +100,8 @@ def check_library(data: bytes) -> list[str]:
         problems.append("it needs other libraries")
     if 22 in tags:
         problems.append("it has text relocations")
+    if not tags.keys() >= {4, 5, 6}:
+        return [*problems, "it has no table of symbols with a DT_HASH"]
     strings, symbols = (_file_offset(loads, tags[tag]) for tag in (5, 6))
     (chains,) = struct.unpack_from("<I", data, _file_offset(loads, tags[4]) + 4)
     for i in range(1, chains):

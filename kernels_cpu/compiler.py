@@ -229,17 +229,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="compile edgert kernels for one ISA level")
     parser.add_argument("--level", required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for NAME.o, one object per kernel")
-    parser.add_argument("--one", metavar="FILE", help="one object of all given kernels and the engine instead")
     parser.add_argument("--assembly", action="store_true", help="write NAME.s beside each object")
     parser.add_argument("names", nargs="*", help="kernel names, or 'engine'")
     options = parser.parse_args()
     level = level_named(options.level)
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.one:
-        names = options.names or [n for n, spec in kernels().items() if spec.available(level)]
-        listing = options.out / f"{options.one}.s" if options.assembly else None
-        _write(options.out / options.one, compile_object(level, names, True, listing))
-        return
     for name in options.names:
         listing = options.out / f"{name}.s" if options.assembly else None
         engine = name == "engine"

@@ -102,21 +102,6 @@ def prune(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def compile_library_object(level: Level, folder: Path, names: Iterable[str] | None = None) -> Path:
-    """One object in `folder` of the engine, the ABI number and all kernels of `level` (or those of `names`)."""
-    compiler_versions()
-    process = _start(level, folder, ["--one", "library.o", *(names or ())])
-    try:
-        _, errors = process.communicate(timeout=COMPILE_TIMEOUT)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode != 0:
-        raise KernelError(f"compiling the library for {level.name} failed: {errors.strip()[-2000:]}")
-    return folder / "library.o"
-
-
 def _start(level: Level, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
     """The compiler process: it must find this very package, installed or not."""
     module = ["-m", "edgert.kernels_cpu.compiler", "--level", level.name, "--out", str(folder)]

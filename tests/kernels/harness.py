@@ -45,7 +45,7 @@ def shared_library(level: Level) -> Path:
     """The ahead-of-time library of all kernels, built once per set of kernel sources."""
     folder = jit.cache_folder(CACHE, level)
     path = folder / library_name(level)
-    return path if path.exists() else build_library(level, folder)
+    return path if path.exists() else build_library(level, folder, objects=folder)
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
