@@ -28,7 +28,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_f32",
         function="conv2d_f32",
         operands="x taps w bias y residual",
-        params=f"blocks channels slices {_ROWS} low high",
+        params=f"blocks channels slices leftover {_ROWS} low high",
         summary="float convolution over channel planes, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     KernelSpec(

@@ -16,9 +16,13 @@ from edgert.kernels_cpu.simd import (
     load_f32,
     load_i32,
     load_i64,
+    pixel_init,
+    pixel_spill,
+    pixel_step,
     prefetch,
     row_addresses,
     splat_f32,
+    store_f32,
     store_i32,
     tile_init,
     tile_step,
@@ -40,9 +44,11 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
         row_addresses(columns),
     )
     store, store_residual = tile_store_f32(rows, columns, False), tile_store_f32(rows, columns, True)
+    # an image of one pixel more than whole vectors (7 x 7): the tile takes it along, its four channels as a vector
+    takes_pixel = rows == 4 and columns == 3
 
     @helper
-    def compute(record, n, v, inputs, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def compute(record, n, v, inputs, pixel, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
         taps, blocks, y_plane = (
             load_i64(record + F.taps),
             load_i32(record + F.blocks),
@@ -54,9 +60,25 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
         group = n >> 2
         w = load_i64(record + F.w) + 16 * blocks * group + 4 * (n - 4 * group)
         acc = init(load_i64(record + F.bias) + 4 * n)
-        for i in range(blocks):
-            prefetch(w + 16 * i + AHEAD)
-            acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+        if takes_pixel and pixel != 0:
+            four = pixel_init(load_i64(record + F.bias) + 4 * n)
+            for i in range(blocks):
+                prefetch(w + 16 * i + AHEAD)
+                tap = load_i32(taps + 4 * i)
+                acc = step(acc, inputs, tap, w + 16 * i)
+                four = pixel_step(four, pixel + tap, w + 16 * i)
+            pixel_spill(four, scratch)
+            after = (v + columns) * VECTOR_BYTES + n * y_plane
+            for r in range(rows):
+                value = load_f32(scratch + 4 * r)
+                if residual != 0:
+                    value += load_f32(residual + after + r * y_plane)
+                value = min(max(value, load_f32(record + F.low)), load_f32(record + F.high))
+                store_f32(y + after + r * y_plane, value)
+        else:
+            for i in range(blocks):
+                prefetch(w + 16 * i + AHEAD)
+                acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
         plane = n * y_plane
         narrow = row_bytes < VECTOR_BYTES
         offset, channel_stride = (0, VECTOR_BYTES * columns) if narrow else (plane, y_plane)
@@ -101,12 +123,15 @@ def _tile(columns):  # type: ignore[no-untyped-def]
             outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
         else:
             outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
+        pixel = 0
+        if load_i32(record + F.leftover) != 0 and v + columns == load_i32(record + F.vectors):
+            pixel = x + VECTOR_BYTES * (v + columns)
         n = 4 * g0
         while n + 4 <= channels:
-            four(record, n, v, inputs, outputs, y, residual, scratch)
+            four(record, n, v, inputs, pixel, outputs, y, residual, scratch)
             n += 4
         while n < channels:
-            one(record, n, v, inputs, outputs, y, residual, scratch)
+            one(record, n, v, inputs, 0, outputs, y, residual, scratch)
             n += 1
 
     return tile

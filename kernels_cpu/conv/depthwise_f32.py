@@ -6,7 +6,15 @@ output pixels is one contiguous vector at an offset from the `taps` table.
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import body_cells, copy_cells, head_cells, padded_row, padded_row_exact, row_masks
+from edgert.kernels_cpu.conv.rows import (
+    body_cells,
+    copy_cells,
+    head_cells,
+    padded_row,
+    padded_row_exact,
+    padded_row_phases,
+    row_masks,
+)
 from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
@@ -77,10 +85,14 @@ def _channel(record, channel, x, y, masks, scratch):  # type: ignore[no-untyped-
         for r in range((count - 1) * stride_h + load_i32(record + F.taps_rows)):
             row = first * stride_h + r - top
             inside = row >= 0 and row < height
+            if stride_w == 2:
+                source = x + 4 * (row * width - left)
+                padded_row_phases(rows + r * pitch, source, inside, masks, columns, 0)
+                continue
             for phase in range(stride_w):
                 place, source = rows + r * pitch + 4 * columns * phase, x + 4 * (row * width + phase - left)
-                if stride_w <= 2:
-                    padded_row(place, source, inside, masks + 4 * columns * phase, stride_w, columns, 0)
+                if stride_w == 1:
+                    padded_row(place, source, inside, masks, 1, columns, 0)
                 else:
                     head = head_cells(left, stride_w, phase, columns)
                     body = body_cells(head, left, stride_w, phase, width, columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
     deinterleave_even,
+    deinterleave_odd,
     helper,
     iota_i32,
     load_i32,
@@ -68,6 +69,23 @@ def padded_row(target, source, inside, masks, stride, columns, border):  # type:
         for c in range(0, columns, LANES):
             cells = deinterleave_even(load_i32v(source + 8 * c), load_i32v(source + 8 * c + VECTOR_BYTES))
             store_i32v(target + 4 * c, blank ^ ((blank ^ cells) & load_i32v(masks + 4 * c)))
+
+
+@helper
+def padded_row_phases(target, source, inside, masks, columns, border):  # type: ignore[no-untyped-def]
+    """Both column phases of a row at stride 2, `columns` cells each, one after the other: as two padded_row, with one
+    pass over the input."""
+    blank, second = splat_i32(border), 4 * columns
+    if not inside:
+        for c in range(0, 2 * columns, LANES):
+            store_i32v(target + 4 * c, blank)
+        return
+    for c in range(0, columns, LANES):
+        low, high = load_i32v(source + 8 * c), load_i32v(source + 8 * c + VECTOR_BYTES)
+        even, odd = deinterleave_even(low, high), deinterleave_odd(low, high)
+        place = target + 4 * c
+        store_i32v(place, blank ^ ((blank ^ even) & load_i32v(masks + 4 * c)))
+        store_i32v(place + second, blank ^ ((blank ^ odd) & load_i32v(masks + second + 4 * c)))
 
 
 @helper

@@ -58,6 +58,7 @@ from edgert.kernels_cpu.simd.memory import (
     broadcast_lane_f32,
     broadcast_lane_i8,
     deinterleave_even,
+    deinterleave_odd,
     extract_i32,
     load_even_lanes_i8,
     load_f32,
@@ -115,6 +116,9 @@ from edgert.kernels_cpu.simd.permute import (
 )  # fmt: skip
 from edgert.kernels_cpu.simd.target import ACT_SIGNED, ARCH, LANES, LEVEL, REGISTERS, VECTOR_BYTES, has
 from edgert.kernels_cpu.simd.tile import (
+    pixel_init,
+    pixel_spill,
+    pixel_step,
     row_addresses,
     tile_init,
     tile_step,
@@ -151,6 +155,7 @@ __all__ = [
     "byte3",
     "clamp_act",
     "deinterleave_even",
+    "deinterleave_odd",
     "dot4",
     "extract_i32",
     "f32v",
@@ -195,6 +200,9 @@ __all__ = [
     "panel_step_q8",
     "panel_store_f32",
     "panel_store_q8",
+    "pixel_init",
+    "pixel_spill",
+    "pixel_step",
     "prefetch",
     "reduce_add",
     "reduce_max",

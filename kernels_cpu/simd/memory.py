@@ -190,14 +190,19 @@ splat_i8, splat_i16, splat_i32, splat_f32 = (_splat_of(v) for v in (i8v, i16v, i
 """One scalar (integers from int64, truncated) in every element."""
 
 
-@intrinsic
-def deinterleave_even(tyctx: Any, low: Any, high: Any) -> Any:
-    """Elements 0, 2, 4, ... of two natural vectors, one after the other."""
+def _deinterleave(first: int) -> Any:
+    @intrinsic
+    def f(tyctx: Any, low: Any, high: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            return shuffle(b, args[0], args[1], range(first, 2 * low.lanes, 2))
 
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        return shuffle(b, args[0], args[1], range(0, 2 * low.lanes, 2))
+        return low(low, low), codegen
 
-    return low(low, low), codegen
+    return f
+
+
+deinterleave_even, deinterleave_odd = _deinterleave(0), _deinterleave(1)
+"""Every second element of two natural vectors, one after the other: elements 0, 2, 4, ... or 1, 3, 5, ..."""
 
 
 @intrinsic

@@ -57,7 +57,7 @@ def _broadcast(b: Any, address: Any, element: Any, vec: Vec) -> Any:
 def emit_fma(b: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z: fused where the ISA can; the portable level rounds twice (emulating would cost a factor)."""
     if has("fma"):
-        return call(b, f"llvm.fma.v{f32v.lanes}f32", f32v.llvm, x, y, z)
+        return call(b, f"llvm.fma.v{x.type.count}f32", x.type, x, y, z)
     return b.fadd(z, b.fmul(x, y))
 
 
@@ -229,3 +229,35 @@ def tile_step(vec: Vec, rows: int, columns: int) -> Any:
         return kind(kind, addresses, types.int64, types.int64), codegen
 
     return step
+
+
+f32x4 = Vec("f32", 4)
+"""Four output channels of one pixel."""
+
+
+@intrinsic
+def pixel_init(tyctx: Any, bias: Any) -> Any:
+    """The 4 floats at an address -> f32x4."""
+    return f32x4(types.int64), lambda ctx, b, sig, args: _load(b, args[0], f32x4)
+
+
+@intrinsic
+def pixel_step(tyctx: Any, acc: Any, x: Any, w: Any) -> Any:
+    """acc + x * w, fused: acc f32x4, x the float at address x, w the 4 floats at address w."""
+
+    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+        acc, x, w = args
+        return emit_fma(b, splat(b, b.load(pointer(b, x, F32), align=1), f32x4.llvm), _load(b, w, f32x4), acc)
+
+    return f32x4(f32x4, types.int64, types.int64), codegen
+
+
+@intrinsic
+def pixel_spill(tyctx: Any, acc: Any, address: Any) -> Any:
+    """Stores an f32x4."""
+
+    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+        b.store(args[0], pointer(b, args[1], f32x4.llvm), align=1)
+        return ctx.get_dummy_value()
+
+    return types.void(f32x4, types.int64), codegen

@@ -332,6 +332,13 @@ def conv_f32(site: Site) -> Offer | Refusal:
         parts = parts_of(g, site.threads, rows["vectors"])
         slices = slices_of(g, site.threads, parts, -(-filters // 4))
         rows |= {"parts": parts, "slices": slices, "y_batch": rows["y_plane"] * g.filters}
+        # one pixel more than whole vectors (7 x 7): the kernel's tile of three vectors takes it along
+        lanes = site.level.vector_bytes // 4
+        whole = 3 if lanes == 16 else 6
+        leftover = int(
+            planes is None and g.pixels == whole * lanes + 1 and parts == 1 and lanes >= 8 and filters % 4 == 0
+        )
+        rows |= {"leftover": leftover, "vectors": g.pixels // lanes if leftover else rows["vectors"]}
         bias = e.constant(_padded(_float_bias(site, g.filters), -(-g.filters // 4) * 4))
         taps = e.constant(tap_offsets(g, planes, per_group, in_plane))
         blocks = per_group * g.kernel[0] * g.kernel[1]
