@@ -1,7 +1,8 @@
 """Alternating measurement: A B C A B C ..., best, median and ratios of medians, with the machine beside the numbers.
 
-Peers spin their thread pools for a while after a call; before each measured call the process sleeps and makes one
-warm call, so that nobody pays for another's spinning (and everybody starts with their own data in the cache).
+Peers spin their thread pools for a while after a call; before each measured call the process sleeps and makes a
+few warm calls, so that nobody pays for another's spinning, and everybody starts with their own data in the cache
+and their own threads awake (a virtual core that was halted can take milliseconds to come back).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from bench.peers import Feeds, Runner
 
 REST = 0.02
 """Seconds between runtimes: longer than their pools spin."""
+WARM = 10
+"""Unmeasured calls before each measured one."""
 
 
 def alternate(runners: Sequence[Runner], feeds: Feeds, rounds: int) -> dict[str, dict[str, Any]]:
@@ -31,7 +34,8 @@ def alternate(runners: Sequence[Runner], feeds: Feeds, rounds: int) -> dict[str,
     for _ in range(rounds):
         for runner in runners:
             time.sleep(REST)
-            runner.run(feeds)
+            for _ in range(WARM):
+                runner.run(feeds)
             start = time.perf_counter()
             runner.run(feeds)
             times[runner.name].append(1e3 * (time.perf_counter() - start))
