@@ -129,7 +129,10 @@ class Writer:
         """The finished model. Raises UnsupportedError when it is too large for one file."""
         import onnx
 
-        total = sum(value.nbytes for value in self.initializers.values())
+        # ONNX Runtime warns of the others: an int32 bias has a zero point that DequantizeLinear does not take.
+        read = {name for node in self.nodes for name in node.input} | set(self.graph.outputs)
+        constants = {name: value for name, value in self.initializers.items() if name in read}
+        total = sum(value.nbytes for value in constants.values())
         if total > 2**31 - 2**24:
             raise UnsupportedError(f"expected at most 2 GiB of constants for one .onnx file, found {total} bytes")
         graph = onnx.helper.make_graph(
@@ -137,7 +140,7 @@ class Writer:
             self.graph.name or "graph",
             [self._info(name) for name in self.graph.inputs],
             [self._info(name) for name in self.graph.outputs],
-            [onnx.numpy_helper.from_array(np.asarray(v, order="C"), n) for n, v in self.initializers.items()],
+            [onnx.numpy_helper.from_array(np.asarray(v, order="C"), n) for n, v in constants.items()],
         )
         imports = [onnx.helper.make_opsetid("", self.opset)]
         if MICROSOFT in self._domains:

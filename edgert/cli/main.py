@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "eval": "Measure accuracy on labelled data.",
     "bench": "Measure latency, per run and per operator.",
     "doctor": "Show what this machine offers and what edgert makes of it.",
+    "compile": "Compile the kernels ahead of time for a kind of processor.",
     "pull": "Fetch a pinned model or data set into the cache.",
     "quickstart": "Convert and run the model that ships with edgert.",
 }
