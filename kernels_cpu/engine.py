@@ -11,8 +11,25 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.abi import CHUNKS_OFFSET, RECORD_BYTES
 from edgert.kernels_cpu.control import (
-    ACTIVE, EPOCH_SHIFT, FUTEX_NUMBER, JOB_EPOCH, JOB_OPS, JOB_PROGRAM, JOB_SCRATCH, JOB_STRIDE, JOB_SYNC, JOB_TABLE,
-    SEQUENCE, SLEEPERS, SPIN_IDLE, SPIN_OP, STOP, SYNC_BYTES, SYNC_DONE, SYSCALL, YIELD_NUMBER,
+    ACTIVE,
+    EPOCH_SHIFT,
+    FUTEX_NUMBER,
+    JOB_EPOCH,
+    JOB_OPS,
+    JOB_PROGRAM,
+    JOB_SCRATCH,
+    JOB_STRIDE,
+    JOB_SYNC,
+    JOB_TABLE,
+    SEQUENCE,
+    SLEEPERS,
+    SPIN_IDLE,
+    SPIN_OP,
+    STOP,
+    SYNC_BYTES,
+    SYNC_DONE,
+    SYSCALL,
+    YIELD_NUMBER,
 )  # fmt: skip
 from edgert.kernels_cpu.simd import helper, load_i64, load_u32
 from edgert.kernels_cpu.simd.atomics import (

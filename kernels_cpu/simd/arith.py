@@ -13,7 +13,6 @@ from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.target import ARCH, has
 from edgert.kernels_cpu.simd.types import (
-    F32,
     F64,
     I8,
     I32,
@@ -72,20 +71,6 @@ minimum, maximum = _pairwise("<", "<"), _pairwise(">", ">")
 """Elementwise, signed for integers. For floats: x op y ? x : y, so a NaN in x gives y."""
 
 
-def _pairwise_u8(op: str) -> Any:
-    @intrinsic
-    def f(tyctx: Any, x: Any, y: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            return b.select(b.icmp_unsigned(op, *args), args[0], args[1])
-
-        return x(x, x), codegen
-
-    return f
-
-
-minimum_u8, maximum_u8 = _pairwise_u8("<"), _pairwise_u8(">")
-
-
 @intrinsic
 def select_gt(tyctx: Any, x: Any, y: Any, a: Any, c: Any) -> Any:
     """Elementwise x > y ? a : c; x, y of one type, a, c of one type with as many elements."""
@@ -120,7 +105,7 @@ def _shift(op: str) -> Any:
     return f
 
 
-shift_left, shift_right, shift_right_signed = _shift("shl"), _shift("lshr"), _shift("ashr")
+shift_left, shift_right_signed = _shift("shl"), _shift("ashr")
 """Shifts by a literal number of bits."""
 
 
@@ -187,12 +172,6 @@ def bits_i8(tyctx: Any, v: Any) -> Any:
     """Any natural vector seen as bytes."""
     t = ir.VectorType(I8, VB)
     return Vec("i8", VB)(v), lambda ctx, b, sig, args: b.bitcast(args[0], t)
-
-
-@intrinsic
-def scalar_bits_f32(tyctx: Any, value: Any) -> Any:
-    """The low 32 bits of an int64 as a float32."""
-    return types.float32(types.int64), lambda ctx, b, sig, args: b.bitcast(b.trunc(args[0], I32), F32)
 
 
 def _reduce(name_float: str, name_int: str) -> Any:

@@ -164,37 +164,21 @@ def _wrap(emit: Callable[..., Any], result: Vec, *arguments: Vec) -> Any:
     return three
 
 
-def emit_widen_i16(b: Any, v: Any, high: bool) -> Any:
-    """The low or high 8 activation bytes of every lane as int16."""
-    start = 8 if high else 0
-    index = [16 * lane + start + i for lane in range(_LANES16) for i in range(8)]
-    part = shuffle(b, v, undef(v.type), index)
-    return (b.sext if ACT_SIGNED else b.zext)(part, i16v.llvm)
-
-
 dot4 = _wrap(emit_dot4, i32v, i32v, i8v, i8v)
-pack_i16 = _wrap(emit_pack_i16, i16v, i32v, i32v)
-pack_act = _wrap(emit_pack_act, i8v, i16v, i16v)
-add_saturate_i16 = _wrap(emit_add_saturate, i16v, i16v, i16v)
 clamp_act = _wrap(emit_clamp_act, i8v, i8v, i8v, i8v)
 transpose4x4 = _wrap(lambda b, v: emit_lane_shuffle(b, v, TRANSPOSE), i8v, i8v)
 """Lane by lane: 4 groups of 4 bytes <-> 4 bytes of each group ([channel][pixel] <-> [pixel][channel])."""
-widen_low_i16 = _wrap(lambda b, v: emit_widen_i16(b, v, False), i16v, i8v)
-widen_high_i16 = _wrap(lambda b, v: emit_widen_i16(b, v, True), i16v, i8v)
 byte0, byte1, byte2, byte3 = (_wrap(lambda b, v, k=k: emit_byte_of(b, v, k), i32v, i8v) for k in range(4))
 """Byte k of every 32-bit group of activation bytes, as int32."""
 
 
-def _compare_select(op: str) -> Any:
-    def emit(b: Any, x: Any, y: Any) -> Any:
-        compare = b.icmp_signed if ACT_SIGNED else b.icmp_unsigned
-        return b.select(compare(op, x, y), x, y)
-
-    return _wrap(emit, i8v, i8v, i8v)
+def _emit_max_act(b: Any, x: Any, y: Any) -> Any:
+    compare = b.icmp_signed if ACT_SIGNED else b.icmp_unsigned
+    return b.select(compare(">", x, y), x, y)
 
 
-max_act, min_act = _compare_select(">"), _compare_select("<")
-"""Elementwise maximum and minimum of activation bytes."""
+max_act = _wrap(_emit_max_act, i8v, i8v, i8v)
+"""Elementwise maximum of activation bytes."""
 
 
 def emit_requantize(b: Any, quads: Sequence[Any], zero_point: Any) -> Any:

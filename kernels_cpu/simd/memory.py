@@ -22,7 +22,6 @@ from edgert.kernels_cpu.simd.types import (
     VOID,
     Vec,
     call,
-    concat,
     f32v,
     i8v,
     i16v,
@@ -124,17 +123,6 @@ broadcast_i8x4 = broadcast_load("i32", i8v)
 
 
 @intrinsic
-def broadcast_lane_i8(tyctx: Any, address: Any) -> Any:
-    """16 bytes repeated over every 128-bit lane -> i8v."""
-
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        v = b.load(pointer(b, args[0], ir.VectorType(I8, 16)), align=1)
-        return shuffle(b, v, undef(v.type), list(range(16)) * (VB // 16))
-
-    return i8v(types.int64), codegen
-
-
-@intrinsic
 def broadcast_lane_f32(tyctx: Any, address: Any) -> Any:
     """4 floats repeated over every 128-bit lane -> f32v."""
 
@@ -143,20 +131,6 @@ def broadcast_lane_f32(tyctx: Any, address: Any) -> Any:
         return shuffle(b, v, undef(v.type), list(range(4)) * (VB // 16))
 
     return f32v(types.int64), codegen
-
-
-@intrinsic
-def load_even_lanes_i8(tyctx: Any, address: Any) -> Any:
-    """128-bit lanes at a stride of 32 bytes -> i8v (lane l from address + 32*l). Reads 2*VB - 16 bytes."""
-
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        lane = ir.VectorType(I8, 16)
-        parts = [b.load(pointer(b, b.add(args[0], ir.Constant(I64, 32 * i)), lane), align=1) for i in range(VB // 16)]
-        while len(parts) > 1:
-            parts = [concat(b, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
-        return parts[0]
-
-    return i8v(types.int64), codegen
 
 
 @intrinsic

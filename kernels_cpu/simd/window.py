@@ -35,7 +35,7 @@ def _lanes(b: Any, address: Any, stride: int) -> Any:
 
 
 def window_weights(count: int) -> Any:
-    """An intrinsic `weights(address)` -> tuple of `count` i8v: blocks [4 channels][4 taps], each repeated over lanes."""
+    """An intrinsic `weights(address)` -> tuple of `count` i8v: [4 channels][4 taps], repeated over lanes."""
     result = types.UniTuple(i8v, count)
 
     @intrinsic

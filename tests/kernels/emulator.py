@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
 from unicorn.arm64_const import (
-    UC_ARM64_REG_CPACR_EL1, UC_ARM64_REG_SP, UC_ARM64_REG_X0, UC_ARM64_REG_X30, UC_CPU_ARM64_MAX,
+    UC_ARM64_REG_CPACR_EL1,
+    UC_ARM64_REG_SP,
+    UC_ARM64_REG_X0,
+    UC_ARM64_REG_X30,
+    UC_CPU_ARM64_MAX,
 )  # fmt: skip
 
 BASE, STACK, RETURN, HEAP = 0x1000_0000, 0x2000_0000, 0x3000_0000, 0x4000_0000

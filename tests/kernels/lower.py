@@ -79,7 +79,8 @@ class DirectEmitter:
 
 
 def run_rule(
-    rule: Rule, node: Node, inputs: list[Array | None], quants: list[Quantization | None], out: TensorType, level: Level,
+    rule: Rule, node: Node, inputs: list[Array | None], quants: list[Quantization | None], out: TensorType,
+    level: Level,
     stored: dict[int, StoredTensor], threads: int = 1, order: str = "forward",
 ) -> tuple[Array, Offer] | Refusal:  # fmt: skip
     """The node's output by the rule's first offer, as a row-major array; inputs in `stored` are constants."""
