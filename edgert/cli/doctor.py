@@ -27,9 +27,6 @@ EXTRAS = {
     "jit": ("numba", "llvmlite"),
     "convert": ("onnx", "numba", "llvmlite", "flatbuffers", "safetensors", "rich"),
     "image": ("pillow",),
-    "gpu": ("pyopencl",),
-    "llm": ("tokenizers", "jinja2"),
-    "serve": ("starlette", "uvicorn"),
 }
 """Extra -> what it installs, as in pyproject.toml."""
 
