@@ -56,7 +56,7 @@ def machine() -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     return {
         "cpu": cpu_name(), "arch": platform.machine(), "level": active_level().name, "flags": sorted(host_flags()),
-        "python": platform.python_version(), "commit": commit, "command": " ".join(sys.argv),
+        "python": platform.python_version(), "commit": commit, "command": " ".join(["python -m bench", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ T is up to 6 with 32 registers and 2 with 16, where the broadcast weights take t
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
+from edgert.kernels_cpu.conv.tiling import dispatcher, row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     REGISTERS,
@@ -107,32 +107,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     return tile
 
 
-_tile1, _tile2 = _tile(1), _tile(2)
-if WIDE == 6:
-    _tile3, _tile4, _tile5, _tile6 = _tile(3), _tile(4), _tile(5), _tile(6)
-
-    @helper
-    def _dispatch(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        if columns == 6:
-            _tile6(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 5:
-            _tile5(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 4:
-            _tile4(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 3:
-            _tile3(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 2:
-            _tile2(record, v, n0, n1, x, y, residual, scratch)
-        else:
-            _tile1(record, v, n0, n1, x, y, residual, scratch)
-else:
-
-    @helper
-    def _dispatch(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        if columns == 2:
-            _tile2(record, v, n0, n1, x, y, residual, scratch)
-        else:
-            _tile1(record, v, n0, n1, x, y, residual, scratch)
+_dispatch = dispatcher(_tile, WIDE)
 
 
 def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]

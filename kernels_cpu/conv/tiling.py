@@ -22,3 +22,45 @@ def row_of(v, per_row):  # type: ignore[no-untyped-def]
         return 0, v
     row = udiv(v, per_row)
     return row, v - row * per_row
+
+
+def dispatcher(make, wide):  # type: ignore[no-untyped-def]
+    """A function that runs the tile `make(columns)` for any 1 <= columns <= wide, wide one of 2, 3, 6."""
+    one, two = make(1), make(2)
+    if wide == 2:
+
+        @helper
+        def up_to_two(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+            if columns == 2:
+                two(record, v, n0, n1, x, y, residual, scratch)
+            else:
+                one(record, v, n0, n1, x, y, residual, scratch)
+
+        return up_to_two
+    three = make(3)
+
+    @helper
+    def up_to_three(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 3:
+            three(record, v, n0, n1, x, y, residual, scratch)
+        elif columns == 2:
+            two(record, v, n0, n1, x, y, residual, scratch)
+        else:
+            one(record, v, n0, n1, x, y, residual, scratch)
+
+    if wide == 3:
+        return up_to_three
+    four, five, six = make(4), make(5), make(6)
+
+    @helper
+    def up_to_six(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns == 6:
+            six(record, v, n0, n1, x, y, residual, scratch)
+        elif columns == 5:
+            five(record, v, n0, n1, x, y, residual, scratch)
+        elif columns == 4:
+            four(record, v, n0, n1, x, y, residual, scratch)
+        else:
+            up_to_three(columns, record, v, n0, n1, x, y, residual, scratch)
+
+    return up_to_six
