@@ -61,6 +61,14 @@ def emit_fma(b: Any, x: Any, y: Any, z: Any) -> Any:
     return b.fadd(z, b.fmul(x, y))
 
 
+def _multiply_float(b: Any, acc: Any, x: Any, w: Any) -> Any:
+    return emit_fma(b, x, w, acc)
+
+
+def _multiply_bytes(b: Any, acc: Any, x: Any, w: Any) -> Any:
+    return emit_dot4(b, acc, x, w)
+
+
 def _tuple(vec: Vec, count: int) -> Any:
     return types.UniTuple(vec, count)
 
@@ -214,16 +222,19 @@ def tile_step(vec: Vec, rows: int, columns: int) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             acc, x, offset, w = args
             values, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
-            weights = [_broadcast(b, _at(b, w, 4 * r), element, wide) for r in range(rows)]
-            for t in range(columns):
-                pixels = _load(b, b.add(x[t], offset), wide)
+            multiply = _multiply_float if vec.is_float else _multiply_bytes
+            if columns < rows:  # the shorter side stays in registers, the longer one passes by
+                pixels = [_load(b, b.add(x[t], offset), wide) for t in range(columns)]
                 for r in range(rows):
-                    i = r * columns + t
-                    values[i] = (
-                        emit_fma(b, pixels, weights[r], values[i])
-                        if vec.is_float
-                        else emit_dot4(b, values[i], pixels, weights[r])
-                    )
+                    weight = _broadcast(b, _at(b, w, 4 * r), element, wide)
+                    for t in range(columns):
+                        values[r * columns + t] = multiply(b, values[r * columns + t], pixels[t], weight)
+            else:
+                weights = [_broadcast(b, _at(b, w, 4 * r), element, wide) for r in range(rows)]
+                for t in range(columns):
+                    pixel = _load(b, b.add(x[t], offset), wide)
+                    for r in range(rows):
+                        values[r * columns + t] = multiply(b, values[r * columns + t], pixel, weights[r])
             return cgutils.pack_array(b, values)
 
         return kind(kind, addresses, types.int64, types.int64), codegen
