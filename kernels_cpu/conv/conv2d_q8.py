@@ -7,7 +7,7 @@ T is up to 6 with 32 registers and 2 with 16, where the broadcast weights take t
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.tiling import dispatcher, row_geometry, row_of
+from edgert.kernels_cpu.conv.tiling import all_tiles, row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     REGISTERS,
@@ -27,7 +27,6 @@ from edgert.kernels_cpu.simd import (
     tile_init,
     tile_step,
     tile_store_q8,
-    udiv,
 )  # fmt: skip
 
 F = record_fields("conv2d_q8_k4p")
@@ -107,7 +106,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
     return tile
 
 
-_dispatch = dispatcher(_tile, WIDE)
+_all_tiles = all_tiles(_tile, WIDE)
 
 
 def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
@@ -120,9 +119,4 @@ def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
     residual = load_i64(record + F.residual)
     if residual != 0:
         residual += image * load_i32(record + F.y_batch)
-    left = udiv(last - v + WIDE - 1, WIDE)
-    while left > 0:
-        columns = udiv(last - v + left - 1, left)
-        _dispatch(columns, record, v, n0, n1, x, y, residual, scratch)
-        v += columns
-        left -= 1
+    _all_tiles(record, v, last, n0, n1, x, y, residual, scratch)

@@ -24,7 +24,23 @@ def row_of(v, per_row):  # type: ignore[no-untyped-def]
     return row, v - row * per_row
 
 
-def dispatcher(make, wide):  # type: ignore[no-untyped-def]
+def all_tiles(make, wide):  # type: ignore[no-untyped-def]
+    """A function that cuts pixel vectors [v, last) into tiles of at most `wide`, as equal as can be, and runs each."""
+    dispatch = _dispatcher(make, wide)
+
+    @helper
+    def run(record, v, last, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        left = udiv(last - v + wide - 1, wide)
+        while left > 0:
+            columns = udiv(last - v + left - 1, left)
+            dispatch(columns, record, v, n0, n1, x, y, residual, scratch)
+            v += columns
+            left -= 1
+
+    return run
+
+
+def _dispatcher(make, wide):  # type: ignore[no-untyped-def]
     """A function that runs the tile `make(columns)` for any 1 <= columns <= wide, wide one of 2, 3, 6."""
     one, two = make(1), make(2)
     if wide == 2:
