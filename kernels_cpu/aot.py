@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu.jit import Progress, compile_missing
+from edgert.kernels_cpu.jit import Progress, compile_missing, object_name
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import library_name
 from edgert.kernels_cpu.registry import kernels
@@ -52,7 +52,7 @@ def build_library(
         linked = work / target.name
         command = [
             sys.executable, "-m", "ziglang", "ld.lld", "-m", _EMULATION[level.arch], "-shared",
-            "-o", str(linked), *(str(compiled / f"{name}.o") for name in wanted),
+            "-o", str(linked), *(str(compiled / object_name(name)) for name in wanted),
             "--allow-multiple-definition",  # every object has its own memset, all the same
             "--no-undefined", "-z", f"max-page-size={PAGE_BYTES}", "-z", f"common-page-size={PAGE_BYTES}",
             "-z", "noexecstack", "-z", "now", "--hash-style=both", "--build-id=sha1", "--gc-sections", "-s",

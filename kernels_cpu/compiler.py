@@ -22,6 +22,7 @@ import llvmlite.binding as ll
 from llvmlite import ir
 
 from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.jit import object_name
 from edgert.kernels_cpu.levels import Level, level_named
 from edgert.kernels_cpu.registry import kernels
 
@@ -228,7 +229,7 @@ def compile_object(level: Level, names: Iterable[str], engine: bool, assembly: P
 def main() -> None:
     parser = argparse.ArgumentParser(description="compile edgert kernels for one ISA level")
     parser.add_argument("--level", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.o, one object per kernel")
+    parser.add_argument("--out", type=Path, required=True, help="folder for NAME-HASH.o, one object per kernel")
     parser.add_argument("--assembly", action="store_true", help="write NAME.s beside each object")
     parser.add_argument("names", nargs="*", help="kernel names, or 'engine'")
     options = parser.parse_args()
@@ -237,7 +238,7 @@ def main() -> None:
     for name in options.names:
         listing = options.out / f"{name}.s" if options.assembly else None
         engine = name == "engine"
-        _write(options.out / f"{name}.o", compile_object(level, () if engine else (name,), engine, listing))
+        _write(options.out / object_name(name), compile_object(level, () if engine else (name,), engine, listing))
 
 
 def _write(path: Path, data: bytes) -> None:

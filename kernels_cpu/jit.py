@@ -1,13 +1,15 @@
 """Just-in-time kernels: compile what is missing in a child process, cache the objects, map them in.
 
-The cache folder's name holds a hash of every kernel source, the compiler versions and the level, so an edit
-anywhere is a new folder: Numba's own cache keys on one file and serves stale code after edits in imported ones.
+An object's name holds a hash of every source the kernel is made of, imported ones included, and its folder's name
+one of the compiler versions and the level: Numba's own cache keys on one file and serves stale code after edits in
+imported ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,12 +21,15 @@ from typing import Any
 
 from edgert.errors import KernelError
 from edgert.kernels_cpu.levels import Level, amx_model
+from edgert.kernels_cpu.registry import kernels
 
 COMPILE_TIMEOUT = 600.0
 """Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
 
 KEPT_FOLDERS = 3
-"""Older folders of a level that stay: other checkouts or versions may use them."""
+"""Older folders of a level that stay: other compiler versions may use them."""
+KEPT_OBJECTS = 4
+"""Objects of a kernel that stay: other checkouts may use them."""
 
 Progress = Callable[[int, int], None]
 """Called with (kernels compiled, kernels to compile), first with 0."""
@@ -40,20 +45,43 @@ def compiler_versions() -> tuple[str, str]:
         ) from error
 
 
-HOST_ONLY = frozenset(("aot.py", "jit.py", "library.py", "record.py", "registry.py", "reference"))
-"""Files and folders that the compiled code does not depend on."""
+_PACKAGE = "edgert.kernels_cpu"
+_IMPORT = re.compile(rf"^\s*from {re.escape(_PACKAGE)}(\.[\w.]+)? import", re.MULTILINE)
 
 
 @cache
-def source_hash() -> str:
-    """Hash of all kernel sources, in path order."""
+def _closure(module: str) -> frozenset[Path]:
+    """The source file of `module` and those of every module of this package that it imports, however deep."""
     root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        place = path.relative_to(root)
-        if place.parts[0] not in HOST_ONLY:
-            digest.update(f"{place}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        relative = waiting.pop().removeprefix(_PACKAGE).strip(".").replace(".", "/")
+        path = root / f"{relative}.py"
+        path = path if path.is_file() else root / relative / "__init__.py"
+        # Whoever imports the table gets it by rows, see kernel_hash.
+        if path in found or path.name == "registry.py" or not path.is_file():
+            continue
+        found.add(path)
+        waiting += [_PACKAGE + (name or "") for name in _IMPORT.findall(path.read_text("utf-8")) if name]
+    return frozenset(found)
+
+
+@cache
+def kernel_hash(name: str) -> str:
+    """Hash of all that the object of kernel `name` (or 'engine') is made of: its row, its sources, the compiler."""
+    spec = kernels().get(name)
+    modules = [spec.module if spec is not None else f"{_PACKAGE}.{name}", f"{_PACKAGE}.compiler"]
+    root = Path(__file__).parent
+    digest = hashlib.sha256(repr(spec).encode())
+    for path in sorted(set().union(*(_closure(module) for module in modules))):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def object_name(name: str) -> str:
+    """File name of the object of kernel `name`: other sources are another file."""
+    return f"{name}-{kernel_hash(name)}.o"
 
 
 def cache_folder(root: Path, level: Level) -> Path:
@@ -61,13 +89,13 @@ def cache_folder(root: Path, level: Level) -> Path:
     model = ("amx model",) if amx_model() else ()
     # Sets are sorted: their own order differs from process to process.
     target = (level.triple, level.cpu, level.llvm_features, *sorted(level.features), str(level.vector_bytes))
-    key = hashlib.sha256("\0".join((source_hash(), *compiler_versions(), *target, *model)).encode()).hexdigest()
+    key = hashlib.sha256("\0".join((*compiler_versions(), *target, *model)).encode()).hexdigest()
     return root / "kernels" / f"{level.name}-{key[:16]}"
 
 
 def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: Progress | None = None) -> None:
     """Compiles the kernels of `names` ('engine' among them) whose objects are not in `folder` yet."""
-    missing = sorted(n for n in set(names) if not (folder / f"{n}.o").exists())
+    missing = sorted(n for n in set(names) if not (folder / object_name(n)).exists())
     if not missing:
         return
     compiler_versions()
@@ -91,7 +119,15 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
             if process.poll() is None:
                 process.kill()
                 process.wait()
+    for name in missing:
+        prune_objects(folder, name)
     prune(folder)
+
+
+def prune_objects(folder: Path, name: str) -> None:
+    """Removes the oldest objects of kernel `name`, made of sources that have changed since."""
+    for old in sorted(folder.glob(f"{name}-*.o"), key=lambda p: p.stat().st_mtime)[:-KEPT_OBJECTS]:
+        old.unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:

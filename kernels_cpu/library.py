@@ -77,7 +77,7 @@ class JitLibrary:
             if self._loader is None:
                 self._loader = jit.ObjectLoader()
             for name in wanted:
-                path = self.folder / f"{name}.o"
+                path = self.folder / jit.object_name(name)
                 if name == "engine":
                     self._addresses |= self._loader.load(path, ENGINE_SYMBOLS)
                     self._addresses["engine"] = self._addresses["edgert_run"]

@@ -38,7 +38,7 @@ def link(objects: Path, tmp_path: Path) -> Link:
         out = tmp_path / "odd.so"
         emulation = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}[LEVEL.arch]
         command = ["ld.lld", "-m", emulation, "-shared", "--hash-style=both", "--allow-multiple-definition", "-o", out]
-        files = [objects / f"{name}.o" for name in names]
+        files = [objects / jit.object_name(name) for name in names]
         subprocess.run([sys.executable, "-m", "ziglang", *command, *flags, *files], check=True, timeout=60)
         return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
 from edgert.kernels_cpu.library import JitLibrary, library_name
 from edgert.kernels_cpu.record import pack_record
+from edgert.kernels_cpu.registry import kernels
 
 CACHE = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -43,9 +45,11 @@ def machine(level: Level) -> Any:
 
 def shared_library(level: Level) -> Path:
     """The ahead-of-time library of all kernels, built once per set of kernel sources."""
-    folder = jit.cache_folder(CACHE, level)
-    path = folder / library_name(level)
-    return path if path.exists() else build_library(level, folder, objects=folder)
+    objects = jit.cache_folder(CACHE, level)
+    names = ["engine", *(name for name, spec in kernels().items() if spec.available(level))]
+    key = hashlib.sha256(" ".join(jit.object_name(name) for name in names).encode()).hexdigest()
+    path = objects / f"all-{key[:16]}" / library_name(level)
+    return path if path.exists() else build_library(level, path.parent, objects=objects)
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:

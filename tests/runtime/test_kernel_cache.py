@@ -1,4 +1,4 @@
-"""Compiled kernels are found again by the next process, and not by one with other sources."""
+"""Compiled kernels are found again by the next process, and not by one with other compilers or sources."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.levels import LEVELS, host_levels
+from edgert.kernels_cpu.registry import kernels
 
 CODE = """
 from pathlib import Path
@@ -31,10 +32,16 @@ def test_every_process_looks_in_the_same_folder() -> None:
     assert len(set(found.pop().split())) == len(LEVELS)
 
 
-def test_other_sources_and_compilers_have_other_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_compilers_have_other_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     level, root = host_levels()[-1], Path("/cache")
     before = jit.cache_folder(root, level)
-    monkeypatch.setattr(jit, "source_hash", lambda: "edited")
-    edited = jit.cache_folder(root, level)
     monkeypatch.setattr(jit, "compiler_versions", lambda: ("1", "2"))
-    assert len({before, edited, jit.cache_folder(root, level)}) == 3
+    assert jit.cache_folder(root, level) != before
+
+
+def test_an_object_is_named_by_all_its_sources() -> None:
+    """Imported files count, those of other kernels do not."""
+    names = {path.name for path in jit._closure("edgert.kernels_cpu.conv.conv2d_q8")}
+    assert {"conv2d_q8.py", "tiling.py", "tile.py", "target.py", "levels.py", "abi.py"} <= names
+    assert not {"conv2d_f32.py", "depthwise_q8.py", "registry.py"} & names
+    assert len({jit.object_name(name) for name in kernels()}) == len(kernels())
