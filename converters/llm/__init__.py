@@ -1,0 +1,1 @@
+"""Language models: a checkpoint becomes a decoder graph with its weights."""
