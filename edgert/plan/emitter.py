@@ -5,8 +5,9 @@ Which offers are chosen is decided before, in planner.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,11 @@ from edgert.plan.lowering.api import Buffer
 from edgert.plan.memory import Arrangement, Block, arrange, round_up
 from edgert.program import Op, Operand, Program, Segment
 
-ARENA, CONSTANTS, FIRST_WEIGHTS = 0, 1, 2
+ARENA, CONSTANTS, REGISTERS, STATE, FIRST_WEIGHTS = 0, 1, 2, 3, 4
 """Segment numbers of a program."""
+ROWS = 0
+"""The register that has the number of rows of a run. Registers are int32, REGISTER_BYTES in all."""
+REGISTER_BYTES = 64
 
 
 @dataclass
@@ -44,7 +48,8 @@ class _RawOp:
 class PlanEmitter:
     """The Emitter that offers see. `step` and `node` say for whom they emit; the planner moves them on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, varying_rows: bool = False) -> None:
+        self.varying_rows = varying_rows
         self.step = 0
         self.node = ""
         self.ops: list[_RawOp] = []
@@ -55,6 +60,14 @@ class PlanEmitter:
         self._constant_bytes = 0
         self._weights: list[tuple[str, Array]] = []
         self._weight_keys: dict[tuple[str, str, int], Buffer] = {}
+        self._states = Arrangement((), 0, 0)
+
+    def place_states(self, sizes: Sequence[int]) -> list[Buffer]:
+        """Memory that lives from run to run, one place after the other: the same for the same sizes, so that several
+        plans can share it."""
+        ends = list(accumulate(map(round_up, sizes), initial=0))
+        self._states = Arrangement(tuple(ends[:-1]), ends[-1], ends[-1])
+        return [Buffer("state", index, round_up(size)) for index, size in enumerate(sizes)]
 
     def op(
         self, kernel: str, operands: Mapping[str, Buffer | None], params: Mapping[str, int | float], *,
@@ -96,6 +109,12 @@ class PlanEmitter:
         """See lowering/api.py."""
         return self.block(nbytes, self.step)
 
+    def rows(self, planned: int) -> Buffer:
+        """See lowering/api.py."""
+        if self.varying_rows:
+            return Buffer("registers", 4 * ROWS, REGISTER_BYTES)
+        return self.constant(np.array([planned], np.int32))
+
     def block(self, nbytes: int, last: int) -> Buffer:
         """Arena memory from the current step to step `last`."""
         self._spans.append(_Span(nbytes, self.step, last))
@@ -126,6 +145,10 @@ class PlanEmitter:
                 segment, base = ARENA, arrangement.offsets[buffer.key]
             elif buffer.segment == "constants":
                 segment, base = CONSTANTS, self._constant_offsets[buffer.key]
+            elif buffer.segment == "registers":
+                segment, base = REGISTERS, buffer.key
+            elif buffer.segment == "state":
+                segment, base = STATE, self._states.offsets[buffer.key]
             else:
                 segment, base = FIRST_WEIGHTS + buffer.key, 0
             return Operand(segment, base + offset, buffer.nbytes - offset)
@@ -140,6 +163,8 @@ class PlanEmitter:
         segments = (
             Segment("arena", arrangement.nbytes),
             Segment("constants", self._constant_bytes),
+            Segment("registers", REGISTER_BYTES),
+            Segment("state", self._states.nbytes),
             *(Segment(name, array.nbytes) for name, array in self._weights),
         )
         return Program(ops, segments), arrangement

@@ -65,6 +65,9 @@ class DirectEmitter:
     def constant(self, value: Array) -> Buffer:
         return self.add(value)
 
+    def rows(self, planned: int) -> Buffer:
+        return self.add(np.array([planned], np.int32))
+
     def workspace(self, nbytes: int) -> Buffer:
         self.memory.append(aligned(nbytes)[1])
         return Buffer("test", len(self.memory) - 1, nbytes)

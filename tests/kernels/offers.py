@@ -57,6 +57,9 @@ class Runner:
     def weights(self, stored: StoredTensor, role: str) -> Buffer:
         return self.add("weights", place(np.asarray(stored.parts[role])))
 
+    def rows(self, planned: int) -> Buffer:
+        return self.constant(np.array([planned], np.int32))
+
     def constant(self, value: np.ndarray) -> Buffer:
         padded = np.zeros(-(-value.nbytes // 64) * 64, np.uint8)
         padded[: value.nbytes] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Protocol
 
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Node, TensorType
 from edgert.kernels_cpu.levels import Level
 
-LAYOUTS = ("row", "kp", "k4p")
-"""Activation layouts, see docs/kernels.md: row-major; float planes of 16-pixel multiples; NC4HW4 bytes."""
+LAYOUTS = ("row", "kp", "k4p", "g32", "kvf16", "kvint8")
+"""Activation layouts, see docs/kernels.md: row-major; float planes of 16-pixel multiples; NC4HW4 bytes; rows of int8
+in groups of 32 with a scale and a sum each; and what a key-value cache of half or of int8 numbers lies in."""
+KV = ("f16", "int8")
+"""What the numbers of a key-value cache may be."""
+GROUP = 32
+"""Values that share a scale in g32 and in the weight encodings it meets."""
+BLOCK_K = 64
+"""g32 rows and grouped weights are padded to two groups: one block of weights has 64 k."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Site:
     values: tuple[Array | None, ...]
     level: Level
     threads: int
+    kv: str = "f16"
+    """How a key-value cache keeps its numbers: 'f16' or 'int8'."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class Buffer:
     """A place in the arena or among the constants; what operands refer to. `nbytes` is all that may be touched."""
 
     segment: str
-    """'arena', 'weights' (mapped from the file) or 'constants' (made at planning)."""
+    """'arena', 'weights' (mapped from the file), 'constants' (made at planning), 'state' (lives from run to run) or
+    'registers' (set before each run)."""
     key: int
     nbytes: int
 
@@ -68,6 +79,10 @@ class Emitter(Protocol):
 
     def workspace(self, nbytes: int) -> Buffer:
         """Arena memory that lives for this node only."""
+        ...
+
+    def rows(self, planned: int) -> Buffer:
+        """One int32: how many of the `planned` rows a run has. A register where that varies, else a constant."""
         ...
 
 
@@ -123,15 +138,38 @@ def plane_pixels(pixels: int) -> int:
     return -(-pixels // 16) * 16
 
 
+def g32_depth(depth: int) -> int:
+    """Values of a g32 row, padding included."""
+    return -(-depth // BLOCK_K) * BLOCK_K
+
+
+def g32_stride(depth: int) -> int:
+    """Bytes of a g32 row of `depth` values: int8 q[K64] | float32 scale[K64/32] | int32 sum[K64/32]."""
+    return g32_depth(depth) * 5 // 4
+
+
+def kv_nbytes(shape: tuple[int, ...], layout: str) -> int:
+    """Bytes of the keys or the values [heads, positions, depth] of a cache: whole groups of 16 positions, and in
+    kvint8 a float32 scale per head and position behind them, on a cache line."""
+    heads, positions, depth = shape
+    rows = heads * -(-positions // 16) * 16
+    if layout == "kvf16":
+        return 2 * rows * depth
+    return -(-rows * depth // 64) * 64 + 4 * rows
+
+
 def layout_nbytes(kind: TensorType, layout: str) -> int:
-    """Bytes a tensor takes in the arena. kp/k4p take rank 2 [N, C] (one pixel), 3 [N, C, W] or 4 [N, C, H, W]."""
+    """Bytes a tensor takes in the arena. kp/k4p take rank 2 [N, C] (one pixel), 3 [N, C, W] or 4 [N, C, H, W];
+    g32 takes [..., K]; the layouts of a cache take [heads, positions, depth]."""
     if layout == "row":
         return kind.nbytes
     shape = kind.static_shape
+    if layout == "g32":
+        return prod(shape[:-1]) * g32_stride(shape[-1])
+    if layout in ("kvf16", "kvint8"):
+        return kv_nbytes(shape, layout)
     batch, channels = shape[0], shape[1]
-    pixels = 1
-    for d in shape[2:]:
-        pixels *= d
+    pixels = prod(shape[2:])
     if layout == "kp":
         return batch * channels * plane_pixels(pixels) * 4
     return batch * -(-channels // 4) * plane_pixels(pixels) * 4
