@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgert.graph.broadcast import broadcast, broadcast_dim, merge_dims, not_quantized, same_dtype
+from edgert.graph.infer_conv import check_same_shape, split_residual
 from edgert.graph.infer_elementwise import NUMBERS, one_of, present
 from edgert.graph.ir import Array, Dim, Node, TensorType
 from edgert.graph.registry import check, operator
@@ -27,20 +28,23 @@ def matmul(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array 
     return [TensorType(one_of(same_dtype(a, b), NUMBERS), matmul_shape(a.shape, b.shape))]
 
 
-@operator("Gemm", inputs=(2, 3))
+@operator("Gemm", inputs=(2, 4))
 def gemm(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """[M, K] and [K, N], each perhaps transposed, to [M, N]; C broadcasts to that."""
+    """[M, K] and [K, N], each perhaps transposed, to [M, N]; C broadcasts to that, a residual has that shape."""
     a, b = present(ins[:2])
     not_quantized(a, b)
     check(len(a.shape) == len(b.shape) == 2, "operands of rank 2", f"shapes {a.shape} and {b.shape}")
     left = a.shape[::-1] if node.attr_int("transA", 0) else a.shape
     right = b.shape[::-1] if node.attr_int("transB", 0) else b.shape
     shape, dtype = matmul_shape(left, right), one_of(same_dtype(a, b), NUMBERS)
-    c = ins[2] if len(ins) > 2 else None
+    c, residual = split_residual(node, ins[2:])
+    for added in (t for t in (c, residual) if t is not None):
+        not_quantized(added)
+        same_dtype(a, added)
     if c is not None:
-        not_quantized(c)
-        same_dtype(a, c)
         check(broadcast(shape, c.shape) == shape, f"C that broadcasts to {shape}", c.shape)
+    if residual is not None:
+        check_same_shape(shape, residual.shape, "a residual")
     return [TensorType(dtype, shape)]
 
 

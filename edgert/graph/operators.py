@@ -3,8 +3,10 @@ What an operator computes is in `kernels_cpu/reference/`, under the same name.""
 
 from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_activation,
+    infer_attention,
     infer_conv,
     infer_elementwise,
+    infer_glu,
     infer_matmul,
     infer_norm,
     infer_pool,

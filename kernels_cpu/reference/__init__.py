@@ -3,8 +3,10 @@ One family per module; nothing here is meant to be fast, and no layout but row-m
 
 from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers a family)
     activation,
+    attention,
     conv,
     elementwise,
+    glu,
     logic,
     matmul,
     norm,

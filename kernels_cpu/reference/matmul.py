@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgert.kernels_cpu.reference.fused import activate
+from edgert.kernels_cpu.reference.fused import activate, split_residual
 from edgert.kernels_cpu.reference.registry import Array, Call, reference
 
 
@@ -25,14 +25,17 @@ def matmul(call: Call, a: Array, b: Array) -> Array:
 
 
 @reference("Gemm")
-def gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
+def gemm(call: Call, a: Array, b: Array, *rest: Array | None) -> Array:
     """ONNX Gemm: alpha * A' B' + beta * C of 2-D A' [M, K], B' [K, N]; C broadcasts to [M, N]. May carry a
-    fused activation."""
+    residual [M, N], its last input, and then a fused activation."""
+    c, residual = split_residual(call, rest)
     a = a.T if call.attr_int("transA", 0) else a
     b = b.T if call.attr_int("transB", 0) else b
     y = _scaled(call.attr_float("alpha", 1.0), product(a, b))
     if c is not None:
         y = y + _scaled(call.attr_float("beta", 1.0), c)
+    if residual is not None:
+        y = y + residual
     return activate(call, y)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgert.errors import UnsupportedError
+from edgert.graph.ir import Node, TensorType
+from edgert.graph.operators import OPERATORS
 from edgert.kernels_cpu.reference import evaluate
 
 Agrees = Callable[..., None]
@@ -46,6 +49,27 @@ def test_gemm_with_fused_activation() -> None:
     a, b, c = data(3, 4), data(4, 5, seed=1), data(5, seed=2)
     (y,) = evaluate("Gemm", [a, b, c], {"activation": "Clip", "clip_min": 0.0, "clip_max": 1.0})
     np.testing.assert_allclose(y, np.clip(a @ b + c, 0, 1), rtol=1e-6)
+
+
+def test_gemm_with_residual(agrees: Agrees) -> None:
+    a, b, c, r = data(3, 4), data(5, 4, seed=1), data(5, seed=2), data(3, 5, seed=3)
+    attrs = {"transB": 1, "residual": 1}
+    agrees("Gemm", [a, b, c, r], attrs, expected=[a @ b.T + c + r])
+    for inputs in ([a, b, r], [a, b, None, r]):
+        agrees("Gemm", inputs, attrs, expected=[a @ b.T + r])
+    agrees("Gemm", [a, b, c, r], attrs | {"activation": "Relu"}, expected=[np.maximum(a @ b.T + c + r, 0)])
+
+
+@pytest.mark.parametrize(("shapes", "residual", "message"), [
+    ([(3, 4), (5, 4), (5,), (3, 4)], 1, "a residual of shape"),
+    ([(3, 4), (5, 4), (5,), (3, 5)], 0, "at most one input"),
+    ([(3, 4), (5, 4)], 1, "a residual as the last input"),
+])  # fmt: skip
+def test_residuals_that_do_not_fit(shapes: list[tuple[int, ...]], residual: int, message: str) -> None:
+    names = tuple(f"in{i}" for i in range(len(shapes)))
+    node = Node("Gemm", names, ("y",), {"transB": 1, "residual": residual}, "n")
+    with pytest.raises(UnsupportedError, match=message):
+        OPERATORS["Gemm"].infer(node, [TensorType("float32", s) for s in shapes], [None] * len(shapes))
 
 
 @pytest.mark.parametrize(("equation", "shapes"), [
