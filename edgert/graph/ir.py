@@ -137,7 +137,10 @@ class Node:
 @dataclass
 class Graph:
     """Nodes in topological order. `types` has every named tensor once its type is known;
-    `constants` holds the values of tensors that never change (row-major arrays)."""
+    `constants` holds the values of tensors that never change (row-major arrays).
+
+    states: past -> present, an input and an output of equal type. The present of one run is the past of the
+    next; before the first run it is zeros."""
 
     name: str = "graph"
     inputs: list[str] = field(default_factory=list)
@@ -145,6 +148,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     types: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
 
     def producers(self) -> dict[str, Node]:
         """Tensor name -> the node that makes it."""
@@ -180,5 +184,5 @@ class Graph:
         return Graph(
             self.name, list(self.inputs), list(self.outputs),
             [Node(n.op, n.inputs, n.outputs, copy.deepcopy(n.attrs), n.name) for n in self.nodes],
-            dict(self.types), dict(self.constants),
+            dict(self.types), dict(self.constants), dict(self.states),
         )  # fmt: skip

@@ -38,7 +38,8 @@ def show_bytes(nbytes: int) -> str:
 class MemoryUse:
     """Bytes a plan needs. arena: intermediate tensors. constants: tables made at planning. weights: parts
     used, mapped from the file (the system may drop and read them again). scratch: all threads together.
-    records: op records and their sync words. host: an estimate of what NumPy allocates inside host ops."""
+    records: op records and their sync words. host: an estimate of what NumPy allocates inside host ops.
+    state: what lives from run to run, such as a key-value cache."""
 
     arena: int
     constants: int
@@ -46,16 +47,17 @@ class MemoryUse:
     scratch: int
     records: int
     host: int
+    state: int = 0
 
     @property
     def total(self) -> int:
-        return self.arena + self.constants + self.weights + self.scratch + self.records + self.host
+        return self.arena + self.constants + self.weights + self.scratch + self.records + self.host + self.state
 
     def describe(self) -> str:
         """'6.2 MB (arena 2.1 MB, weights 3.9 MB mapped, ...)'; empty parts are left out."""
-        words = {"arena": "", "weights": " mapped", "constants": "", "scratch": "", "records": "", "host": " est."}
+        words = {"weights": " mapped", "host": " est."}
         parts = [
-            f"{name} {show_bytes(nbytes)}{words[name]}"
+            f"{name} {show_bytes(nbytes)}{words.get(name, '')}"
             for name, nbytes in sorted(asdict(self).items(), key=lambda item: -item[1])
             if nbytes
         ]

@@ -16,7 +16,7 @@ from edgert.errors import KernelError
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array
 from edgert.plan.lowering.api import Buffer
-from edgert.plan.memory import Arrangement, Block, arrange, round_up
+from edgert.plan.memory import READ_AROUND, Arrangement, Block, arrange, round_up
 from edgert.program import Op, Operand, Program, Segment
 
 ARENA, CONSTANTS, REGISTERS, STATE, FIRST_WEIGHTS = 0, 1, 2, 3, 4
@@ -65,8 +65,9 @@ class PlanEmitter:
     def place_states(self, sizes: Sequence[int]) -> list[Buffer]:
         """Memory that lives from run to run, one place after the other: the same for the same sizes, so that several
         plans can share it."""
-        ends = list(accumulate(map(round_up, sizes), initial=0))
-        self._states = Arrangement(tuple(ends[:-1]), ends[-1], ends[-1])
+        ends = list(accumulate(map(round_up, sizes), initial=READ_AROUND if sizes else 0))
+        total = ends[-1] + READ_AROUND if sizes else 0
+        self._states = Arrangement(tuple(ends[:-1]), total, total)
         return [Buffer("state", index, round_up(size)) for index, size in enumerate(sizes)]
 
     def op(
@@ -108,6 +109,14 @@ class PlanEmitter:
     def workspace(self, nbytes: int) -> Buffer:
         """See lowering/api.py."""
         return self.block(nbytes, self.step)
+
+    @property
+    def state_nbytes(self) -> int:
+        return self._states.nbytes
+
+    def state_offset(self, buffer: Buffer) -> int:
+        """Where a state lies in segment 'state'."""
+        return self._states.offsets[buffer.key]
 
     def rows(self, planned: int) -> Buffer:
         """See lowering/api.py."""

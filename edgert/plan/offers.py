@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Graph, Node
 from edgert.kernels_cpu.levels import Level
@@ -36,7 +37,9 @@ class Options:
     refusals: tuple[str, ...]
 
 
-def site_of(node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int) -> Site:
+def site_of(
+    node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, kv: str = "f16"
+) -> Site:
     """The node with everything known about it. A constant made while shapes were inferred counts as stored."""
 
     def stored(name: str) -> StoredTensor | None:
@@ -54,14 +57,20 @@ def site_of(node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level
         tuple(graph.constants.get(name) for name in node.inputs),
         level,
         threads,
+        kv,
     )
 
 
 def options_of(
-    node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks
-) -> Options:
-    """Every way to run `node`; the host operator is always among them, last."""
-    site = site_of(node, graph, tensors, level, threads)
+    node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks,
+    kv: str = "f16",
+) -> Options:  # fmt: skip
+    """Every way to run `node`; the host operator is among them, last, unless the node works on a state.
+
+    Raises UnsupportedError where nothing is left.
+    """
+    site = site_of(node, graph, tensors, level, threads, kv)
+    states = {*graph.states.keys(), *graph.states.values()}
     rules = load_rules().get(node.op, [])
     options: list[Option] = []
     refusals: list[str] = []
@@ -77,9 +86,14 @@ def options_of(
                 options.append((found, 0.0 if free else predict_us(found, peaks, threads)))
     if not rules:
         refusals.append(f"no native kernel for {node.op}")
-    host = predict_host_us(node_macs(node, site.inputs, site.outputs), node_bytes(site.inputs, site.outputs))
-    options.append((None, host))
-    candidates = tuple(_candidate(site, offer, cost) for offer, cost in options)
+    if states.isdisjoint((*node.inputs, *node.outputs)):
+        host = predict_host_us(node_macs(node, site.inputs, site.outputs), node_bytes(site.inputs, site.outputs))
+        options.append((None, host))
+    elif not options:
+        raise UnsupportedError(
+            f"node {node.name!r} ({node.op}) keeps a state, which needs a native kernel: {'; '.join(refusals)}"
+        )
+    candidates = tuple(_candidate(site, offer, cost, states) for offer, cost in options)
     return Options(node, site, tuple(options), candidates, tuple(dict.fromkeys(refusals)))
 
 
@@ -94,14 +108,16 @@ def _impossible(site: Site, offer: Offer) -> Refusal | None:
     return None
 
 
-def _candidate(site: Site, offer: Offer | None, cost: float) -> Candidate:
+def _candidate(site: Site, offer: Offer | None, cost: float, states: set[str]) -> Candidate:
+    """A state is in the layout that its node wants: it is never converted, and no part of the choice."""
     node = site.node
     wants = offer.in_layouts if offer is not None else ("row",) * len(node.inputs)
     makes = offer.out_layouts if offer is not None else ("row",) * len(site.outputs)
     takes = tuple(
         (name, layout)
         for name, stored, layout in zip(node.inputs, site.stored, wants, strict=True)
-        if name and stored is None and layout is not None
+        if name and stored is None and layout is not None and name not in states
     )
     named = [name for name in node.outputs if name]
-    return Candidate(cost, takes, tuple(zip(named, makes, strict=True)))
+    pairs = zip(named, makes, strict=True)
+    return Candidate(cost, takes, tuple(pair for pair in pairs if pair[0] not in states))

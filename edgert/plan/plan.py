@@ -31,6 +31,19 @@ Source: TypeAlias = "Slot | Array | None"
 
 
 @dataclass(frozen=True)
+class State:
+    """A tensor that lives from run to run, read as `past` and made in place as `present`: nbytes bytes at an
+    offset of segment 'state', in `layout`."""
+
+    past: str
+    present: str
+    type: TensorType
+    layout: str
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class NativeRun:
     """Ops first .. first + count - 1 of the program: one native call."""
 
@@ -83,7 +96,8 @@ class Plan:
 
     schedule: what runs, in order. constants: the bytes of segment 'constants'. weights: the arrays behind the
     segments 'weights:...', in segment order. arena_bound: no arrangement could need less. peaks: 'measured'
-    or 'uncalibrated', where predicted times come from.
+    or 'uncalibrated', where predicted times come from. states: equal for plans of one graph at the same
+    sizes, so that they can share the memory.
     """
 
     level: Level
@@ -98,6 +112,7 @@ class Plan:
     memory: MemoryUse
     arena_bound: int
     peaks: str
+    states: tuple[State, ...] = ()
 
     @property
     def predicted_us(self) -> float:

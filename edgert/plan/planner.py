@@ -25,7 +25,8 @@ from edgert.plan.lowering.api import Buffer, Offer, Refusal, layout_nbytes
 from edgert.plan.lowering.layout import conversion
 from edgert.plan.memory import Arrangement
 from edgert.plan.offers import RENAMES, Options, options_of
-from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source, Step
+from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source, State, Step
+from edgert.plan.states import state_layouts
 from edgert.plan.work import node_bytes, node_macs
 from edgert.program import verify
 
@@ -47,20 +48,25 @@ def make_plan(
     threads: int,
     ram: int | None = None,
     peaks: Peaks | None = None,
+    kv: str = "f16",
+    varying_rows: bool = False,
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
-    tensors: the stored constants of the model. peaks: default is what is known of this machine.
+    tensors: the stored constants of the model. peaks: default is what is known of this machine. kv: how
+    key-value caches keep their numbers. varying_rows: a run may have fewer rows (tokens) than the first
+    dimension of the inputs says, see emitter.ROWS.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    plan = _Planner(graph, tensors, level, threads, peaks).plan()
+    options = (kv, varying_rows)
+    plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
         shared_us = sum(step.predicted_us for step in plan.steps if step.kind != "host")
         alone_us = shared_us * threads**SCALING
         if alone_us < ONE_THREAD_US or (ram is not None and plan.memory.total > ram):
-            single = _Planner(graph, tensors, level, 1, peaks).plan()
+            single = _Planner(graph, tensors, level, 1, peaks, *options).plan()
         if alone_us < ONE_THREAD_US and single is not None:
             plan = single
     enforce(plan.memory, ram, smallest=single.memory if single else None, threads=plan.threads)
@@ -85,19 +91,27 @@ class _Task:
 
 class _Planner:
     def __init__(
-        self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks
-    ) -> None:
+        self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
+        varying_rows: bool,
+    ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
+        self.kv, self.varying_rows = kv, varying_rows
+        self._inputs = [name for name in graph.inputs if name not in graph.states]
+        self._states: dict[str, str] = {}
         self._conversions: dict[tuple[str, str, str], Offer | Refusal] = {}
         self._dense: dict[str, Array] = {}
 
     # ---- choosing
     def plan(self) -> Plan:
         graph = self.graph
-        every = [options_of(node, graph, self.tensors, self.level, self.threads, self.peaks) for node in graph.nodes]
-        outputs = [name for name in graph.outputs if not self._is_constant(name)]
-        chosen = choose([o.candidates for o in every], graph.inputs, outputs, self._conversion_cost)
+        every = [
+            options_of(node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv) for node in graph.nodes
+        ]
+        presents = set(graph.states.values())
+        outputs = [name for name in graph.outputs if not self._is_constant(name) and name not in presents]
+        chosen = choose([o.candidates for o in every], self._inputs, outputs, self._conversion_cost)
+        self._states = state_layouts(graph.states, every, chosen)
         tasks = list(self._tasks(every, chosen, outputs))
         return self._lay_out(tasks, outputs)
 
@@ -128,7 +142,7 @@ class _Planner:
 
     # ---- the steps in order, conversions where they are first needed
     def _tasks(self, every: list[Options], chosen: list[int], outputs: list[str]) -> Iterator[_Task]:
-        made: dict[str, list[str]] = {name: ["row"] for name in self.graph.inputs}
+        made: dict[str, list[str]] = {name: [self._states.get(name, "row")] for name in self.graph.inputs}
 
         def converted(key: Key) -> Iterator[_Task]:
             tensor, layout = key
@@ -152,10 +166,10 @@ class _Planner:
             for key in candidate.takes:
                 yield from converted(key)
             shares = offer is not None and offer.in_place is not None and node.op in RENAMES
-            yield _Task(
-                node.name, node.op, offer, options, tuple(self._reads(options, offer)), candidate.makes, cost, shares
-            )
-            for tensor, layout in candidate.makes:
+            layouts = offer.out_layouts if offer is not None else ("row",) * len(options.site.outputs)
+            makes = tuple(zip(filter(None, node.outputs), layouts, strict=True))
+            yield _Task(node.name, node.op, offer, options, tuple(self._reads(options, offer)), makes, cost, shares)
+            for tensor, layout in makes:
                 made.setdefault(tensor, []).append(layout)
         for name in outputs:
             yield from converted((name, "row"))
@@ -173,10 +187,12 @@ class _Planner:
 
     # ---- memory and ops
     def _lay_out(self, tasks: list[_Task], outputs: list[str]) -> Plan:
-        graph, emitter, end = self.graph, PlanEmitter(), len(tasks) + 1
-        root, last = _lifetimes(tasks, graph.inputs, outputs, end)
-        buffers: dict[Key, Buffer] = {}
-        for name in graph.inputs:
+        graph, end = self.graph, len(tasks) + 1
+        emitter = PlanEmitter(varying_rows=self.varying_rows)
+        entries = [(name, self._states.get(name, "row")) for name in graph.inputs]
+        root, last = _lifetimes(tasks, entries, outputs, end)
+        buffers = self._state_buffers(emitter)
+        for name in self._inputs:
             key = (name, "row")
             buffers[key] = emitter.block(layout_nbytes(graph.types[name], "row"), last[root[key]])
         spans: list[tuple[int, int]] = []
@@ -184,6 +200,8 @@ class _Planner:
             emitter.step, emitter.node = step, task.name
             reads = tuple(r if r is None else self._read(r, buffers, emitter, task) for r in task.reads)
             for index, key in enumerate(task.makes):
+                if key in buffers:  # the present of a state
+                    continue
                 taken = self._taken(task, step, index, root, last)
                 if taken is not None:
                     buffers[key] = buffers[taken]
@@ -196,6 +214,15 @@ class _Planner:
                 task.offer.emit(emitter, reads, tuple(buffers[key] for key in task.makes))
             spans.append((first, len(emitter.ops) - first))
         return self._assemble(tasks, spans, buffers, emitter, outputs)
+
+    def _state_buffers(self, emitter: PlanEmitter) -> dict[Key, Buffer]:
+        """Past and present of each state: the same memory."""
+        sizes = [layout_nbytes(self.graph.types[past], layout) for past, layout in self._states.items()]
+        placed = emitter.place_states(sizes)
+        buffers: dict[Key, Buffer] = {}
+        for (past, layout), buffer in zip(self._states.items(), placed, strict=True):
+            buffers[past, layout] = buffers[self.graph.states[past], layout] = buffer
+        return buffers
 
     def _read(
         self, read: Key | Array, buffers: Mapping[Key, Buffer], emitter: PlanEmitter, task: _Task
@@ -244,13 +271,21 @@ class _Planner:
                 schedule[-1] = NativeRun(schedule[-1].first, schedule[-1].count + count)
             elif count:
                 schedule.append(NativeRun(first, count))
+        presents = set(graph.states.values())
         results: dict[str, Slot | Array] = {
-            name: slot(name) if name in outputs else self._constant(name) for name in graph.outputs
+            name: slot(name) if name in outputs else self._constant(name)
+            for name in graph.outputs
+            if name not in presents
         }
+        states = tuple(
+            State(past, graph.states[past], graph.types[past], layout, emitter.state_offset(buffer), buffer.nbytes)
+            for past, layout in self._states.items()
+            for buffer in [buffers[past, layout]]
+        )
         return Plan(
-            self.level, self.threads, steps, program, tuple(schedule), {name: slot(name) for name in graph.inputs},
+            self.level, self.threads, steps, program, tuple(schedule), {name: slot(name) for name in self._inputs},
             results, emitter.constant_bytes(), emitter.weight_arrays,
-            self._memory(tasks, program.scratch, emitter, arrangement), arrangement.bound, self.peaks.source,
+            self._memory(tasks, program.scratch, emitter, arrangement), arrangement.bound, self.peaks.source, states,
         )  # fmt: skip
 
     def _step(self, task: _Task, span: tuple[int, int], emitter: PlanEmitter) -> Step:
@@ -319,15 +354,16 @@ class _Planner:
             scratch=self.threads * scratch,
             records=len(emitter.ops) * (RECORD_BYTES + (SYNC_BYTES if self.threads > 1 else 0)),
             host=host,
+            state=emitter.state_nbytes,
         )
 
 
 def _lifetimes(
-    tasks: list[_Task], inputs: list[str], outputs: list[str], end: int
+    tasks: list[_Task], inputs: list[Key], outputs: list[str], end: int
 ) -> tuple[dict[Key, Key], dict[Key, int]]:
     """(value -> the value whose memory it is, that value -> the last step that reads it). A value nobody reads
     lives at the step that makes it."""
-    root: dict[Key, Key] = {(name, "row"): (name, "row") for name in inputs}
+    root: dict[Key, Key] = {key: key for key in inputs}
     last: dict[Key, int] = {key: 0 for key in root}
     for step, task in enumerate(tasks, 1):
         keys = [read for read in task.reads if isinstance(read, tuple)]

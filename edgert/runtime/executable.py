@@ -19,6 +19,7 @@ from edgert.kernels_cpu.control import SYNC_BYTES
 from edgert.kernels_cpu.library import KernelLibrary, kernel_table
 from edgert.kernels_cpu.reference import evaluate
 from edgert.plan.budget import show_bytes
+from edgert.plan.emitter import REGISTER_BYTES, ROWS
 from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source
 from edgert.program import assemble, link
 from edgert.program.assembler import aligned_bytes
@@ -98,23 +99,28 @@ class _Host:
 class Executable:
     """Memory for `plan`, its program linked to it, and the calls in order.
 
+    state: the memory of the plan's states, shared with other plans; zeros of its own if not given.
     Raises MemoryBudgetError where the system does not give the memory.
     """
 
-    def __init__(self, plan: Plan, library: KernelLibrary | None, pool: WorkerPool | None) -> None:
+    def __init__(
+        self, plan: Plan, library: KernelLibrary | None, pool: WorkerPool | None, state: Array | None = None
+    ) -> None:
         self.plan = plan
         self.pool = pool if plan.threads > 1 else None
         try:
             self._arena = aligned_bytes(plan.memory.arena)
             self._constants = aligned_bytes(plan.constants.nbytes)
             self.scratch = aligned_bytes(plan.threads * plan.program.scratch)
+            self.state = state if state is not None else aligned_bytes(plan.memory.state)
         except MemoryError as error:
             raise MemoryBudgetError(
                 f"the system has no {show_bytes(plan.memory.total)} for this plan; free some, use fewer threads "
                 "or smaller shapes"
             ) from error
         self._constants[...] = plan.constants
-        segments = [self._arena, self._constants, *plan.weights]
+        self._registers = aligned_bytes(REGISTER_BYTES).view(np.int32)
+        segments = [self._arena, self._constants, self._registers, self.state, *plan.weights]
         self.program = link(assemble(plan.program), [int(array.ctypes.data) for array in segments])
         self.table = np.zeros(1, np.int64)
         if library is not None:
@@ -144,6 +150,16 @@ class Executable:
         for call in self._calls:
             call()
         return {name: np.array(view) for name, view in self._outputs.items()}
+
+    def run_rows(self, rows: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs of the first `rows` rows, as views that the next run overwrites; each input has `rows` rows.
+        For plans of varying rows."""
+        for name, view in self._inputs.items():
+            view[:rows] = feeds[name]
+        self._registers[ROWS] = rows
+        for call in self._calls:
+            call()
+        return {name: view[:rows] for name, view in self._outputs.items() if view is not None}
 
     def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
         """Runs op by op, each a call of its own, and measures: microseconds for every step that does work."""
