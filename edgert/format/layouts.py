@@ -113,7 +113,11 @@ BLOCKED: dict[str, Blocked] = {
     "n16k1": Blocked("NK", {"N": 16}, "N K n", _FLOATS),
 }
 
-LAYOUTS = ("row", *BLOCKED)
+GROUPED = "n16k64"
+"""Blocks of 16 rows x 64 k that hold their scales too: packed by the encodings that have groups, for only they
+know how (`encodings/groups.py`)."""
+
+LAYOUTS = ("row", *BLOCKED, GROUPED)
 """`row` is C order, for any dtype and shape."""
 
 
@@ -158,5 +162,5 @@ def _planar(blocked: Blocked, shape: Shape) -> Shape:
 
 def _blocked(layout: str) -> Blocked:
     if layout not in BLOCKED:
-        raise FormatError(None, None, f"one of the layouts {', '.join(LAYOUTS)}", repr(layout))
+        raise FormatError(None, None, f"one of the layouts row, {', '.join(BLOCKED)}", repr(layout))
     return BLOCKED[layout]

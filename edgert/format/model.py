@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from edgert.format import encodings
+from edgert.format import encodings, layouts
 from edgert.graph.ir import Array, Graph, Quantization, TensorType
 
 
@@ -85,6 +85,39 @@ class StoredTensor:
         quant = Quantization(parts["scale"], 0 * parts["sum"], 0) if dtype == "int8" else None
         return cls(name, dtype, values.shape, "q8", layout, quant, parts)
 
+    @classmethod
+    def pack_q4(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """scale * (values - 8): uint8 `values` [N, K] of 0..15, float16 `scale` [N, ceil(K/32)].
+
+        Raises FormatError if they are not that, or a scale is not finite. Scales may be 0 or negative.
+        """
+        return cls._pack_groups("q4", name, values, scale)
+
+    @classmethod
+    def pack_q4m(cls, name: str, values: Array, scale: Array, minimum: Array) -> StoredTensor:
+        """scale * values + minimum: as pack_q4, with float16 `minimum` shaped as `scale`."""
+        return cls._pack_groups("q4m", name, values, scale, minimum)
+
+    @classmethod
+    def pack_q8g(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """scale * values: int8 `values` [N, K], -128 allowed, float16 `scale` [N, ceil(K/32)]; else as pack_q4."""
+        return cls._pack_groups("q8g", name, values, scale)
+
+    @classmethod
+    def pack_f16(cls, name: str, array: Array, layout: Literal["row", "n16k1"] = "row") -> StoredTensor:
+        """Floating-point `array` rounded to float16, logically float32.
+
+        Raises FormatError if a number is beyond the range of float16, or n16k1 is asked for what is no matrix.
+        """
+        return cls(name, "float32", array.shape, "f16", layout, None, encodings.encode_f16(array, layout))
+
+    @classmethod
+    def _pack_groups(
+        cls, encoding: str, name: str, values: Array, scale: Array, minimum: Array | None = None
+    ) -> StoredTensor:
+        parts = encodings.grouped(encoding).encode(values, scale, minimum)
+        return cls(name, "float32", values.shape, encoding, layouts.GROUPED, None, parts)
+
     @property
     def type(self) -> TensorType:
         return TensorType(self.dtype, self.shape, self.quant)
@@ -97,8 +130,14 @@ class StoredTensor:
 
     def dense(self) -> Array:
         """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""
-        scale = self.parts["scale"] if self.encoding == "q8" else None
-        return encodings.decode(self.encoding, self.dtype, self.shape, self.layout, self.parts["data"], scale)
+        return encodings.decode(self.encoding, self.dtype, self.shape, self.layout, self.parts)
+
+    def groups(self) -> tuple[Array, Array, Array | None]:
+        """What pack_q4, pack_q4m or pack_q8g were given: (numbers [N, K], scale [N, K/32], minimum or None).
+
+        Raises FormatError for a tensor of another encoding.
+        """
+        return encodings.grouped(self.encoding).groups(self.shape, self.parts["data"])
 
 
 @dataclass

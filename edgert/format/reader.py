@@ -97,9 +97,8 @@ class MappedParts(Mapping[str, Array]):
 def check_tensor(tensor: StoredTensor, file: Path | None) -> None:
     """Takes, and so checks, every part of `tensor`, and what holds between them. Raises FormatError."""
     parts = {role: tensor.parts[role] for role in tensor.parts}
-    if tensor.encoding == "q8":
-        with located(file, None, tensor.name):
-            encodings.check_sum(parts["data"], tensor.layout, tensor.shape, parts["sum"])
+    with located(file, None, tensor.name):
+        encodings.check_whole(tensor.encoding, tensor.shape, tensor.layout, parts)
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+"""Encodings: how the numbers of a stored tensor lie in its parts. One file each; the registry is here.
+
+Where the parts lie in the file is `tensor_fields.py`, the order inside a part `layouts.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgert.errors import FormatError
+from edgert.format.encodings.base import QUANTIZED_DTYPES, Encoding, PartSpec, check_scale, check_zero_point
+from edgert.format.encodings.dense import Dense, encode_dense
+from edgert.format.encodings.f16 import F16, encode_f16
+from edgert.format.encodings.groups import Grouped
+from edgert.format.encodings.q4 import Q4, Q4M
+from edgert.format.encodings.q8 import Q8, Q8_LIMIT, encode_q8, row_sums
+from edgert.format.encodings.q8g import Q8G
+from edgert.graph.ir import DTYPES, Array
+
+__all__ = [
+    "ENCODINGS", "GROUPED", "Q8_LIMIT", "QUANTIZED_DTYPES", "PartSpec", "check_part", "check_scale", "check_whole",
+    "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped", "part_specs", "row_sums",
+]  # fmt: skip
+
+_REGISTRY: dict[str, Encoding] = {encoding.name: encoding for encoding in (Dense(), Q8(), Q4(), Q4M(), Q8G(), F16())}
+
+ENCODINGS = tuple(_REGISTRY)
+
+GROUPED = tuple(name for name, encoding in _REGISTRY.items() if isinstance(encoding, Grouped))
+"""Those with a scale per group of 32, in layout n16k64."""
+
+
+def part_specs(
+    encoding: str, dtype: str, shape: tuple[int, ...], layout: str, axis: int | None = None
+) -> tuple[PartSpec, ...]:
+    """The parts, in file order. `axis` is that of a dense tensor's quantization, None if not per channel.
+
+    Sizes are Python integers. Raises FormatError if the combination has no meaning.
+    """
+    if dtype not in DTYPES:
+        raise FormatError(None, None, f"one of the dtypes {', '.join(DTYPES)}", repr(dtype))
+    if axis is not None and not (0 <= axis < len(shape) and dtype in QUANTIZED_DTYPES):
+        raise FormatError(
+            None, None, f"per-channel quantization of {' or '.join(QUANTIZED_DTYPES)} along an axis it has",
+            f"axis {axis} of {dtype} {list(shape)}",
+        )  # fmt: skip
+    return _of(encoding).part_specs(dtype, shape, layout, axis)
+
+
+def check_part(encoding: str, dtype: str, shape: tuple[int, ...], layout: str, role: str, array: Array) -> None:
+    """Raises FormatError unless the values of one part are what its encoding promises.
+
+    `dtype`, `shape` and `layout` are the tensor's. Reads `array` once and copies nothing of its size.
+    """
+    _of(encoding).check_part(dtype, shape, layout, role, array)
+
+
+def check_whole(encoding: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> None:
+    """Raises FormatError unless what must hold between the parts does, such as the row sums of q8."""
+    _of(encoding).check_whole(shape, layout, parts)
+
+
+def decode(encoding: str, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
+    """The row-major values in the logical `dtype`; a view of the parts where they have them so."""
+    return _of(encoding).decode(dtype, shape, layout, parts)
+
+
+def grouped(encoding: str) -> Grouped:
+    """The encoding of that name if it is one with groups. Raises FormatError."""
+    found = _of(encoding)
+    if not isinstance(found, Grouped):
+        raise FormatError(None, None, f"one of the encodings {', '.join(GROUPED)}", encoding)
+    return found
+
+
+def _of(encoding: str) -> Encoding:
+    if encoding not in _REGISTRY:
+        raise FormatError(None, None, f"one of the encodings {', '.join(ENCODINGS)}", repr(encoding))
+    return _REGISTRY[encoding]

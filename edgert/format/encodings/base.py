@@ -1,0 +1,83 @@
+"""What an encoding is: the parts it stores a tensor as, their exact sizes, what must hold in them, its values.
+
+The encodings are in the sibling files, one each; the registry and the functions to call are in `__init__.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from edgert.errors import FormatError
+from edgert.format import layouts
+from edgert.graph.ir import DTYPES, Array
+
+QUANTIZED_DTYPES = ("int8", "uint8", "int16", "uint16", "int32")
+"""Stored types that may carry a quantization; int32 is for biases."""
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """What one part of a tensor must be."""
+
+    role: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+class Encoding(ABC):
+    """One way to store a tensor. `dtype`, `shape` and `layout` are the tensor's; dtype and shape are logical."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def part_specs(self, dtype: str, shape: tuple[int, ...], layout: str, axis: int | None) -> tuple[PartSpec, ...]:
+        """The parts, in file order, in Python integers. `axis` is that of a quantization per channel.
+
+        Raises FormatError if the combination has no meaning.
+        """
+
+    @abstractmethod
+    def check_part(self, dtype: str, shape: tuple[int, ...], layout: str, role: str, array: Array) -> None:
+        """Raises FormatError unless the values of one part are what the encoding promises.
+
+        Reads `array` at most once and copies nothing of its size.
+        """
+
+    def check_whole(self, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> None:
+        """Raises FormatError unless what must hold between the parts does: nothing, for most encodings."""
+        return
+
+    @abstractmethod
+    def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
+        """The row-major values in the logical dtype; a view of the parts where they have them so."""
+
+
+def check_padding(array: Array, layout: str, shape: tuple[int, ...]) -> None:
+    """Raises FormatError unless the padding that `layout` adds to `shape` is zero."""
+    if not layouts.padding_is_zero(array, layout, shape):
+        raise FormatError(None, None, f"zero padding in layout {layout}", "other values")
+
+
+def check_scale(scale: Array) -> None:
+    """Raises FormatError unless every scale is finite and positive."""
+    bad = ~(np.isfinite(scale) & (scale > 0))
+    if bad.any():
+        raise FormatError(None, None, "scales that are finite and > 0", str(scale[bad].flat[0]))
+
+
+def check_zero_point(zero_point: Array, dtype: str) -> None:
+    """Raises FormatError unless every zero point is a value of the stored `dtype`."""
+    info = np.iinfo(dtype)
+    bad = (zero_point < info.min) | (zero_point > info.max)
+    if bad.any():
+        raise FormatError(None, None, f"zero points of {dtype}", str(zero_point[bad].flat[0]))
