@@ -26,7 +26,7 @@ FOLDERS = {  # package -> its folder in the checkout
 # Arrows point down. A module may import from its own layer and from those listed; its layer is the longest
 # name that it is or lies under.
 ARROWS: dict[str, list[str]] = {
-    "edgert": ["edgert.errors", "edgert.runtime.session"],
+    "edgert": ["edgert.errors", "edgert.runtime.session", "edgert.llm.llm"],
     "edgert.errors": [],
     "edgert.cache": ["edgert.errors"],
     "edgert.format": ["edgert.errors", "edgert.graph"],
@@ -41,16 +41,20 @@ ARROWS: dict[str, list[str]] = {
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
         "edgert.device", "edgert.kernels_cpu",
     ],
+    "edgert.llm": [
+        "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
+        "edgert.device", "edgert.kernels_cpu", "edgert.runtime",
+    ],
     "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
     "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
     "edgert.assets": ["edgert.errors", "edgert.cache"],
     "edgert.models": ["edgert.errors"],
     "edgert.cli": [
-        "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.plan", "edgert.program",
+        "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.llm", "edgert.plan", "edgert.program",
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
         "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets",
     ],
-    "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.models", "edgert.preprocess"],
+    "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess"],
     "edgert.kernels_cpu": ["edgert.errors"],
     "edgert.kernels_gpu": ["edgert.errors"],
     "edgert.converters": [
@@ -65,7 +69,7 @@ ARROWS: dict[str, list[str]] = {
 ARROWS_IN_FUNCTIONS: dict[str, list[str]] = {
     "edgert.cli": ["edgert.converters"],
     "edgert.assets": ["edgert.converters"],
-    "edgert.converters": ["edgert.runtime", "edgert.plan", "edgert.device"],
+    "edgert.converters": ["edgert.runtime", "edgert.llm", "edgert.plan", "edgert.device"],
 }
 
 # What may be imported at the top of a module of the device half. Everything heavier is imported where

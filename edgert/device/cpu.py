@@ -68,6 +68,18 @@ def usable_cores() -> int:
     return max(1, cores)
 
 
+@cache
+def private_cache() -> int:
+    """Bytes of the largest cache that a core does not share with other processors' cores: 1 MiB where unknown."""
+    best = 0
+    for index in range(8):
+        folder = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
+        size = _read(f"{folder}/size").strip().upper()
+        if _read(f"{folder}/level").strip() in ("1", "2") and size[:-1].isdigit() and size[-1] in "KM":
+            best = max(best, int(size[:-1]) << (10 if size[-1] == "K" else 20))
+    return best or 1 << 20
+
+
 def memory() -> Memory:
     """Main memory, held against the limit of this process's control group."""
     info = _read("/proc/meminfo")

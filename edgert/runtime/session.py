@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -27,6 +26,7 @@ from edgert.plan.budget import parse_bytes
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable, OpTime
+from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.inputs import (
     ValueInfo,
     bindings_of,
@@ -65,6 +65,12 @@ def load(
     return Session(read_model(path), threads=threads, ram=ram, shapes=shapes, on_compile=on_compile)
 
 
+def check_threads(threads: int | None) -> None:
+    """Raises InputError for a number of threads that makes no sense."""
+    if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
+        raise InputError(f"threads: expected 1..{MAX_THREADS}, found {threads!r}")
+
+
 class Session:
     """A loaded model. Safe to use from several threads, which take turns; and after a fork.
 
@@ -80,8 +86,12 @@ class Session:
         shapes: Mapping[str, int] | None = None,
         on_compile: Progress | None = None,
     ) -> None:
-        if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
-            raise InputError(f"threads: expected 1..{MAX_THREADS}, found {threads!r}")
+        check_threads(threads)
+        if model.graph.states:
+            raise UnsupportedError(
+                f"{model.info.name or 'the model'} keeps a state from run to run, as language models do: expected one "
+                "without; use edgert.LLM or `edgert generate`"
+            )
         self._model = model
         self._threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
@@ -94,7 +104,7 @@ class Session:
         self._latest: Executable | None = None
         self._lock = threading.Lock()
         self._closed = False
-        _sessions.add(self)
+        tell_after_fork(self)
         if set(free_dims(model.graph)) <= set(self._fixed):
             self._executable(self._fixed)
 
@@ -244,22 +254,10 @@ class Session:
     ) -> None:
         self.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In the child: the workers are gone, and another thread may have held the lock."""
         self._lock = threading.Lock()
         if self._pool is not None:
             self._pool.restart()
         for executable in self._ready.values():
             executable.reset()
-
-
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _sessions_after_fork() -> None:
-    for session in list(_sessions):
-        session._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_sessions_after_fork)

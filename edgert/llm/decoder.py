@@ -1,0 +1,327 @@
+"""Decoder: a language model's graph planned for one token, for many, and for all their logits, over one cache.
+
+What a token is (tokenizer.py), and which one comes next (sampler.py), is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.cache import cache_root
+from edgert.device.cpu import private_cache, usable_cores
+from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
+from edgert.format import Model
+from edgert.graph.infer import infer_types
+from edgert.graph.ir import Array, Graph
+from edgert.graph.prune import prune
+from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.levels import Level, active_level
+from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.plan import explain
+from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
+from edgert.plan.lowering.api import KV
+from edgert.plan.plan import Plan, State
+from edgert.plan.planner import make_plan
+from edgert.program.assembler import aligned_bytes
+from edgert.runtime.executable import Executable, OpTime
+from edgert.runtime.fork import tell_after_fork
+from edgert.runtime.pool import WorkerPool
+from edgert.runtime.session import check_threads
+
+TOKENS, CONTEXT = "T", "C"
+"""Named dimensions of a decoder's graph: tokens of a run, positions of the cache."""
+DEFAULT_CONTEXT = 2048
+"""Positions if nobody asks for more: the cache of a small model then takes tens of megabytes."""
+MIN_CHUNK, MAX_CHUNK = 16, 256
+"""Tokens of a prefill run. Fewer would read the weights too often, more no longer gain."""
+SCORE_BYTES = 32 << 20
+"""Logits of a score run: at most this, and at least one row."""
+MAX_SCORE_CHUNK = 64
+
+Mode = Literal["decode", "prefill", "score"]
+MODES: tuple[Mode, ...] = ("decode", "prefill", "score")
+
+
+@dataclass(frozen=True)
+class CacheSlice:
+    """The part of one state that belongs to the first positions: see `Decoder.export_cache`."""
+
+    name: str
+    layout: str
+    data: tuple[Array, ...]
+
+
+class Decoder:
+    """The model's weights, the key-value cache of one sequence, and the native programs that extend it.
+
+    Results are deterministic: they do not depend on how tokens were grouped into runs, nor on threads.
+    Not for several threads at once; after a fork the child has its own copy.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int | None = None,
+        threads: int | None = None,
+        ram: str | int | None = None,
+        kv: str = "f16",
+        chunk: int | None = None,
+        level: Level | None = None,
+        on_compile: Progress | None = None,
+    ) -> None:
+        """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
+        such as '300M' that weights, cache and programs must fit. kv: 'f16' or 'int8' numbers in the cache.
+        chunk: most tokens of a prefill run; default by the size of the processor's cache.
+
+        Raises InputError, UnsupportedError or MemoryBudgetError.
+        """
+        language = model.info.language
+        if language is None or not model.graph.states:
+            raise UnsupportedError(
+                f"expected a language model, found {model.info.task or 'a model'} with inputs "
+                f"{', '.join(model.graph.inputs)}; use edgert.load"
+            )
+        check_threads(threads)
+        if kv not in KV:
+            raise InputError(f"kv: expected one of {', '.join(KV)}, found {kv!r}")
+        longest = language.context_length
+        self.n_ctx = min(longest, DEFAULT_CONTEXT) if n_ctx is None else n_ctx
+        if isinstance(self.n_ctx, bool) or not 1 <= self.n_ctx <= longest:
+            raise InputError(f"n_ctx: expected 1..{longest} positions, the model's own length, found {n_ctx!r}")
+        self.model, self.kv = model, kv
+        self.vocabulary = language.vocabulary
+        self.level = level or active_level()
+        self.threads = threads or usable_cores()
+        self.n_past = 0
+        self._on_compile = on_compile
+        self._chunk = min(chunk or chunk_for(model.graph), self.n_ctx)
+        if self._chunk < 1:
+            raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
+        self._plans: dict[Mode, Plan] = {}
+        self._ready: dict[Mode, Executable] = {}
+        self._library: KernelLibrary | None = None
+        self._pool: WorkerPool | None = None
+        self._state: Array | None = None
+        if ram is not None:
+            self._fit(parse_bytes(ram))
+        tell_after_fork(self)
+
+    # ---- running
+    def prefill(self, tokens: Sequence[int], progress: Callable[[int, int], None] | None = None) -> None:
+        """Extends the cache by `tokens`. progress: called with (tokens done, tokens in all) after each run.
+
+        Raises InputError for ids that do not exist and for more tokens than the cache has room for.
+        """
+        ids = self._checked(tokens)
+        for start in range(0, len(ids), self._chunk):
+            part = ids[start : start + self._chunk]
+            if len(part) == 1:  # cheaper, and the same cache
+                self._run("decode", part)
+            else:
+                self._run("prefill", part)
+            if progress is not None:
+                progress(start + len(part), len(ids))
+
+    def decode(self, token: int) -> npt.NDArray[np.float32]:
+        """Extends the cache by `token`: the logits [V] of what follows it, a new array. Raises InputError."""
+        return np.array(self._run("decode", self._checked([token]))["logits"][0])
+
+    def score(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Extends the cache by `tokens`: the logits [n, V] of what follows each, a new array. Raises InputError."""
+        ids = self._checked(tokens)
+        result = np.empty((len(ids), self.vocabulary), np.float32)
+        rows = self._rows("score")
+        for start in range(0, len(ids), rows):
+            part = ids[start : start + rows]
+            result[start : start + rows] = self._run("score", part)["logits"]
+        return result
+
+    def truncate(self, count: int) -> None:
+        """Forgets all but the first `count` positions."""
+        if not 0 <= count <= self.n_past:
+            raise InputError(f"expected 0..{self.n_past} positions to keep, found {count}")
+        self.n_past = count
+
+    def profile(self, token: int) -> list[OpTime]:
+        """Decodes `token` op by op, timing each; the cache is left as it was."""
+        self._checked([token])
+        executable = self._executable("decode")
+        feeds = {"tokens": np.array([token], np.int32), "positions": np.array([self.n_past], np.int32)}
+        executable.run_rows(1, feeds)
+        return executable.profile(feeds)
+
+    def _checked(self, tokens: Sequence[int]) -> npt.NDArray[np.int32]:
+        ids = np.asarray(tokens)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise InputError(f"expected a list of token ids, found {ids.dtype}{list(ids.shape)}")
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
+            wrong = ids[(ids < 0) | (ids >= self.vocabulary)][0]
+            raise InputError(f"expected token ids 0..{self.vocabulary - 1}, found {wrong}")
+        if self.n_past + len(ids) > self.n_ctx:
+            raise InputError(
+                f"expected at most {self.n_ctx - self.n_past} more tokens in a context of {self.n_ctx}, found "
+                f"{len(ids)}; use a larger n_ctx or a shorter text"
+            )
+        return ids.astype(np.int32)
+
+    def _run(self, mode: Mode, ids: npt.NDArray[np.int32]) -> dict[str, Array]:
+        positions = np.arange(self.n_past, self.n_past + len(ids), dtype=np.int32)
+        outputs = self._executable(mode).run_rows(len(ids), {"tokens": ids, "positions": positions})
+        self.n_past += len(ids)
+        return outputs
+
+    # ---- planning
+    def plan(self, mode: Mode) -> Plan:
+        """The plan of one token, of a prefill run or of a score run."""
+        if mode not in self._plans:
+            self._plans[mode] = self._make_plan(mode, self._rows(mode))
+        return self._plans[mode]
+
+    def _rows(self, mode: Mode) -> int:
+        if mode == "decode":
+            return 1
+        if mode == "prefill":
+            return self._chunk
+        return max(1, min(self._chunk, MAX_SCORE_CHUNK, SCORE_BYTES // (4 * self.vocabulary or 1)))
+
+    def _make_plan(self, mode: Mode, rows: int) -> Plan:
+        graph = self.model.graph
+        graph = prune(graph, [] if mode == "prefill" else ["logits"])
+        graph = infer_types(graph, {TOKENS: rows, CONTEXT: self.n_ctx})
+        return make_plan(
+            graph, self.model.tensors, level=self.level, threads=self.threads, kv=self.kv, varying_rows=rows > 1
+        )
+
+    def _executable(self, mode: Mode) -> Executable:
+        if mode not in self._ready:
+            plan = self.plan(mode)
+            if self._library is None:
+                self._library = open_library(self.level, cache_root())
+            self._library.prepare(plan.program.kernels, self._on_compile)
+            if plan.threads > 1 and self._pool is None:
+                self._pool = WorkerPool(self._library, self.threads)
+            if self._state is None:
+                self._state = self._allocate(plan.memory.state)
+            self._ready[mode] = Executable(plan, self._library, self._pool, self._state)
+        return self._ready[mode]
+
+    def _allocate(self, nbytes: int) -> Array:
+        try:
+            return aligned_bytes(nbytes)
+        except MemoryError as error:
+            raise MemoryBudgetError(
+                f"the system has no {show_bytes(nbytes)} for a context of {self.n_ctx}; use a smaller n_ctx or int8 kv"
+            ) from error
+
+    def memory(self) -> MemoryUse:
+        """What decode and prefill need together: weights and cache once, the rest of each."""
+        one, many = self.plan("decode").memory, self.plan("prefill").memory
+        return replace(
+            many, arena=one.arena + many.arena, constants=one.constants + many.constants,
+            weights=max(one.weights, many.weights), scratch=one.scratch + many.scratch,
+            records=one.records + many.records, host=max(one.host, many.host),
+        )  # fmt: skip
+
+    def _fit(self, ram: int) -> None:
+        """Halves the prefill run until everything fits `ram`."""
+        while (use := self.memory()).total > ram:
+            if self._chunk <= MIN_CHUNK:
+                raise MemoryBudgetError(
+                    f"expected a plan within {show_bytes(ram)}, found {use.describe()} with a context of {self.n_ctx}; "
+                    f"the smallest budget that works is ram={use.total} ({show_bytes(use.total)}), or use a smaller "
+                    "n_ctx, kv='int8' or int4 weights"
+                )
+            self._chunk = max(MIN_CHUNK, self._chunk // 2)
+            del self._plans["prefill"]
+
+    def summary(self) -> str:
+        """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
+        self._executable("decode")
+        plan = replace(self.plan("decode"), memory=self.memory())
+        origin = self._library.origin if self._library is not None else ""
+        return f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._chunk}"
+
+    # ---- the cache as data
+    def export_cache(self, count: int | None = None) -> list[CacheSlice]:
+        """Copies of what the first `count` positions (default: all) have in the cache, state by state."""
+        count = self.n_past if count is None else count
+        if not 0 <= count <= self.n_past:
+            raise InputError(f"expected 0..{self.n_past} positions, found {count}")
+        self._executable("decode")
+        return [
+            CacheSlice(state.past, state.layout, tuple(np.array(view) for view in views))
+            for state, views in self._cache_views(count)
+        ]
+
+    def import_cache(self, slices: Sequence[CacheSlice], count: int) -> None:
+        """Replaces the cache by `slices`, which export_cache gave for `count` positions of the same model.
+
+        Raises InputError where they do not fit; the cache is then as it was.
+        """
+        if not 0 <= count <= self.n_ctx:
+            raise InputError(f"expected 0..{self.n_ctx} positions, found {count}; use a larger n_ctx")
+        self._executable("decode")
+        targets = list(self._cache_views(count))
+        expected = [(s.past, s.layout, [(v.shape, v.dtype) for v in views]) for s, views in targets]
+        found = [(s.name, s.layout, [(d.shape, d.dtype) for d in s.data]) for s in slices]
+        if expected != found:
+            where = next((e[0] for e, f in zip(expected, found, strict=False) if e != f), "the number of states")
+            raise InputError(
+                f"expected a cache of {count} positions of this model with kv={self.kv!r}; {where} differs"
+            )
+        for (_, views), given in zip(targets, slices, strict=True):
+            for view, data in zip(views, given.data, strict=True):
+                view[...] = data
+        self.n_past = count
+
+    def _cache_views(self, count: int) -> Iterator[tuple[State, list[Array]]]:
+        """(state, views of whole groups of 16 positions) of each state; see lowering/api.py for the layouts."""
+        assert self._state is not None
+        groups = -(-count // 16)
+        for state in self.plan("decode").states:
+            heads, positions, depth = state.type.static_shape
+            padded = -(-positions // 16) * 16
+            memory = self._state[state.offset : state.offset + state.nbytes]
+            element = np.dtype(np.float16 if state.layout == "kvf16" else np.int8)
+            size = heads * padded * depth * element.itemsize
+            numbers = memory[:size].view(element).reshape(heads, padded // 16, 16 * depth)
+            views = [numbers[:, :groups]]
+            if state.layout == "kvint8":
+                start = -(-size // 64) * 64
+                scales = memory[start : start + 4 * heads * padded].view(np.float32).reshape(heads, padded // 16, 16)
+                views.append(scales[:, :groups])
+            yield state, views
+
+    # ---- ending
+    def close(self) -> None:
+        """Ends worker threads and frees memory. May be called twice."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = self._state = None
+        self._ready.clear()
+        self.n_past = 0
+
+    def after_fork(self) -> None:
+        """The child has no worker threads yet."""
+        if self._pool is not None:
+            self._pool.restart()
+        for executable in self._ready.values():
+            executable.reset()
+
+
+def chunk_for(graph: Graph) -> int:
+    """Tokens of a prefill run such that what one layer passes on stays in a core's own cache."""
+    widths = [
+        graph.types[node.inputs[1]].shape[0]
+        for node in graph.nodes
+        if node.op == "Gemm" and node.outputs[0] not in graph.outputs and node.inputs[1] in graph.types
+    ]
+    widest = max((size for size in widths if isinstance(size, int)), default=1)
+    tokens = private_cache() // (4 * widest)
+    return max(MIN_CHUNK, min(MAX_CHUNK, tokens // MIN_CHUNK * MIN_CHUNK))

@@ -1,0 +1,132 @@
+"""Encoder: sentence embeddings from a BERT-style graph: one vector per text, pooled and normalized.
+
+The graph gives a vector per token; how they become one is in the model's LanguageInfo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.cache import cache_root
+from edgert.device.cpu import usable_cores
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import Model
+from edgert.graph.infer import infer_types
+from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.levels import Level, active_level
+from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.llm.decoder import TOKENS
+from edgert.plan import explain
+from edgert.plan.budget import parse_bytes
+from edgert.plan.plan import Plan
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable
+from edgert.runtime.fork import tell_after_fork
+from edgert.runtime.pool import WorkerPool
+from edgert.runtime.session import check_threads
+
+LENGTHS = (16, 64, 256, 1024, 4096)
+"""Plans are made for texts of up to so many tokens; a text takes the smallest that fits."""
+SMALLEST_NORM = 1e-12
+"""Vectors shorter than this are not scaled up, as in PyTorch's `normalize`."""
+
+
+class Encoder:
+    """A text-embedding model that answers. Not for several threads at once; usable after a fork."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int | None = None,
+        ram: str | int | None = None,
+        level: Level | None = None,
+        on_compile: Progress | None = None,
+    ) -> None:
+        """Raises UnsupportedError for a model that gives no embeddings, InputError for wrong options."""
+        language = model.info.language
+        if language is None or model.graph.states or not language.pooling:
+            raise UnsupportedError(
+                f"expected a text-embedding model, found {model.info.task or 'another'} with outputs "
+                f"{', '.join(model.graph.outputs)}; convert an encoder such as MiniLM"
+            )
+        check_threads(threads)
+        self.model, self.language = model, language
+        self.level = level or active_level()
+        self.threads = threads or usable_cores()
+        self._ram = None if ram is None else parse_bytes(ram)
+        self._on_compile = on_compile
+        self._library: KernelLibrary | None = None
+        self._pool: WorkerPool | None = None
+        self._ready: dict[int, Executable] = {}
+        tell_after_fork(self)
+
+    def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The embedding [D] of a text given as token ids.
+
+        Raises InputError for ids that do not exist, for no tokens, and for more than the model takes.
+        """
+        hidden = self.hidden(tokens)
+        if self.language.pooling == "cls":
+            vector = hidden[0]
+        elif self.language.pooling == "last":
+            vector = hidden[-1]
+        else:
+            vector = hidden.mean(axis=0, dtype=np.float32)
+        if self.language.normalize:
+            vector = vector / max(float(np.linalg.norm(vector)), SMALLEST_NORM)
+        return np.array(vector, np.float32)
+
+    def hidden(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The last layer's vectors [n, D], one per token; the next call overwrites them. Raises as embed does."""
+        ids = np.asarray(tokens)
+        longest = self.language.context_length
+        if ids.ndim != 1 or not 1 <= len(ids) <= longest or ids.dtype.kind not in "iu":
+            raise InputError(f"expected 1..{longest} token ids, found {ids.dtype}{list(ids.shape)}; shorten the text")
+        if not 0 <= ids.min() <= ids.max() < self.language.vocabulary:
+            raise InputError(f"expected token ids 0..{self.language.vocabulary - 1}, found {ids.min()}..{ids.max()}")
+        feeds = {"tokens": ids.astype(np.int32), "positions": np.arange(len(ids), dtype=np.int32)}
+        return self._executable(len(ids)).run_rows(len(ids), feeds)["hidden"]
+
+    def plan(self, length: int) -> Plan:
+        """The plan for texts of up to `length` tokens."""
+        graph = infer_types(self.model.graph, {TOKENS: length})
+        return make_plan(
+            graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram, varying_rows=True
+        )
+
+    def _executable(self, count: int) -> Executable:
+        longest = self.language.context_length
+        length = next((size for size in LENGTHS if count <= size < longest), longest)
+        if length not in self._ready:
+            plan = self.plan(length)
+            if self._library is None:
+                self._library = open_library(self.level, cache_root())
+            self._library.prepare(plan.program.kernels, self._on_compile)
+            if plan.threads > 1 and self._pool is None:
+                self._pool = WorkerPool(self._library, self.threads)
+            self._ready[length] = Executable(plan, self._library, self._pool)
+        return self._ready[length]
+
+    def summary(self) -> str:
+        """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
+        executable = self._executable(1)
+        origin = self._library.origin if self._library is not None else ""
+        return explain.summary(executable.plan, origin)
+
+    def close(self) -> None:
+        """Ends worker threads and frees memory. May be called twice."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = None
+        self._ready.clear()
+
+    def after_fork(self) -> None:
+        """The child has no worker threads yet."""
+        if self._pool is not None:
+            self._pool.restart()
+        for executable in self._ready.values():
+            executable.reset()
