@@ -112,14 +112,24 @@ def facts_of(model: Model, file: str) -> dict[str, Any]:
         "licence": info.licence,
         "labels": len(info.labels),
         "preprocessing": vars(info.preprocessing) if info.preprocessing is not None else None,
+        "language": _language(model) if info.language is not None else None,
         "producer": model.producer,
         "source": model.source,
         "inputs": [_value(model, name) for name in graph.inputs],
         "outputs": [_value(model, name) for name in graph.outputs],
+        "states": dict(graph.states),
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "tensors": {key: {"count": count, "bytes": nbytes[key]} for key, count in stored.most_common()},
         "report": model.report,
     }
+
+
+def _language(model: Model) -> dict[str, Any]:
+    """What the model says of its language, with the bytes of the tokenizer in place of its tensor's name."""
+    assert model.info.language is not None
+    table = dict(vars(model.info.language))
+    name = table.pop("tokenizer")
+    return table | {"tokenizer_bytes": model.tensors[name].nbytes if name else 0}
 
 
 def _value(model: Model, name: str) -> dict[str, Any]:
@@ -135,10 +145,16 @@ def describe(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{key:10} {facts[key]}")
     if facts["labels"]:
         lines.append(f"{'labels':10} {facts['labels']}")
+    if facts["language"]:
+        lines += _describe_language(facts["language"])
+    held = {*facts["states"], *facts["states"].values()}
     for key in ("inputs", "outputs"):
         for value in facts[key]:
-            dims = ", ".join(str(d) for d in value["shape"])
-            lines.append(f"{key[:-1]:10} {value['name']} {value['dtype']} [{dims}]")
+            if value["name"] in held:
+                continue
+            lines.append(f"{key[:-1]:10} {value['name']} {_dims(value)}")
+    states = Counter(_dims(value) for value in facts["inputs"] if value["name"] in held)
+    lines += [f"{'states':10} {count} of {kind}" for kind, count in states.items()]
     if facts["preprocessing"]:
         steps = ", ".join(f"{key} {value}" for key, value in facts["preprocessing"].items() if key != "input")
         lines.append(f"{'image':10} {steps}")
@@ -148,4 +164,24 @@ def describe(facts: dict[str, Any]) -> list[str]:
     lines.append(f"{'nodes':10} {count}: " + ", ".join(f"{n} {op}" for op, n in facts["operators"].items()))
     for key, value in facts["tensors"].items():
         lines.append(f"{'tensors':10} {value['count']} {key}, {show_bytes(value['bytes'])}")
+    return lines
+
+
+def _dims(value: dict[str, Any]) -> str:
+    return f"{value['dtype']} [{', '.join(str(d) for d in value['shape'])}]"
+
+
+def _describe_language(facts: dict[str, Any]) -> list[str]:
+    """What turns text into tokens and back, in two or three lines."""
+    keys = ("context_length", "layers", "width", "heads", "kv_heads", "head_dim")
+    sizes = [f"{key.replace('_', ' ')} {facts[key]}" for key in keys if facts[key]]
+    lines = [f"{'language':10} {', '.join([facts['architecture'], *sizes])}"]
+    special = [f"{key} {facts[key]}" for key in ("bos", "unk", "pad") if facts[key] >= 0]
+    special += [f"eos {', '.join(map(str, facts['eos']))}"] if facts["eos"] else []
+    size = f", {show_bytes(facts['tokenizer_bytes'])}" if facts["tokenizer_bytes"] else ", not stored"
+    lines.append(f"{'tokenizer':10} {facts['vocabulary']} tokens{size}" + "".join(f", {item}" for item in special))
+    if facts["chat_template"]:
+        lines.append(f"{'chat':10} a template of {show_bytes(len(facts['chat_template'].encode()))}")
+    if facts["pooling"]:
+        lines.append(f"{'pooling':10} {facts['pooling']}{', to length 1' if facts['normalize'] else ''}")
     return lines

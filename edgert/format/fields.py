@@ -79,6 +79,12 @@ class Value:
             self.fail(f"an integer from {low} to {high}")
         return self.raw
 
+    def boolean(self) -> bool:
+        """true or false."""
+        if type(self.raw) is not bool:
+            self.fail("true or false")
+        return self.raw
+
     def real(self) -> float:
         """A finite number."""
         if type(self.raw) not in (int, float) or not math.isfinite(self.raw):

@@ -1,4 +1,4 @@
-"""The graph in the header: nodes, types and inline quantization, to JSON and back (rules F17 to F22).
+"""The graph in the header: nodes, types and inline quantization, to JSON and back (rules F17 to F22, F39).
 
 Structure is judged here: names, order, kinds, sizes. Whether an operator is known, and whether its inputs
 fit, is the business of shape inference and of the plan.
@@ -32,7 +32,7 @@ _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 
 def graph_from(value: Value, stored: Collection[str]) -> Graph:
     """The graph, with the types of all but the `stored` tensors. Raises FormatError."""
-    table = value.fields(("name", "inputs", "outputs", "nodes", "types"))
+    table = value.fields(("name", "inputs", "outputs", "nodes", "types"), ("states",))
     graph = Graph(name=table["name"].line())
     graph.types = {name: type_from(item) for name, item in table["types"].table(MAX_TENSORS).items()}
     defined = set(stored)
@@ -67,19 +67,39 @@ def graph_from(value: Value, stored: Collection[str]) -> Graph:
     for name in (*graph.inputs, *graph.outputs):
         if name not in graph.types and name not in stored:
             table["types"].fail("complete for inputs and outputs", f"no type of {name!r}")
+    if "states" in table:
+        graph.states = _states_from(table["states"], graph)
     return graph
 
 
 def graph_to(graph: Graph, stored: Collection[str]) -> dict[str, Any]:
     """The JSON object of the graph. Types of tensors that nothing defines any more are left out."""
     live = dict.fromkeys([*graph.inputs, *(name for node in graph.nodes for name in node.outputs if name)])
-    return {
+    table: dict[str, Any] = {
         "name": graph.name,
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
         "nodes": [_node_to(node) for node in graph.nodes],
         "types": {name: type_to(graph.types[name]) for name in live if name in graph.types and name not in stored},
     }
+    return table | {"states": graph.states} if graph.states else table
+
+
+def _states_from(value: Value, graph: Graph) -> dict[str, str]:
+    """Past input -> present output, of one type, each once."""
+    inputs = set(graph.inputs)
+    free = {name for node in graph.nodes for name in node.outputs} & set(graph.outputs)
+    states: dict[str, str] = {}
+    for past, item in value.table(MAX_TENSORS).items():
+        if past not in inputs:
+            item.fail("the state of an input of the graph", repr(past))
+        if (present := item.name()) not in free:
+            item.fail("an output of the graph that a node makes, for one state only")
+        if graph.types[past] != graph.types[present]:
+            item.fail("of the same type as its input", "another")
+        free.remove(present)
+        states[past] = present
+    return states
 
 
 def _node_from(value: Value, define: Any, used: Any) -> Node:

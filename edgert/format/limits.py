@@ -46,6 +46,24 @@ MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_ITEMS = 1 << 16
 MAX_LABELS = 1 << 18
 
+MAX_IMAGE_SIDE = 1 << 15
+"""Pixels: larger than any camera; 32768 squared still fits every index type."""
+
+MAX_VOCABULARY = 1 << 22
+"""Tokens: ten times the largest vocabulary in use."""
+
+MAX_CONTEXT = 1 << 24
+"""Tokens: every position is exact in float32."""
+
+MAX_EOS = 64
+"""Tokens that end a text: chat models have two or three."""
+
+MAX_LANGUAGE_SIZE = 1 << 20
+"""Layers, heads and widths, which are for people to read: they are bounded to be printable."""
+
+MAX_TOKENIZER_BYTES = 64 << 20
+"""Twice the largest tokenizer.json seen (a vocabulary of 262,144): bounds what its parser allocates."""
+
 MAX_Q8_ROW = (2**31 - 1) // 127
 """Values in one q8 row: the sum of a row must fit its int32 (F31)."""
 

@@ -32,16 +32,48 @@ class Preprocessing:
     dtype: str = "float32"
 
 
+@dataclass(frozen=True)
+class LanguageInfo:
+    """What turns text into the tokens of a language model, and its vectors or logits back.
+
+    architecture: as its source names it, such as 'llama'. context_length: tokens it was trained for.
+    tokenizer: the stored tensor, uint8 [n], that holds a Hugging Face tokenizer.json; '' if there is none.
+    chat_template: Jinja2 source, '' if none. bos, unk, pad: tokens, -1 if none; eos: any of them ends a text.
+    add_bos: whether a text begins with bos. pooling and normalize: how an encoder makes one vector of a
+    text, '' if the model generates. layers to head_dim: for people, 0 if unknown.
+    """
+
+    architecture: str
+    context_length: int
+    vocabulary: int
+    tokenizer: str = ""
+    chat_template: str = ""
+    bos: int = -1
+    eos: list[int] = field(default_factory=list)
+    unk: int = -1
+    pad: int = -1
+    add_bos: bool = False
+    pooling: Literal["", "mean", "cls", "last"] = ""
+    normalize: bool = False
+    layers: int = 0
+    width: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+
+
 @dataclass
 class ModelInfo:
-    """What the model is, for people and for `edgert run`. task: 'image-classification', or '' if unknown.
-    labels: the name of each class, in order. licence: an SPDX identifier or a sentence."""
+    """What the model is, for people and for `edgert run`. task: 'image-classification', 'text-generation',
+    'text-embedding', or '' if unknown. labels: the name of each class, in order. licence: an SPDX
+    identifier or a sentence."""
 
     name: str = ""
     task: str = ""
     labels: list[str] = field(default_factory=list)
     preprocessing: Preprocessing | None = None
     licence: str = ""
+    language: LanguageInfo | None = None
 
 
 @dataclass
@@ -142,10 +174,11 @@ class StoredTensor:
 
 @dataclass
 class Model:
-    """One `.edge` file. `tensors` has every stored constant of `graph`, by name.
+    """One `.edge` file. `tensors` has every stored constant of `graph`, by name, and what else is stored, such as
+    a tokenizer.
 
     graph.types has the type of every stored tensor; graph.constants has the values of those that are
-    dense in row layout, as views. source and report are free-form JSON objects: where the model came
+    dense in row layout and used, as views. source and report are free-form JSON objects: where the model came
     from, and what the conversion did to it. producer: the program that wrote the file.
     """
 
@@ -157,7 +190,8 @@ class Model:
     producer: str = "edgert"
 
     def unpacked_graph(self) -> Graph:
-        """The graph with all constants as row-major arrays: what reference execution needs."""
+        """The graph with all its constants as row-major arrays: what reference execution needs."""
         graph = self.graph.copy()
-        graph.constants.update({name: tensor.dense() for name, tensor in self.tensors.items()})
+        used = graph.used()
+        graph.constants.update({name: tensor.dense() for name, tensor in self.tensors.items() if name in used})
         return graph

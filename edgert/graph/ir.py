@@ -163,6 +163,10 @@ class Graph:
                     table.setdefault(name, []).append(node)
         return table
 
+    def used(self) -> set[str]:
+        """Names of the tensors that a node reads or the graph gives out."""
+        return {*self.outputs, *(name for node in self.nodes for name in node.inputs if name)}
+
     def add_constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
         """Adds a constant under `name`, made unique if taken. Returns the name used."""
         name = self.unique(name)

@@ -1,8 +1,9 @@
-"""A small model that uses every encoding and layout, and a forge of files that break one rule at a time."""
+"""Small models that use every encoding, and a forge of files that break one rule at a time."""
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgert.format import Model, ModelInfo, Preprocessing, StoredTensor, write_model
+from edgert.errors import FormatError
+from edgert.format import LanguageInfo, Model, ModelInfo, Preprocessing, StoredTensor, read_model, write_model
 from edgert.graph.ir import Graph, Node, Quantization, TensorType
 
 
@@ -41,6 +43,41 @@ def build_model() -> Model:
     steps = Preprocessing("x", (4, 4), 5, mean=[127.0], scale=[1 / 128], dtype="uint8")
     info = ModelInfo("small", "image-classification", ["cat", "dög"], steps, "MIT")
     return Model(graph, {"w": conv, "b": bias}, info, {"format": "onnx"}, {"bytes": [1, 2.5, None, True]})
+
+
+def build_language_model() -> Model:
+    """A state, every encoding for language models at sizes that need padding, and a tokenizer."""
+    rng = np.random.default_rng(0)
+    shape, groups = (17, 40), (17, 2)
+    nibbles = rng.integers(0, 16, shape).astype(np.uint8)
+    scale, minimum = (rng.normal(size=groups).astype(np.float16) for _ in range(2))
+    stored = [
+        StoredTensor.pack_f16("table", rng.normal(size=(9, 40))),
+        StoredTensor.pack_q4("a", nibbles, scale),
+        StoredTensor.pack_q4m("b", nibbles, scale, minimum),
+        StoredTensor.pack_q8g("c", rng.integers(-128, 128, shape).astype(np.int8), scale),
+        StoredTensor.pack_f16("d", rng.normal(size=shape), "n16k1"),
+        StoredTensor.pack_dense("tokenizer", np.frombuffer(b'{"version": "1.0"}', np.uint8)),
+    ]
+    cache, row = TensorType("float32", (1, "C", 8)), TensorType("float32", ("T", 17))
+    graph = Graph(
+        "language",
+        ["tokens", "past"],
+        ["logits", "present"],
+        [
+            Node("Gather", ("table", "tokens"), ("x",), {"axis": 0}),
+            Node("GroupQueryAttention", ("x", "past"), ("y", "present")),
+            *(Node("Gemm", ("x", name), (f"x{name}",), {"transB": 1}) for name in "abcd"),
+            Node("Sum", ("xa", "xb", "xc", "xd"), ("logits",)),
+        ],
+        {"tokens": TensorType("int32", ("T",)), "past": cache, "present": cache, "logits": row},
+        states={"past": "present"},
+    )
+    language = LanguageInfo(
+        "llama", 2048, 9, "tokenizer", "{% for m in messages %}\n{{ m }}{% endfor %}", 1, [2, 3], 0, -1, True,
+        layers=1, width=40, heads=4, kv_heads=1, head_dim=8,
+    )  # fmt: skip
+    return Model(graph, {t.name: t for t in stored}, ModelInfo("tiny", "text-generation", language=language))
 
 
 @dataclass
@@ -99,9 +136,48 @@ def small_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def language_file(tmp_path: Path) -> Path:
+    """The small language model, written."""
+    write_model(build_language_model(), path := tmp_path / "language.edge")
+    return path
+
+
+@pytest.fixture
 def forge(small_file: Path) -> Forge:
     """The small model's file, taken apart."""
     return Forge.take_apart(small_file.read_bytes())
+
+
+@pytest.fixture
+def refused(forge: Forge, tmp_path: Path) -> Callable[..., FormatError]:
+    """`refused(pattern)`: the forged file is refused with a message that has `pattern`."""
+
+    def check(pattern: str, verify: Any = "touch") -> FormatError:
+        path = tmp_path / "forged.edge"
+        path.write_bytes(forge.bytes())
+        with pytest.raises(FormatError) as caught:
+            model = read_model(path, verify=verify)
+            for tensor in model.tensors.values():
+                tensor.dense()
+        assert caught.value.file == path
+        # Without the path, in which the name of the test would match.
+        message = str(caught.value).removeprefix(str(path))
+        assert re.search(pattern, message), message
+        return caught.value
+
+    return check
+
+
+@pytest.fixture
+def accepted(forge: Forge, tmp_path: Path) -> Callable[[], Model]:
+    """Reads the forged file, which must be valid."""
+
+    def check() -> Model:
+        path = tmp_path / "forged.edge"
+        path.write_bytes(forge.bytes())
+        return read_model(path, verify="all")
+
+    return check
 
 
 @pytest.fixture
@@ -116,6 +192,7 @@ def same_model() -> Callable[[Model, Model], None]:
             b.graph.inputs,
             b.graph.outputs,
         )
+        assert a.graph.states == b.graph.states
         assert a.graph.nodes == b.graph.nodes
         assert a.graph.types == b.graph.types
         assert a.tensors.keys() == b.tensors.keys()

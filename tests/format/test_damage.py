@@ -66,6 +66,19 @@ def test_every_flipped_bit_is_noticed(small_file: Path) -> None:
     assert answer_or_error(small_file) is not None
 
 
+def test_flipped_bits_of_a_language_model_are_noticed(language_file: Path) -> None:
+    content = language_file.read_bytes()
+    assert answer_or_error(language_file) is not None
+    with language_file.open("r+b", buffering=0) as file:
+        for place, byte in enumerate(content):
+            os.pwrite(file.fileno(), bytes([byte ^ 1 << place % 8]), place)
+            assert answer_or_error(language_file) is None, place
+            os.pwrite(file.fileno(), bytes([byte]), place)
+    for size in range(len(content) - 1, -1, -7):
+        os.truncate(language_file, size)
+        assert answer_or_error(language_file) is None, size
+
+
 def test_flipped_header_bits_with_forged_checksums(small_file: Path, forge: Any) -> None:
     """What a CRC can not stop: a typed error, or a model that is valid."""
     text = json.dumps(forge.header, separators=(",", ":")).encode()
@@ -82,8 +95,11 @@ def test_flipped_header_bits_with_forged_checksums(small_file: Path, forge: Any)
     assert 0 < valid < len(text) * 3
 
 
-def test_flipped_data_bits_with_forged_checksums(small_file: Path, forge: Any) -> None:
+@pytest.mark.parametrize("which", ["small", "language"])
+def test_flipped_data_bits_with_forged_checksums(which: str, request: pytest.FixtureRequest, forge: Any) -> None:
     """The values of a part may be anything its encoding allows; the rest is an error."""
+    small_file = request.getfixturevalue(f"{which}_file")
+    forge = type(forge).take_apart(small_file.read_bytes())
     for tensor in forge.header["tensors"]:
         for part in tensor["parts"]:
             before = bytes(forge.data[part["offset"] : part["offset"] + part["nbytes"]])
@@ -98,7 +114,8 @@ def test_flipped_data_bits_with_forged_checksums(small_file: Path, forge: Any) -
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from(["x", "w", "dense", "q8", "row", "n4k4", "int8", "float32", "bool", -1, 2**63, 0, 1]),
+    | st.sampled_from(["x", "w", "past", "dense", "q8", "q4", "row", "n4k4", "n16k64"])
+    | st.sampled_from(["int8", "float32", "bool", -1, 2**63, 0, 1]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=8,
 )  # fmt: skip
@@ -112,7 +129,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_fuzzed_headers(forge: Any, data: st.DataObject) -> None:
+def test_fuzzed_headers(forge: Any, language_file: Path, data: st.DataObject) -> None:
+    forge = data.draw(st.sampled_from([forge, type(forge).take_apart(language_file.read_bytes())]))
     header = json.loads(json.dumps(forge.header))
     for _ in range(data.draw(st.integers(1, 3))):
         *path, key = data.draw(st.sampled_from(places(header)))
