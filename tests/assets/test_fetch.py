@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,19 +153,41 @@ def test_build_runs_once_and_again_for_a_new_revision(shelf: dict[str, Asset], m
 
     def recipe(folder: Path, output: Path) -> None:
         runs.append(output)
-        output.write_bytes((folder / "a.bin").read_bytes() * 2)
+        (output / "double.bin").write_bytes((folder / "a.bin").read_bytes() * 2)
 
     monkeypatch.setitem(build.RECIPES, "double", recipe)
     for revision in (1, 1, 2):
         files = shelf["one"].files
-        shelf["built"] = Asset("built", "", "", files, Build("double", "double.bin", revision))
+        shelf["built"] = Asset("built", "", "", files, Build("double", ("double.bin",), revision))
         path = pull("built")
         assert path.name == "double.bin"
         assert path.read_bytes() == A * 2
     assert len(runs) == 2
     path.write_bytes(b"damaged")
     assert pull("built").read_bytes() == A * 2
-    assert names(path.parent) == ["a.bin", "double.bin", "double.bin.json"]
+    assert names(path.parent) == ["a.bin", "double.bin", "double.json"]
+
+
+def test_several_built_files_are_a_folder(shelf: dict[str, Asset], monkeypatch: pytest.MonkeyPatch) -> None:
+    def recipe(folder: Path, out: Path) -> None:
+        for name in ("x.txt", "y.txt"):
+            (out / name).write_text(name)
+
+    monkeypatch.setitem(build.RECIPES, "texts", recipe)
+    files = shelf["one"].files
+    shelf["built"] = Asset("built", "", "", files, Build("texts", ("x.txt", "y.txt"), 1))
+    assert pull("built") == asset_folder("built")
+    assert names(asset_folder("built")) == ["a.bin", "texts.json", "x.txt", "y.txt"]
+    shelf["built"] = Asset("built", "", "", files, Build("texts", ("z.txt",), 1))
+    with pytest.raises(AssetError, match=r"made no z\.txt"):
+        pull("built")
+
+
+def test_file_in_a_folder_of_the_asset(shelf: dict[str, Asset]) -> None:
+    first, second = shelf["two"].files
+    shelf["nested"] = Asset("nested", "", "", (first, replace(second, name="sub/b.bin")))
+    folder = pull("nested")
+    assert (folder / "sub" / "b.bin").read_bytes() == B
 
 
 def test_build_without_the_converters(shelf: dict[str, Asset], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +195,7 @@ def test_build_without_the_converters(shelf: dict[str, Asset], monkeypatch: pyte
         raise ModuleNotFoundError("No module named 'onnx'", name="onnx")
 
     monkeypatch.setitem(build.RECIPES, "double", recipe)
-    shelf["built"] = Asset("built", "", "", shelf["one"].files, Build("double", "double.bin", 1))
+    shelf["built"] = Asset("built", "", "", shelf["one"].files, Build("double", ("double.bin",), 1))
     with pytest.raises(AssetError, match=r"pip install 'edgert\[convert\]'"):
         pull("built")
     assert names(asset_folder("built")) == ["a.bin"]
@@ -241,12 +264,14 @@ class TestRegistry:
             for file in item.files:
                 assert len(bytes.fromhex(file.sha256)) == 32
                 assert file.nbytes > 0
-                assert file.name == Path(file.name).name
+                assert not {"", ".", ".."} & set(file.name.split("/"))
                 assert file.package.kind in ("pypi", "npm", "debian")
                 assert bool(file.package.version) == (file.package.kind != "debian")
                 if file.package.kind != "debian":
                     assert len(bytes.fromhex(file.package.sha256)) == 32
-            assert item.build is None or item.build.recipe in build.RECIPES
+            if item.build is not None:
+                assert item.build.recipe in build.RECIPES
+                assert item.build.outputs
 
     def test_no_host_is_named(self) -> None:
         text = Path(registry.__file__).with_name("registry.json").read_text("utf-8")
