@@ -23,4 +23,34 @@ KERNELS: tuple[KernelSpec, ...] = (
         params="rows columns steps row_parts column_parts x_row w_step w_block y_row x_batch w_batch y_batch low high",
         summary="floats times lines of 16 columns, packed weights or the rows of another activation; batched",
     ),
+    *(
+        KernelSpec(
+            name=f"matvec_{encoding}_n16k64",
+            module=f"{_FOLDER}.matvec_groups",
+            function=f"matvec_{encoding}",
+            operands="x w bias residual y rows_at",
+            params="rows columns blocks low high",
+            summary=f"a few rows of int8 in groups of 32 times {numbers}, weights streamed once",
+        )
+        for encoding, numbers in (
+            ("q4", "4-bit weights in groups"),
+            ("q4m", "4-bit weights in groups with minima"),
+            ("q8g", "8-bit weights in groups"),
+        )
+    ),
+    *(
+        KernelSpec(
+            name=f"gemm_{encoding}_n16k64",
+            module=f"{_FOLDER}.gemm_group",
+            function=f"gemm_{encoding}",
+            operands="x w bias residual y rows_at",
+            params="columns units row_parts column_parts low high",
+            summary=f"many rows of int8 in groups of 32 times {numbers}, unpacked panel by panel",
+        )
+        for encoding, numbers in (
+            ("q4", "4-bit weights in groups"),
+            ("q4m", "4-bit weights in groups with minima"),
+            ("q8g", "8-bit weights in groups"),
+        )
+    ),
 )

@@ -1,0 +1,48 @@
+"""Products of many rows in g32 with weights in groups of 32: y = clamp(x w + bias + residual), float32.
+
+For each output, group after group: acc = fma(integer dot product, w_scale * x_scale, acc), and q4m then
+acc = fma(x_scale * sum, minimum, acc): the same bits as the kernels for few rows, whatever rows come together.
+"""
+
+from __future__ import annotations
+
+from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
+from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
+from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, Q4, Q4M, Q8G, group_step, unpack_block
+
+ROWS = {64: 6, 32: 3}.get(VECTOR_BYTES, 4 if REGISTERS == 32 else 2)
+VECTORS = 2
+"""Of the largest tile: each output takes an integer and a float register."""
+
+
+@helper
+def _x_row(record):  # type: ignore[no-untyped-def]
+    """Bytes of a row of g32: a unit is 64 values with two scales and two sums."""
+    return 80 * load_i32(record + F.units)
+
+
+def _product(form):  # type: ignore[no-untyped-def]
+    group_bytes = form.group_bytes
+
+    def tile_of(rows):  # type: ignore[no-untyped-def]
+        step = group_step(form, rows, VECTORS)
+
+        @helper
+        def tile(record, acc, x, unit, units, panel):  # type: ignore[no-untyped-def]
+            depth = load_i32(record + F.units)
+            scale = x + 64 * depth + 8 * unit
+            x += 64 * unit
+            for g in range(2 * units):
+                acc = step(acc, x, 80 * depth, scale, scale + 8 * depth, panel)
+                x += 32
+                scale += 4
+                panel += group_bytes
+            return acc
+
+        return tile
+
+    unpack = unpack_block(form)
+    return walk(tile_of, unpack, _x_row, ROWS, VECTORS, PANEL_BLOCKS, form.block_bytes, 2 * group_bytes)
+
+
+gemm_q4, gemm_q4m, gemm_q8g = _product(Q4), _product(Q4M), _product(Q8G)

@@ -1,0 +1,119 @@
+"""How a product of many rows walks: chunks, passes over k, panels of unpacked weights in scratch, tiles of rows.
+
+What a panel holds and what a tile computes come from the kernels' files (gemm_group.py, gemm_group_f16.py).
+Source: the blocking of Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": a panel stays
+in the first-level cache while all rows pass, rows of one pass over k stay in the second-level cache.
+"""
+
+from __future__ import annotations
+
+from edgert.kernels_cpu.registry import record_fields
+from edgert.kernels_cpu.simd import LANES, helper, load_f32, load_i32, load_i64, panel_store_f32, splat_f32, udiv
+from edgert.kernels_cpu.simd.panel_sums import sums_add, sums_load, sums_zero
+
+F = record_fields("gemm_q4_n16k64")
+"""All kernels of this walk have the same record."""
+PANEL_BYTES = 24 << 10
+"""Of scratch: a panel, and rows of x beside it, fit a first-level cache of 32 KiB."""
+COLUMNS = 16
+"""Of a block of weights."""
+INFINITY = float("inf")
+
+
+def _finished(tile, rows, vectors):  # type: ignore[no-untyped-def]
+    """A function that computes `rows` rows of one pass over k and stores them, the last pass with all that is added."""
+    zero, load, add = sums_zero(rows, vectors), sums_load(rows, vectors), sums_add(rows, vectors)
+    store = panel_store_f32(rows, vectors)
+
+    @helper
+    def finished(height, record, x, unit, units, panel, y, residual, bias, count):  # type: ignore[no-untyped-def]
+        y_row = 4 * load_i32(record + F.columns)
+        acc = load(y, y_row, count) if unit > 0 else zero()
+        acc = tile(record, acc, x, unit, units, panel)
+        low, high = splat_f32(-INFINITY), splat_f32(INFINITY)
+        if unit + units == load_i32(record + F.units):
+            if bias != 0:
+                acc = add(acc, bias, 0, count)
+            if residual != 0:
+                acc = add(acc, residual, y_row, count)
+            low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+        store(acc, low, high, y, y_row, count)
+
+    return finished
+
+
+def _up_to(tile_of, rows, vectors):  # type: ignore[no-untyped-def]
+    """A function like those of `_finished`, of any height from 1 to `rows`."""
+    whole = _finished(tile_of(rows), rows, vectors)
+    if rows == 1:
+        return whole
+    smaller = _up_to(tile_of, rows - 1, vectors)
+
+    @helper
+    def chosen(height, record, x, unit, units, panel, y, residual, bias, count):  # type: ignore[no-untyped-def]
+        if height == rows:
+            whole(height, record, x, unit, units, panel, y, residual, bias, count)
+        else:
+            smaller(height, record, x, unit, units, panel, y, residual, bias, count)
+
+    return chosen
+
+
+def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit):  # type: ignore[no-untyped-def]
+    """A kernel. Depth is counted in units: what `unpack` takes at once.
+
+    tile_of(rows): a function `tile(record, acc, x, unit, units, panel)` -> acc. rows, vectors: of the largest tile.
+    unpack(w, panel): a unit of 16 columns, w_unit bytes, into a panel, panel_unit bytes of all its `blocks`.
+    x_row_of(record): bytes from a row of x to the next.
+    """
+    finished = _up_to(tile_of, rows, vectors)
+    pass_units, panel_columns, width = PANEL_BYTES // panel_unit, COLUMNS * blocks, vectors * LANES
+
+    @helper
+    def fill(w, w_block, block, last, units, panel):  # type: ignore[no-untyped-def]
+        """Unpacks `units` units of the panel's blocks; beyond the last block it is repeated, and not stored later."""
+        for i in range(blocks):
+            source = w + w_block * min(block + i, last)
+            for u in range(units):
+                unpack(source + w_unit * u, panel + 64 * i + panel_unit * u)
+
+    def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
+        """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
+        present, row_parts = load_i32(load_i64(record + F.rows_at)), load_i32(record + F.row_parts)
+        column_parts, columns = load_i32(record + F.column_parts), load_i32(record + F.columns)
+        row_part = udiv(chunk, column_parts)
+        part = chunk - row_part * column_parts
+        begin, end = udiv(present * row_part, row_parts), udiv(present * (row_part + 1), row_parts)
+        count, x_row, y_row = end - begin, x_row_of(record), 4 * columns
+        if count == 0:
+            return
+        panels = udiv(columns + panel_columns - 1, panel_columns)
+        depth = load_i32(record + F.units)
+        w_block, last = w_unit * depth, udiv(columns + COLUMNS - 1, COLUMNS) - 1
+        x, w = load_i64(record + F.x) + begin * x_row, load_i64(record + F.w)
+        y, bias = load_i64(record + F.y) + begin * y_row, load_i64(record + F.bias)
+        skip = load_i64(record + F.residual)
+        tiles = udiv(count + rows - 1, rows)
+        height = udiv(count, tiles)
+        taller = count - height * tiles
+        passes = udiv(depth + pass_units - 1, pass_units)
+        for number in range(passes):
+            unit = udiv(depth * number, passes)
+            units = udiv(depth * (number + 1), passes) - unit
+            for panel in range(udiv(panels * part, column_parts), udiv(panels * (part + 1), column_parts)):
+                fill(w + w_unit * unit, w_block, blocks * panel, last, units, scratch)
+                first = panel_columns * panel
+                for column in range(first, min(first + panel_columns, columns), width):
+                    at = 4 * column
+                    own = bias + at if bias != 0 else bias
+                    beside = skip + begin * y_row + at if skip != 0 else skip
+                    row = 0
+                    for i in range(tiles):
+                        high = height + 1 if i < taller else height
+                        finished(
+                            high, record, x + row * x_row, unit, units, scratch + 4 * (column - first),
+                            y + row * y_row + at, beside + row * y_row if skip != 0 else skip, own, columns - column,
+                        )  # fmt: skip
+                        row += high
+
+    return kernel
