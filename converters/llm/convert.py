@@ -1,0 +1,115 @@
+"""From a language model to a .edge file: import, compress by choice, pack, write.
+The steps are in the files beside this one; `converters.convert` calls it for .gguf files and folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgert.converters.llm.importer import TOKENIZER, LanguageModel, import_language_model
+from edgert.converters.llm.pack import WEIGHTS, Packer, Policy, Weights, pack_constants
+from edgert.converters.llm.report import LanguageReport
+from edgert.converters.report import count_operators
+from edgert.errors import ConversionError, InputError
+from edgert.format.model import Model, StoredTensor
+from edgert.format.writer import write_model
+
+Progress = Callable[[str, int, int], None]
+
+HASH_BLOCK = 1 << 20
+
+Compress = Callable[[LanguageModel, LanguageReport], None]
+"""Replaces weights of the model by name, and writes into the report what it measured."""
+
+
+@dataclass(frozen=True)
+class LanguageConversion:
+    """What `convert_language_model` made: the file, the model in it, the report, and the seconds it took."""
+
+    path: Path
+    model: Model
+    report: LanguageReport
+    seconds: float
+
+
+def convert_language_model(
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    weights: str = "keep",
+    policy: Policy | None = None,
+    compress: Compress | None = None,
+    name: str = "",
+    progress: Progress | None = None,
+) -> LanguageConversion:
+    """Converts the .gguf file or Hugging Face folder `src` and writes it to `out`, or changes nothing.
+
+    weights: 'keep' stores exactly what can be, else 'f32', 'f16', 'int8' or 'int4' (see `pack.Packer`). policy:
+    the encoding of single matrices, by name. compress: changes weights before they are packed.
+    Raises FormatError or UnsupportedError for the source, ConversionError for options that make no sense,
+    InputError where `src` is not there or `out` can not be.
+    """
+    started = time.monotonic()
+    src, out = Path(src), Path(out)
+    if weights not in WEIGHTS:
+        raise ConversionError(f"expected weights among {', '.join(WEIGHTS)}, found {weights!r}")
+    if not src.exists():
+        raise InputError(f"{src}: no such file or folder")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: expected an existing folder, found no {out.parent}")
+    language = import_language_model(src)
+    files = weight_files(src)
+    report = LanguageReport(weights, sum(file.stat().st_size for file in files), notes=list(language.notes))
+    if compress is not None:
+        compress(language, report)
+    model = pack_language_model(language, weights, policy, report, progress)
+    model.info = replace(model.info, name=name or model.info.name)
+    model.source["sha256"] = files_hash(files)
+    model.source["licence"] = model.info.licence
+    model.report = report.as_dict()
+    write_model(model, out)
+    return LanguageConversion(out, model, report, time.monotonic() - started)
+
+
+def pack_language_model(
+    language: LanguageModel,
+    weights: Weights,
+    policy: Policy | None = None,
+    report: LanguageReport | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """The model with every weight stored, one after the other; what became of them goes into `report`."""
+    packer = Packer(language.graph, weights, policy)
+    tensors = dict(pack_constants(language.graph))
+    for done, (name, weight) in enumerate(language.weights.items()):
+        if progress is not None:
+            progress("pack", done, len(language.weights))
+        tensors[name], packed = packer.store(name, weight)
+        if report is not None:
+            report.tensors.append(packed)
+    tensors[TOKENIZER] = StoredTensor.pack_dense(TOKENIZER, language.tokenizer)
+    if report is not None:
+        report.operators = count_operators(language.graph)
+        report.bytes_after = sum(tensor.nbytes for tensor in tensors.values())
+    if progress is not None:
+        progress("pack", len(language.weights), len(language.weights))
+    return Model(language.graph, tensors, language.info, dict(language.source))
+
+
+def weight_files(src: Path) -> list[Path]:
+    """The files that hold weights: `src` itself, or all of its safetensors files."""
+    return sorted(src.glob("*.safetensors")) if src.is_dir() else [src]
+
+
+def files_hash(files: list[Path]) -> str:
+    """SHA-256 over the content of `files`, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(HASH_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
