@@ -3,18 +3,17 @@ The steps live in the folders beside this file; `edgert convert` is a thin layer
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress
+from edgert.converters.finish import ConversionResult, hash_of, write
+from edgert.converters.llm.convert import convert_language_model
+from edgert.converters.llm.importer import is_language_model
 from edgert.converters.pack import pack_model
 from edgert.converters.passes.pipeline import PassRecord, optimize
 from edgert.converters.quantize.post_training import Quantized, is_quantized, post_training, spread
@@ -29,7 +28,7 @@ from edgert.converters.report import (
 )
 from edgert.datasets import Dataset, load_dataset
 from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedError
-from edgert.format import Model, ModelInfo, Preprocessing, write_model
+from edgert.format import ModelInfo, Preprocessing
 from edgert.graph.execute import run_graph
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
@@ -40,24 +39,12 @@ WEIGHTS: tuple[Weights, ...] = ("f32", "int8")
 ERROR_SAMPLES = 16
 """Samples on which the error of every single tensor is measured."""
 
-HASH_BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class ConversionResult:
-    """What `convert` made: the file, the model in it, the report, and the seconds it took."""
-
-    path: Path
-    model: Model
-    report: Report
-    seconds: float
-
 
 def convert(
     src: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    weights: str = "f32",
+    weights: str | None = None,
     calib: str | os.PathLike[str] | None = None,
     samples: int = 128,
     observer: str = "mse",
@@ -74,7 +61,10 @@ def convert(
 ) -> ConversionResult:
     """Converts the model in `src` and writes it to `out`, or changes nothing.
 
-    weights: 'f32' keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
+    Language models (.gguf, .safetensors, or a folder with config.json) go to `convert_language_model`, which takes
+    weights, info.name, report_path and progress; the rest is for networks.
+
+    weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
     arrays, see `load_dataset`), of which `samples` are used. eval_data: labelled data on which accuracy
     is measured before and after; labelled calibration data serves if there is none. max_loss: the largest
     loss that is accepted, see `Report.loss`. info, labels and preprocessing go into the file; what the
@@ -85,6 +75,25 @@ def convert(
     """
     started = time.monotonic()
     src, out = Path(src), Path(out)
+    if is_language_model(src):
+        foreign = {
+            "calib": calib,
+            "eval_data": eval_data,
+            "max_loss": max_loss,
+            "labels": labels,
+            "preprocessing": preprocessing,
+        }
+        if given := [name for name, value in foreign.items() if value is not None]:
+            raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
+        return convert_language_model(
+            src,
+            out,
+            weights=weights or "keep",
+            name=info.name if info else "",
+            report_path=report_path,
+            progress=progress,
+        )
+    weights = weights or "f32"
     check_options(weights, calib, samples, max_loss, out)
     graph, about, source = import_source(src, progress)
     about = described(about, info, labels, preprocessing, src)
@@ -133,7 +142,9 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     if not src.is_file():
         raise InputError(f"{src}: no such file")
     if src.suffix.lower() != ".onnx":
-        raise InputError(f"{src}: expected an .onnx model, found {src.suffix or 'no suffix'}")
+        raise InputError(
+            f"{src}: expected an .onnx or .gguf model or a folder with config.json, found {src.suffix or 'no suffix'}"
+        )
     try:
         import onnx
     except ImportError:
@@ -146,7 +157,7 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     source: dict[str, Any] = {}
     graph = import_onnx(src, report=source)
     about = read_info(onnx.load(src, load_external_data=False).metadata_props, src)
-    source["sha256"] = file_hash(src)
+    source["sha256"] = hash_of([src])
     source["licence"] = about.licence if about is not None else ""
     if progress is not None:
         progress("import", 1, 1)
@@ -165,15 +176,6 @@ def with_types(graph: Graph) -> Graph:
         if all(graph.types[name].is_static for name in graph.inputs):
             raise
         return graph
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def described(
@@ -227,20 +229,3 @@ def refuse_loss(report: Report, max_loss: float | None) -> None:
             f"the loss is {loss:.2f} ({meaning}), larger than the accepted {max_loss:g}; give more calibration "
             "data, another --observer, or keep --weights f32"
         )
-
-
-def write(model: Model, out: Path, report_path: Path | None) -> None:
-    """Writes the report and the model, each under its name only when both are whole."""
-    if report_path is None:
-        write_model(model, out)
-        return
-    temporary = report_path.with_name(f".{report_path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(json.dumps(model.report, indent=1) + "\n", "utf-8")
-        write_model(model, out)
-        temporary.replace(report_path)
-    except OSError as error:
-        raise InputError(f"{report_path}: the report can not be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -3,37 +3,24 @@ The steps are in the files beside this one; `converters.convert` calls it for .g
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from edgert.converters.finish import ConversionResult, hash_of, write
 from edgert.converters.llm.importer import TOKENIZER, LanguageModel, import_language_model
 from edgert.converters.llm.pack import WEIGHTS, Packer, Policy, Weights, pack_constants
 from edgert.converters.llm.report import LanguageReport
 from edgert.converters.report import count_operators
 from edgert.errors import ConversionError, InputError
 from edgert.format.model import Model, StoredTensor
-from edgert.format.writer import write_model
 
 Progress = Callable[[str, int, int], None]
 
-HASH_BLOCK = 1 << 20
-
 Compress = Callable[[LanguageModel, LanguageReport], None]
 """Replaces weights of the model by name, and writes into the report what it measured."""
-
-
-@dataclass(frozen=True)
-class LanguageConversion:
-    """What `convert_language_model` made: the file, the model in it, the report, and the seconds it took."""
-
-    path: Path
-    model: Model
-    report: LanguageReport
-    seconds: float
 
 
 def convert_language_model(
@@ -44,8 +31,9 @@ def convert_language_model(
     policy: Policy | None = None,
     compress: Compress | None = None,
     name: str = "",
+    report_path: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> LanguageConversion:
+) -> ConversionResult:
     """Converts the .gguf file or Hugging Face folder `src` and writes it to `out`, or changes nothing.
 
     weights: 'keep' stores exactly what can be, else 'f32', 'f16', 'int8' or 'int4' (see `pack.Packer`). policy:
@@ -68,11 +56,11 @@ def convert_language_model(
         compress(language, report)
     model = pack_language_model(language, weights, policy, report, progress)
     model.info = replace(model.info, name=name or model.info.name)
-    model.source["sha256"] = files_hash(files)
+    model.source["sha256"] = hash_of(files)
     model.source["licence"] = model.info.licence
     model.report = report.as_dict()
-    write_model(model, out)
-    return LanguageConversion(out, model, report, time.monotonic() - started)
+    write(model, out, Path(report_path) if report_path is not None else None)
+    return ConversionResult(out, model, report, time.monotonic() - started)
 
 
 def pack_language_model(
@@ -103,13 +91,3 @@ def pack_language_model(
 def weight_files(src: Path) -> list[Path]:
     """The files that hold weights: `src` itself, or all of its safetensors files."""
     return sorted(src.glob("*.safetensors")) if src.is_dir() else [src]
-
-
-def files_hash(files: list[Path]) -> str:
-    """SHA-256 over the content of `files`, in hexadecimal."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(HASH_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()

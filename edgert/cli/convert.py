@@ -15,7 +15,7 @@ from edgert.errors import EdgertError, InputError
 from edgert.format import Preprocessing
 
 if TYPE_CHECKING:
-    from edgert.converters.convert import ConversionResult
+    from edgert.converters.finish import ConversionResult
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,10 +45,14 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     return int(words[0]), int(words[-1])
 
 
-@click.command(short_help="Translate and compress a network into one .edge file.")
+@click.command(short_help="Translate and compress a model into one .edge file.")
 @click.argument("src", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="The .edge file to write.")
-@click.option("--weights", type=click.Choice(["f32", "int8"]), default="f32", show_default=True)
+@click.option(
+    "--weights",
+    type=click.Choice(["keep", "f32", "f16", "int8", "int4"]),
+    help="Networks: f32 (default) or int8. Language models: keep what is exact (default), or one of the others.",
+)
 @click.option("--calib", type=click.Path(path_type=Path), help="Images or an .npz to calibrate int8 with.")
 @click.option("--samples", default=128, show_default=True, help="Calibration samples to use, evenly spaced.")
 @click.option("--observer", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True)
@@ -77,9 +81,11 @@ def command(
     report_path: Path | None,
     **options: Any,
 ) -> None:
-    """Convert the ONNX model SRC.
+    """Convert SRC: an ONNX network, a .gguf language model, or the folder of a Hugging Face one.
 
     \b
+    edgert convert model.gguf -o model.edge
+    edgert convert SmolLM2-135M/ -o model.edge --weights int4
     edgert convert model.onnx -o model.edge
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
         --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1

@@ -103,7 +103,7 @@ def test_a_failing_write_leaves_nothing(model: Path, tmp_path: Path, monkeypatch
     def full(*_: object) -> None:
         raise EdgertError("no space left on device")
 
-    monkeypatch.setattr("edgert.converters.convert.write_model", full)
+    monkeypatch.setattr("edgert.converters.finish.write_model", full)
     with pytest.raises(EdgertError, match="no space"):
         convert(model, tmp_path / "out.edge", report_path=tmp_path / "r.json")
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
