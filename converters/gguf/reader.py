@@ -94,10 +94,11 @@ class GgufFile:
 
 def is_gguf(path: Path) -> bool:
     """Whether `path` is a file that starts as GGUF files do, or is called as one."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC or path.suffix == ".gguf"
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC or path.suffix == ".gguf"
+    except OSError:
+        return path.suffix == ".gguf" and not path.is_dir()
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GgufFile:

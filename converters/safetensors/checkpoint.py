@@ -34,11 +34,14 @@ class SafetensorsCheckpoint:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._folder = path if path.is_dir() else path.parent
+        if self._folder != path:
+            self._tensors = read_safetensors(path)
         config = self._object(CONFIG)
-        if config is None and path.is_dir():
-            raise FormatError(path, None, f"a folder with {CONFIG} and {WEIGHTS}", f"no {CONFIG}")
+        if self._folder == path:
+            if config is None:
+                raise FormatError(path, None, f"a folder with {CONFIG} and {WEIGHTS}", f"no {CONFIG}")
+            self._tensors = self._shards()
         self._config = config or {}
-        self._tensors = self._shards() if path.is_dir() else read_safetensors(path)
 
     @property
     def path(self) -> Path:

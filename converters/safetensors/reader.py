@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -142,9 +143,8 @@ def parse_object(text: bytes, path: Path, offset: int = 0) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
-            names = [key for key, _ in pairs]
-            twice = next(key for key in names if names.count(key) > 1)
-            raise FormatError(path, offset, "each key once in an object", f"{twice[:80]!r} twice")
+            counts = Counter(key for key, _ in pairs)
+            raise FormatError(path, offset, "each key once in an object", f"{counts.most_common(1)[0][0][:80]!r} twice")
         return table
 
     values = text.count(b",") + text.count(b"[") + text.count(b"{")
@@ -167,7 +167,7 @@ def _entry(name: str, entry: Any, path: Path) -> tuple[int, int, str, tuple[int,
     def refuse(expected: str, found: object) -> FormatError:
         return FormatError(path, 8, f"{expected} (tensor {name[:80]!r})", f"{found!r:.80}")
 
-    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES:
+    if not 1 <= len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES or any("\ud800" <= c <= "\udfff" for c in name):
         raise refuse(f"a name of 1 to {MAX_NAME_BYTES} bytes", name)
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise refuse("dtype, shape and data_offsets", entry)
