@@ -17,6 +17,8 @@ BINARY = ("Add", "Sub", "Mul", "Div", "Min", "Max", "PRelu")
 """Operators of binary_f32; the position is the `op` param."""
 BINARY_Q8 = ("QLinearAdd", "QLinearMul")
 """Operators of binary_q8; the position is the `op` param."""
+GLU = ("Sigmoid", "Silu", "Gelu", "GeluTanh")
+"""Activations of glu_f32_row and glu_f32_g32; the position is the `kind` param."""
 
 _FOLDER = "edgert.kernels_cpu.elementwise"
 
@@ -53,5 +55,21 @@ KERNELS: tuple[KernelSpec, ...] = (
         operands="a b y",
         params="op size0 size1 count a_stride0 a_stride1 a_spread b_stride0 b_stride1 b_spread low high",
         summary="arithmetic on floats with broadcasting over rows or within them, and a clamp",
+    ),
+    KernelSpec(
+        name="glu_f32_row",
+        module=f"{_FOLDER}.glu",
+        function="glu_row",
+        operands="x y rows_at",
+        params="kind rows width blocks y_row",
+        summary="gated linear units of rows [gate | up]: an activation of the gate times the other half",
+    ),
+    KernelSpec(
+        name="glu_f32_g32",
+        module=f"{_FOLDER}.glu",
+        function="glu_g32",
+        operands="x y rows_at",
+        params="kind rows width blocks y_row",
+        summary="the same straight to int8 in groups of 32",
     ),
 )

@@ -41,6 +41,14 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="unsigned bytes to floats in their order: (x - zero_point) * scale",
     ),
     KernelSpec(
+        name="quantize_f32_g32",
+        module=f"{_FOLDER}.quantize_g32",
+        function="quantize_g32",
+        operands="x y rows_at",
+        params="rows count blocks x_row y_row",
+        summary="rows of floats to int8 in groups of 32, each with its scale and its sum",
+    ),
+    KernelSpec(
         name="interleave_q8_k4p",
         module=f"{_FOLDER}.interleave_k4p",
         function="interleave_k4p",

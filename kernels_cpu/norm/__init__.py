@@ -38,8 +38,16 @@ KERNELS: tuple[KernelSpec, ...] = (
         name="normalize_f32_row",
         module=f"{_FOLDER}.normalize",
         function="normalize",
-        operands="x scale bias y",
+        operands="x scale bias y rows_at",
         params="rows count x_row y_row period channel_scale centre epsilon",
         summary="(x - mean) / sqrt(var + epsilon) * scale + bias of each row (Layer, RMS) or plane (Instance)",
+    ),
+    KernelSpec(
+        name="normalize_f32_g32",
+        module=f"{_FOLDER}.normalize_g32",
+        function="normalize_g32",
+        operands="x scale bias y rows_at",
+        params="rows count x_row y_row centre epsilon",
+        summary="the same of each row (Layer, RMS), straight to int8 in groups of 32",
     ),
 )

@@ -26,6 +26,14 @@ class G32(NamedTuple):
     sums: npt.NDArray[np.int32]
     """[..., K64 / 32]."""
 
+    @classmethod
+    def of(cls, rows: npt.NDArray[np.uint8]) -> G32:
+        """What the bytes of rows, [..., 1.25 * K64], hold."""
+        padded = rows.shape[-1] * 4 // 5
+        values, scale, sums = np.split(rows, [padded, padded * 9 // 8], axis=-1)
+        groups = [np.ascontiguousarray(part).view(np.float32) for part in (scale, sums)]
+        return cls(values.view(np.int8), groups[0], groups[1].view(np.int32))
+
     def rows(self) -> npt.NDArray[np.uint8]:
         """The bytes of each row, [..., 1.25 * K64]: values | scale | sums."""
         parts: list[Any] = [np.ascontiguousarray(part).view(np.uint8) for part in self]

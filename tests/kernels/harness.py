@@ -24,7 +24,7 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 ARM_LEVELS = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
 LEVELS = (*host_levels(), *ARM_LEVELS)
 """What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
-_machines: dict[str, Any] = {}
+_machines: dict[tuple[str, str], Any] = {}
 _libraries: dict[str, JitLibrary] = {}
 GUARD = 1024
 GUARD_BYTE = 0xA5
@@ -34,22 +34,22 @@ def library(level: Level) -> JitLibrary:
     return _libraries.setdefault(level.name, JitLibrary(level, CACHE))
 
 
-def machine(level: Level) -> Any:
-    """An emulated machine with the library of a foreign level, built once per set of kernel sources."""
-    if level.name not in _machines:
+def machine(level: Level, kernel: str = "") -> Any:
+    """An emulated machine with the library of a foreign level, of all kernels or of one."""
+    if (level.name, kernel) not in _machines:
         from emulator import Arm64
 
-        _machines[level.name] = Arm64(shared_library(level))
-    return _machines[level.name]
+        _machines[level.name, kernel] = Arm64(shared_library(level, kernel))
+    return _machines[level.name, kernel]
 
 
-def shared_library(level: Level) -> Path:
-    """The ahead-of-time library of all kernels, built once per set of kernel sources."""
+def shared_library(level: Level, kernel: str = "") -> Path:
+    """The ahead-of-time library of all kernels, or of one, built once per set of kernel sources."""
     objects = jit.cache_folder(CACHE, level)
-    names = ["engine", *(name for name, spec in kernels().items() if spec.available(level))]
-    key = hashlib.sha256(" ".join(jit.object_name(name) for name in names).encode()).hexdigest()
-    path = objects / f"all-{key[:16]}" / library_name(level)
-    return path if path.exists() else build_library(level, path.parent, objects=objects)
+    names = [kernel] if kernel else [name for name, spec in kernels().items() if spec.available(level)]
+    key = hashlib.sha256(" ".join(jit.object_name(name) for name in ("engine", *names)).encode()).hexdigest()
+    path = objects / f"{kernel or 'all'}-{key[:16]}" / library_name(level)
+    return path if path.exists() else build_library(level, path.parent, names, objects=objects)
 
 
 def aligned(nbytes: int, guard: int = GUARD) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def _emulate(
     offsets: Mapping[str, int],
 ) -> None:
     """The same on an emulated machine; whatever it wrote comes back, and the gaps between buffers must be whole."""
-    arm = machine(level)
+    arm = machine(level, name)
     arm.reset()
     given = {k: v.view(np.uint8).reshape(-1) for k, v in operands.items() if v is not None}
     places = {k: arm.push(v.tobytes()) for k, v in given.items()}

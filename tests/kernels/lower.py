@@ -11,6 +11,7 @@ from harness import Output, aligned, call_kernel, place
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.reference.g32 import G32, quantize_g32
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, Rule, Site, layout_nbytes, plane_pixels
 
 
@@ -18,6 +19,8 @@ def to_layout(array: Array, layout: str, level: Level) -> Array:
     """A row-major activation in arena layout; padding is filled with junk."""
     if layout == "row":
         return array
+    if layout == "g32":
+        return quantize_g32(array).rows()
     batch, channels = array.shape[:2]
     pixels = prod(array.shape[2:])
     padded = plane_pixels(pixels)
@@ -38,6 +41,8 @@ def from_layout(data: Array, kind: TensorType, layout: str, level: Level) -> Arr
     shape = kind.static_shape
     if layout == "row":
         return data[: kind.nbytes].view(kind.np_dtype).reshape(shape)
+    if layout == "g32":
+        return G32.of(data.reshape(*shape[:-1], -1)).dense()[..., : shape[-1]]
     batch, channels, pixels = shape[0], shape[1], prod(shape[2:])
     padded = plane_pixels(pixels)
     if layout == "kp":

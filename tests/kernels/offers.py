@@ -153,6 +153,9 @@ def check(
                 for got, want in zip(made, expected, strict=False):
                     what = f"{offer.kernel} {offer.in_layouts}->{offer.out_layouts}, {level.name}, {threads} threads"
                     assert got.dtype == want.dtype and got.shape == want.shape, what
+                    if offer.out_layouts == ("g32",):  # how its bits come about is in test_g32.py
+                        np.testing.assert_allclose(got, want, 0, np.abs(want).max() / 250, err_msg=what)
+                        continue
                     if want.dtype.kind != "f" or (rtol == 0 and atol == 0):
                         np.testing.assert_array_equal(got, want, what)
                     else:

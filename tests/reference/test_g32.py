@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgert.kernels_cpu.reference.g32 import SMALLEST, quantize_g32
+from edgert.kernels_cpu.reference.g32 import G32, SMALLEST, quantize_g32
 
 
 @pytest.mark.parametrize("depth", [1, 31, 32, 33, 64, 65, 576])
@@ -28,6 +28,8 @@ def test_a_row_is_values_then_scales_then_sums() -> None:
     np.testing.assert_array_equal(row[0, :128].view(np.int8), g32.values[0])
     np.testing.assert_array_equal(row[0, 128:144].view(np.float32), g32.scale[0])
     np.testing.assert_array_equal(row[0, 144:].view(np.int32), g32.sums[0])
+    for part, same in zip(g32, G32.of(row), strict=True):
+        np.testing.assert_array_equal(part, same)
 
 
 def test_the_largest_magnitude_is_127_and_halves_round_to_even() -> None:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
-from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
+from edgert.plan.lowering.api import (
+    BLOCK_K,
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    g32_stride,
+    layout_nbytes,
+    lowers,
+)  # fmt: skip
 from edgert.plan.lowering.requantize import shift
 from edgert.plan.lowering.shapes import (
     Planes,
@@ -16,6 +27,7 @@ from edgert.plan.lowering.shapes import (
     is_constant,
     per_tensor,
     plane_layout,
+    rows_present,
     same_buffer,
     split,
     too_large,
@@ -30,12 +42,14 @@ def conversion(kind: TensorType, source: str, target: str, level: Level, threads
     """Moves a tensor from one activation layout to another, for the planner to put between two nodes.
 
     row <-> kp for float32, row <-> k4p for uint8, of rank 2 to 4. Where kp and row are the same bytes the output
-    may take the input's memory, and then nothing is emitted.
+    may take the input's memory, and then nothing is emitted. row -> g32 for float32; what was rounded to g32 stays so.
     """
     if {source, target} == {"row", "kp"} and kind.dtype == "float32" and has_planes(kind):
         return _copy_planes(kind, source, target, threads)
     if {source, target} == {"row", "k4p"} and kind.dtype == "uint8" and has_planes(kind):
         return _interleave(kind, source, target, level, threads)
+    if (source, target) == ("row", "g32") and kind.dtype == "float32" and kind.shape and kind.numel > 0:
+        return _group(kind, threads)
     shape = list(kind.shape)
     return Refusal(COPY, f"no conversion of {kind.dtype} {shape} from {source} to {target}")
 
@@ -76,6 +90,22 @@ def _interleave(kind: TensorType, source: str, target: str, level: Level, thread
 
     reason = "four channels to a pixel" if to_k4p else "each channel to its plane"
     return Offer(kernel, (source,), (target,), 0, nbytes, "bytes", 0.3, reason, emit)
+
+
+def _group(kind: TensorType, threads: int) -> Offer | Refusal:
+    kernel, depth = "quantize_f32_g32", kind.static_shape[-1]
+    rows, blocks = kind.numel // depth, g32_depth(depth) // BLOCK_K
+    params = {"rows": rows, "count": depth, "blocks": blocks, "x_row": 4 * depth, "y_row": g32_stride(depth)}
+    nbytes = kind.nbytes + layout_nbytes(kind, "g32")
+    chunks = split(threads, rows * blocks, nbytes)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, kind)}
+        emitter.op(kernel, operands, params, chunks=chunks)
+
+    return too_large(kernel, nbytes) or Offer(
+        kernel, ("row",), ("g32",), 0, nbytes, "bytes", 0.5, "int8 in groups of 32", emit
+    )
 
 
 @lowers("QuantizeLinear")

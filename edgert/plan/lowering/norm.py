@@ -12,8 +12,18 @@ import numpy as np
 
 from edgert.graph.ir import Array, TensorType
 from edgert.kernels_cpu.norm import REDUCE
-from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
-from edgert.plan.lowering.shapes import Planes, has_planes, is_constant, split, too_large
+from edgert.plan.lowering.api import (
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    g32_stride,
+    layout_nbytes,
+    lowers,
+)  # fmt: skip
+from edgert.plan.lowering.shapes import Planes, has_planes, is_constant, rows_present, split, too_large
 
 COST = 16
 """Multiply-adds that an exponential costs, for cutting the work into chunks."""
@@ -28,8 +38,9 @@ def _float_input(site: Site, kernel: str) -> TensorType | Refusal:
 
 def _offer(
     site: Site, kernel: str, layout: str, params: dict[str, int | float], units: int, efficiency: float, reason: str,
-    constants: dict[str, Array] | None = None, macs: int = 0, target: str | None = None,
+    constants: dict[str, Array] | None = None, macs: int = 0, target: str | None = None, scratch: int = 0,
 ) -> Offer | Refusal:  # fmt: skip
+    """`constants` are operands of that name; kernels that have them also take the number of rows that are present."""
     x, y = site.inputs[0], site.outputs[0]
     assert x is not None
     nbytes = layout_nbytes(x, layout) + layout_nbytes(y, target or layout)
@@ -37,13 +48,15 @@ def _offer(
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         operands: dict[str, Buffer | None] = {"x": inputs[0], "y": outputs[0]}
-        operands |= {name: emitter.constant(value) for name, value in (constants or {}).items()}
-        emitter.op(kernel, operands, params, chunks=chunks)
+        if constants is not None:
+            operands |= {name: emitter.constant(value) for name, value in constants.items()}
+            operands["rows_at"] = rows_present(emitter, y) if layout == "row" else None
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
     absent = (None,) * (len(site.inputs) - 1)
     return too_large(kernel, nbytes) or Offer(
         kernel, (layout, *absent), (target or layout,), 0, nbytes, "bytes", efficiency, reason, emit,
-        in_place=0 if x.shape == y.shape else None,
+        in_place=0 if x.shape == y.shape and layout == (target or layout) else None,
     )  # fmt: skip
 
 
@@ -114,25 +127,33 @@ def _values(site: Site, index: int, count: int, default: float) -> Array | None:
 
 
 @lowers("LayerNormalization", "RMSNormalization")
-def normalize_rows(site: Site) -> Offer | Refusal:
+def normalize_rows(site: Site) -> list[Offer | Refusal]:
+    """To rows, or to g32 where the last axis is the one that is normalized."""
     kernel = "normalize_f32_row"
     x = _float_input(site, kernel)
     if isinstance(x, Refusal):
-        return x
+        return [x]
     if len([name for name in site.node.outputs if name]) > 1:
-        return Refusal(kernel, "mean and deviation are not given out")
+        return [Refusal(kernel, "mean and deviation are not given out")]
     axis = site.node.attr_int("axis", -1) % len(x.shape)
     count = prod(x.static_shape[axis:])
     scale, bias = _values(site, 1, count, 1.0), _values(site, 2, count, 0.0)
     if scale is None or bias is None:
-        return Refusal(kernel, f"expected constant scale and bias of {count} values")
+        return [Refusal(kernel, f"expected constant scale and bias of {count} values")]
     rows = x.numel // count
     params: dict[str, int | float] = {
-        "rows": rows, "count": count, "x_row": 4 * count, "y_row": 4 * count, "period": 1, "channel_scale": 0,
+        "rows": rows, "count": count, "x_row": 4 * count,
         "centre": int(site.node.op == "LayerNormalization"), "epsilon": site.node.attr_float("epsilon", 1e-5),
     }  # fmt: skip
+    plain = params | {"y_row": 4 * count, "period": 1, "channel_scale": 0}
     constants = {"scale": scale, "bias": bias}
-    return _offer(site, kernel, "row", params, rows, 0.25, "over contiguous rows", constants)
+    offers = [_offer(site, kernel, "row", plain, rows, 0.25, "over contiguous rows", constants)]
+    if count == x.static_shape[-1]:
+        kernel, grouped = "normalize_f32_g32", params | {"y_row": g32_stride(count)}
+        scratch = 4 * g32_depth(count)
+        reason = "over contiguous rows, then in groups of 32"
+        offers.append(_offer(site, kernel, "row", grouped, rows, 0.2, reason, constants, target="g32", scratch=scratch))
+    return offers
 
 
 @lowers("InstanceNormalization")

@@ -10,7 +10,7 @@ from math import prod
 
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
-from edgert.plan.lowering.api import Buffer, Refusal, Site, plane_pixels
+from edgert.plan.lowering.api import Buffer, Emitter, Refusal, Site, plane_pixels
 from edgert.plan.lowering.requantize import shift
 
 CHUNKS_PER_THREAD = 4
@@ -79,6 +79,11 @@ def per_tensor(kind: TensorType) -> tuple[float, int] | None:
 def is_constant(site: Site, index: int) -> bool:
     """Whether input `index` never changes: stored in the file, or computed at planning."""
     return site.stored[index] is not None or site.values[index] is not None
+
+
+def rows_present(emitter: Emitter, kind: TensorType) -> Buffer | None:
+    """What tells a kernel how many rows of `kind` a run has. None, all of them, unless they are those of a matrix."""
+    return emitter.rows(kind.static_shape[0]) if len(kind.shape) == 2 else None
 
 
 def same_quant(*kinds: TensorType) -> bool:
