@@ -94,11 +94,13 @@ class GgufFile:
 
 def is_gguf(path: Path) -> bool:
     """Whether `path` is a file that starts as GGUF files do, or is called as one."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC or path.suffix == ".gguf"
-    except OSError:
-        return path.suffix == ".gguf" and not path.is_dir()
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                return file.read(len(MAGIC)) == MAGIC or path.suffix == ".gguf"
+        except OSError:
+            pass  # whoever reads it says why it can not be read
+    return path.suffix == ".gguf" and not path.is_dir()
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GgufFile:
@@ -161,11 +163,11 @@ def _read_one(path: Path) -> GgufFile:
 
 def _map(path: Path) -> mmap.mmap:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:  # before opening: a pipe would block
+            found = "an empty file" if stat.S_ISREG(status.st_mode) else "something else"
+            raise FormatError(path, 0, "a GGUF file", found)
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-                found = "an empty file" if stat.S_ISREG(status.st_mode) else "something else"
-                raise FormatError(path, 0, "a GGUF file", found)
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise FormatError(path, None, "a file that can be read", error.strerror or str(error)) from None

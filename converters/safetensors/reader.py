@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import stat
 from collections import Counter
 from dataclasses import dataclass
@@ -128,10 +127,10 @@ def load(tensor: SafeTensor) -> Floats:
 def map_file(path: Path) -> mmap.mmap | bytes:
     """The regular file `path`, mapped. Raises FormatError when it can not be read."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # before opening: a pipe would block
+            raise FormatError(path, None, "a regular file", "something else")
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FormatError(path, None, "a regular file", "something else")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if status.st_size else b""
     except OSError as error:
         raise FormatError(path, None, "a file that can be read", error.strerror or str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,12 @@ def test_hostile(case: str, path: Path) -> None:
     assert caught.value.file == path
     assert len(str(caught.value)) < 600
     assert peak < (1 << 20) + 3 * len(data)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(FormatError, match="a regular file"):
+        read_safetensors(path)
 
 
 def test_many_equal_keys_take_no_time() -> None:
