@@ -38,6 +38,14 @@ KERNELS: tuple[KernelSpec, ...] = (
             ("q8g", "8-bit weights in groups"),
         )
     ),
+    KernelSpec(
+        name="matvec_f16_n16k1",
+        module=f"{_FOLDER}.matvec_f16",
+        function="matvec_f16",
+        operands="x w bias residual y rows_at",
+        params="rows columns depth low high",
+        summary="a few rows of floats times half-precision weights in lines of 16 columns, streamed once",
+    ),
     *(
         KernelSpec(
             name=f"gemm_{encoding}_n16k64",
