@@ -56,7 +56,7 @@ def test_normalize_rows(op: str, shape: tuple[int, ...], axis: int, rng: np.rand
     check(op, inputs, attrs={"axis": axis}, constants=constants, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 7, 7), (1, 3, 4, 4), (1, 4, 33)])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 7), (1, 3, 4, 4), (1, 4, 33), (2, 5)])
 def test_normalize_planes(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     x = (rng.standard_normal(shape) * 3 + 1).astype(np.float32)
     scale, bias = (rng.standard_normal(shape[1]).astype(np.float32) for _ in range(2))

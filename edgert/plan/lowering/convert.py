@@ -100,7 +100,7 @@ def _group(kind: TensorType, threads: int) -> Offer | Refusal:
     chunks = split(threads, rows * blocks, nbytes)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, kind)}
+        operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, kind, rows)}
         emitter.op(kernel, operands, params, chunks=chunks)
 
     return too_large(kernel, nbytes) or Offer(

@@ -46,7 +46,7 @@ def _glu(site: Site, kernel: str, target: str, kind: str) -> Offer | Refusal:
     chunks = split(site.threads, rows * blocks, nbytes, COST * y.numel)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, y)}
+        operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, y, rows)}
         emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
     reason = f"{kind} of the gate times the other half" + (", in groups of 32" if target == "g32" else "")

@@ -50,7 +50,7 @@ def _offer(
         operands: dict[str, Buffer | None] = {"x": inputs[0], "y": outputs[0]}
         if constants is not None:
             operands |= {name: emitter.constant(value) for name, value in constants.items()}
-            operands["rows_at"] = rows_present(emitter, y) if layout == "row" else None
+            operands["rows_at"] = rows_present(emitter, y, units)
         emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
     absent = (None,) * (len(site.inputs) - 1)

@@ -81,9 +81,9 @@ def is_constant(site: Site, index: int) -> bool:
     return site.stored[index] is not None or site.values[index] is not None
 
 
-def rows_present(emitter: Emitter, kind: TensorType) -> Buffer | None:
-    """What tells a kernel how many rows of `kind` a run has. None, all of them, unless they are those of a matrix."""
-    return emitter.rows(kind.static_shape[0]) if len(kind.shape) == 2 else None
+def rows_present(emitter: Emitter, kind: TensorType, rows: int) -> Buffer | None:
+    """What tells a kernel how many of its `rows` a run has. None, all of them, unless they are those of the matrix."""
+    return emitter.rows(rows) if len(kind.shape) == 2 and kind.shape[0] == rows else None
 
 
 def same_quant(*kinds: TensorType) -> bool:
