@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from edgert.format.encodings import GROUPED
 from edgert.format.layouts import pack
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array
@@ -44,11 +45,16 @@ def parts(threads: int, rows: int, columns: int, macs: int, batch: int = 1) -> t
     return by_rows, by_columns
 
 
-def _bias_values(site: Site, index: int, count: int) -> Array | None:
-    """Constant bias input `index` for `count` columns, zeros when absent; None when it is not one row of constants."""
-    dtype = np.int32 if site.node.op.startswith("QLinear") else np.float32
+def residual_index(site: Site) -> int | None:
+    """Which input is added to the product, the last one where there is one."""
+    return len(site.inputs) - 1 if site.node.attr_int("residual", 0) else None
+
+
+def bias_values(site: Site, count: int) -> Array | None:
+    """The constant bias, input 2, for `count` columns, zeros when absent; None when it is not one row of constants."""
+    index, dtype = 2, np.int32 if site.node.op.startswith("QLinear") else np.float32
     padded = np.zeros(-(-count // 64) * 64, dtype)
-    if index < len(site.inputs) and site.inputs[index] is not None:
+    if index < len(site.inputs) and site.inputs[index] is not None and index != residual_index(site):
         value = site.values[index]
         if value is None or value.dtype != dtype or value.size not in (1, count) or prod(value.shape[:-1]) > 1:
             return None
@@ -71,7 +77,7 @@ def gemm_q8(site: Site) -> list[Offer | Refusal]:
     if stored.encoding != "q8" and int(stored.dense().min(initial=0)) < -127:
         return [Refusal(kernel, "weights of -128: their products of pairs may overflow 16 bits")]
     columns, depth = w.static_shape
-    bias = _bias_values(site, 2, columns)
+    bias = bias_values(site, columns)
     if bias is None:
         return [Refusal(kernel, f"expected a constant int32 bias of {columns} values")]
     scales = multipliers(x, w, y, columns)
@@ -146,7 +152,7 @@ class _Lines:
 
 @lowers("Gemm")
 def gemm_f32(site: Site) -> Offer | Refusal:
-    """float32, activations times weights in either orientation, with a bias of one row."""
+    """float32, activations times weights in either orientation, with a bias of one row and a residual."""
     kernel = "gemm_f32_n16k1"
     x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
     assert x is not None and w is not None
@@ -156,9 +162,14 @@ def gemm_f32(site: Site) -> Offer | Refusal:
     if node.attr_int("transA", 0) or node.attr_float("alpha", 1.0) != 1.0 or node.attr_float("beta", 1.0) != 1.0:
         return Refusal(kernel, "transA, alpha and beta are not computed")
     columns = y.static_shape[-1]
-    bias = _bias_values(site, 2, columns)
+    bias = bias_values(site, columns)
     if bias is None:
         return Refusal(kernel, f"expected a constant float32 bias of one row of {columns}")
+    stored = site.stored[1]
+    if stored is not None and stored.encoding in (*GROUPED, "f16"):
+        return Refusal(kernel, f"weights stored as {stored.encoding} are not unpacked to float32")
+    if residual_index(site) is not None:
+        return Refusal(kernel, "a residual is not fused into float products")
     lines = _weight_lines(site, bool(node.attr_int("transB", 0)))
     if lines is None:
         return Refusal(kernel, "a transposed activation on the right is not computed")
