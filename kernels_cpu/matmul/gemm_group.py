@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
-from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, Q4, Q4M, Q8G, group_step, unpack_block
+from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, Q4, Q4M, Q8G, group_step, row_starts, unpack_block
 
-ROWS = {64: 6, 32: 3}.get(VECTOR_BYTES, 4 if REGISTERS == 32 else 2)
+ROWS = {64: 6, 32: 5}.get(VECTOR_BYTES, 4 if REGISTERS == 32 else 2)
 VECTORS = 2
 """Of the largest tile: each output takes an integer and a float register."""
 
@@ -25,18 +25,16 @@ def _product(form):  # type: ignore[no-untyped-def]
     group_bytes = form.group_bytes
 
     def tile_of(rows):  # type: ignore[no-untyped-def]
-        step = group_step(form, rows, VECTORS)
+        step, starts = group_step(form, rows, VECTORS), row_starts(rows)
 
         @helper
         def tile(record, acc, x, unit, units, panel):  # type: ignore[no-untyped-def]
             depth = load_i32(record + F.units)
-            scale = x + 64 * depth + 8 * unit
-            x += 64 * unit
+            addresses = starts(x, 80 * depth)
             for g in range(2 * units):
-                acc = step(acc, x, 80 * depth, scale, scale + 8 * depth, panel)
-                x += 32
-                scale += 4
-                panel += group_bytes
+                group = 2 * unit + g
+                scale = 64 * depth + 4 * group
+                acc = step(acc, addresses, 32 * group, scale, scale + 8 * depth, panel + group_bytes * g)
             return acc
 
         return tile

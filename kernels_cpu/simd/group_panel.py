@@ -10,6 +10,7 @@ x is rows of g32: int8 values, then float32 scales, then int32 sums of the value
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +84,6 @@ def _at(b: Any, address: Any, offset: int) -> Any:
     return b.add(address, ir.Constant(I64, offset)) if offset else address
 
 
-def _row(b: Any, address: Any, stride: Any, row: int) -> Any:
-    return b.add(address, b.mul(stride, ir.Constant(I64, row))) if row else address
-
-
 def _load(b: Any, address: Any, t: Any) -> Any:
     return b.load(pointer(b, address, t), align=1)
 
@@ -141,155 +138,235 @@ def unpack_block(form: Form) -> Any:
     return unpack
 
 
+def _repeat(b: Any, count: int, values: list[Any], body: Callable[[list[Any], Any], list[Any]]) -> list[Any]:
+    """values = body(values, i) for i below `count`, as a loop that stays one: LLVM would unroll it, move all loads to
+    its beginning and run out of registers."""
+    before, loop, after = b.block, b.append_basic_block("steps"), b.append_basic_block("summed")
+    b.branch(loop)
+    b.position_at_end(loop)
+    index, phis = b.phi(I64), [b.phi(v.type) for v in values]
+    made = body(phis, index)
+    following = b.add(index, ir.Constant(I64, 1))
+    branch = b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), loop, after)
+    rolled = b.module.add_metadata([ir.MetaDataString(b.module, "llvm.loop.unroll.disable")])
+    branch.set_metadata("llvm.loop", b.module.add_metadata([rolled]))
+    for phi, first, next_ in zip([index, *phis], [ir.Constant(I64, 0), *values], [following, *made], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_, b.block)
+    b.position_at_end(after)
+    return made
+
+
 class _Sums:
-    """Integer dot products of a tile over one group, in what the level sums them in."""
+    """Integer dot products of a tile over one group, in what the level sums them in: `begin`, steps, `end`."""
 
-    def __init__(self, b: Any, form: Form, rows: int, vectors: int, x: Any, x_row: Any, panel: Any) -> None:
+    unroll = 2
+    """Steps of the loop's body."""
+
+    def __init__(self, b: Any, form: Form, rows: int, vectors: int) -> None:
         self.b, self.form, self.rows, self.vectors = b, form, rows, vectors
-        self.x = [_row(b, x, x_row, r) for r in range(rows)]
-        self.panel = panel
 
-    def four(self, r: int, step: int) -> Any:
-        """4 k of row r, repeated."""
+    def products(self, start: list[Any], x: list[Any], panel: Any) -> list[Any]:
+        """start[r] + dot products, element r * vectors + v, of the values at x[r] with the lines at `panel`."""
         b = self.b
-        return b.bitcast(splat(b, _load(b, _at(b, self.x[r], 4 * step), I32), i32v.llvm), i8v.llvm)
 
-    def line(self, v: int, step: int) -> Any:
-        return _load(self.b, _at(self.b, self.panel, PITCH * step + VB * v), i8v.llvm)
+        def body(sums: list[Any], index: Any) -> list[Any]:
+            sums = list(sums)
+            values = [b.add(row, b.mul(index, ir.Constant(I64, 4 * self.unroll))) for row in x]
+            self.steps(sums, values, b.add(panel, b.mul(index, ir.Constant(I64, PITCH * self.unroll))))
+            return sums
 
-    def products(self, start: list[Any]) -> list[Any]:
-        """start[r] + dot products: element r * vectors + v."""
-        if has("avx512vnni"):
-            return self._vnni(start)
-        if has("avx2"):
-            return self._nibbles_avx2(start) if self.form.nibbles else self._bytes_avx2(start)
-        if has("dotprod"):
-            return self._dotprod(start)
-        return self._neon(start) if ARCH == "aarch64" else self._words(start)
+        wide = [start[r] for r in range(self.rows) for _ in range(self.vectors)]
+        return self.end(_repeat(b, STEPS // self.unroll, self.begin(wide), body), wide)
 
-    def _all(self, start: list[Any]) -> list[Any]:
-        return [start[r] for r in range(self.rows) for _ in range(self.vectors)]
+    def begin(self, start: list[Any]) -> list[Any]:
+        return start
 
-    def _vnni(self, start: list[Any]) -> list[Any]:
-        b, sums = self.b, self._all(start)
-        for step in range(STEPS):
-            lines = [self.line(v, step) for v in range(self.vectors)]
+    def end(self, sums: list[Any], start: list[Any]) -> list[Any]:
+        return sums
+
+    def steps(self, sums: list[Any], x: list[Any], panel: Any) -> None:
+        """The steps of one body."""
+        for step in range(self.unroll):
+            lines = [self.line(_load(self.b, _at(self.b, panel, PITCH * step + VB * v), i8v.llvm)) for v in range(self.vectors)]
             for r in range(self.rows):
-                four = self.four(r, step)
+                four = self.four(x[r], step)
                 for v, line in enumerate(lines):
-                    i = r * self.vectors + v
-                    sums[i] = call(b, "llvm.x86.avx512.vpdpbusd.512", i32v.llvm, sums[i], line, four)
-        return sums
+                    self.add(sums, r * self.vectors + v, line, four)
 
-    def _nibbles_avx2(self, start: list[Any]) -> list[Any]:
-        """16 products of at most 15 * 128 fit in 16 bits, so that pairs widen once per group."""
-        b, pairs = self.b, [None] * (self.rows * self.vectors)
-        for step in range(STEPS):
-            lines = [self.line(v, step) for v in range(self.vectors)]
-            for r in range(self.rows):
-                four = self.four(r, step)
-                for v, line in enumerate(lines):
-                    i = r * self.vectors + v
-                    pair = call(b, "llvm.x86.avx2.pmadd.ub.sw", i16v.llvm, line, four)
-                    pairs[i] = pair if step == 0 else b.add(pairs[i], pair)
-        ones = const(i16v.llvm, 1)
-        wide = [call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, pair, ones) for pair in pairs]
-        return [b.add(s, w) for s, w in zip(self._all(start), wide, strict=True)]
+    def four(self, x: Any, step: int) -> Any:
+        """4 k of a row, repeated."""
+        b = self.b
+        return b.bitcast(splat(b, _load(b, _at(b, x, 4 * step), I32), i32v.llvm), i8v.llvm)
 
-    def _bytes_avx2(self, start: list[Any]) -> list[Any]:
-        """|w| * (x with the sign of w): two products of at most 128 * 127 fit in 16 bits."""
-        b, sums, ones = self.b, self._all(start), const(i16v.llvm, 1)
-        for step in range(STEPS):
-            for v in range(self.vectors):
-                line = self.line(v, step)
-                size = call(b, f"llvm.abs.v{VB}i8", i8v.llvm, line, ir.Constant(ir.IntType(1), 0))
-                for r in range(self.rows):
-                    i = r * self.vectors + v
-                    signed = call(b, "llvm.x86.avx2.psign.b", i8v.llvm, self.four(r, step), line)
-                    pair = call(b, "llvm.x86.avx2.pmadd.ub.sw", i16v.llvm, size, signed)
-                    sums[i] = b.add(sums[i], call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, pair, ones))
-        return sums
+    def line(self, line: Any) -> Any:
+        """What add takes of a line."""
+        return line
 
-    def _dotprod(self, start: list[Any]) -> list[Any]:
-        """sdot by lane: one load of x serves four steps."""
-        b, sums = self.b, self._all(start)
-        for step in range(STEPS):
-            if step % 4 == 0:
-                many = [_load(b, _at(b, x, 4 * step), i32v.llvm) for x in self.x]
-            lines = [self.line(v, step) for v in range(self.vectors)]
-            for r in range(self.rows):
-                lane = b.shuffle_vector(many[r], many[r], const(i32v.llvm, step % 4))
-                four = b.bitcast(lane, i8v.llvm)
-                for v, line in enumerate(lines):
-                    i = r * self.vectors + v
-                    sums[i] = call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", i32v.llvm, sums[i], line, four)
-        return sums
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        raise NotImplementedError
 
-    def _neon(self, start: list[Any]) -> list[Any]:
-        """smull and smlal sum in 16 bits: a whole group of nibbles, two steps of bytes (128 * 127 twice)."""
-        b, words, nibbles = self.b, ir.VectorType(I16, 8), self.form.nibbles
-        none = const(i32v.llvm, 0)
-        sums = [[none, none] for _ in range(self.rows * self.vectors)]
-        pairs: list[list[Any]] = [[] for _ in sums]
-        for step in range(STEPS):
-            lines = [halves(b, self.line(v, step)) for v in range(self.vectors)]
-            for r in range(self.rows):
-                four = halves(b, self.four(r, step))
-                for v in range(self.vectors):
-                    i = r * self.vectors + v
-                    part = [
-                        call(b, "llvm.aarch64.neon.smull.v8i16", words, w, f) for w, f in zip(lines[v], four, strict=True)
-                    ]
-                    pairs[i] = [b.add(s, p) for s, p in zip(pairs[i], part, strict=True)] if pairs[i] else part
-                    if step % 2 and not nibbles:
-                        wide = [call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, p) for p in pairs[i]]
-                        sums[i], pairs[i] = [b.add(s, w) for s, w in zip(sums[i], wide, strict=True)], []
-        if nibbles:
-            folded = [call(b, "llvm.aarch64.neon.addp.v8i16", words, *p) for p in pairs]
-            done = [call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, f) for f in folded]
-        else:
-            done = [call(b, "llvm.aarch64.neon.addp.v4i32", i32v.llvm, *s) for s in sums]
-        return [b.add(s, d) for s, d in zip(self._all(start), done, strict=True)]
 
-    def _words(self, start: list[Any]) -> list[Any]:
-        """SSE2: even and odd bytes as 16-bit values."""
-        b, sums, words, eight = self.b, self._all(start), i16v.llvm, const(i16v.llvm, 8)
+class _Vnni(_Sums):
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        sums[i] = call(self.b, "llvm.x86.avx512.vpdpbusd.512", i32v.llvm, sums[i], line, four)
 
-        def split(v: Any) -> tuple[Any, Any]:
-            v = b.bitcast(v, words)
-            return b.ashr(b.shl(v, eight), eight), b.ashr(v, eight)
 
-        for step in range(STEPS):
-            lines = [split(self.line(v, step)) for v in range(self.vectors)]
-            for r in range(self.rows):
-                fours = split(self.four(r, step))
-                for v in range(self.vectors):
-                    i = r * self.vectors + v
-                    for line, four in zip(lines[v], fours, strict=True):
-                        sums[i] = b.add(sums[i], call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, line, four))
-        return sums
+class _NibblesAvx2(_Sums):
+    """16 products of at most 15 * 128 fit in 16 bits, so that pairs widen once per group."""
+
+    def begin(self, start: list[Any]) -> list[Any]:
+        return [const(i16v.llvm, 0)] * len(start)
+
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        sums[i] = self.b.add(sums[i], call(self.b, "llvm.x86.avx2.pmadd.ub.sw", i16v.llvm, line, four))
+
+    def end(self, sums: list[Any], start: list[Any]) -> list[Any]:
+        b, ones = self.b, const(i16v.llvm, 1)
+        return [
+            b.add(s, call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, pairs, ones))
+            for s, pairs in zip(start, sums, strict=True)
+        ]
+
+
+class _BytesAvx2(_Sums):
+    """|w| * (x with the sign of w): two products of at most 128 * 127 fit in 16 bits."""
+
+    def line(self, line: Any) -> Any:
+        return line, call(self.b, f"llvm.abs.v{VB}i8", i8v.llvm, line, ir.Constant(ir.IntType(1), 0))
+
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        b, (sign, size) = self.b, line
+        signed = call(b, "llvm.x86.avx2.psign.b", i8v.llvm, four, sign)
+        pairs = call(b, "llvm.x86.avx2.pmadd.ub.sw", i16v.llvm, size, signed)
+        sums[i] = b.add(sums[i], call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, pairs, const(i16v.llvm, 1)))
+
+
+class _Words(_Sums):
+    """SSE2: even and odd bytes as 16-bit values."""
+
+    def line(self, line: Any) -> Any:
+        b, eight = self.b, const(i16v.llvm, 8)
+        words = b.bitcast(line, i16v.llvm)
+        return b.ashr(b.shl(words, eight), eight), b.ashr(words, eight)
+
+    def four(self, x: Any, step: int) -> Any:
+        return self.line(super().four(x, step))
+
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        for w, f in zip(line, four, strict=True):
+            sums[i] = self.b.add(sums[i], call(self.b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, w, f))
+
+
+class _Dotprod(_Sums):
+    """sdot by lane: one load of x serves four steps."""
+
+    unroll = 4
+
+    def four(self, x: Any, step: int) -> Any:
+        many = _load(self.b, x, i32v.llvm)
+        return self.b.bitcast(self.b.shuffle_vector(many, many, const(i32v.llvm, step)), i8v.llvm)
+
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        sums[i] = call(self.b, "llvm.aarch64.neon.sdot.v4i32.v16i8", i32v.llvm, sums[i], line, four)
+
+
+_WORDS8 = ir.VectorType(I16, 8)
+
+
+class _NibblesNeon(_Sums):
+    """smull and smlal: 8 products of at most 15 * 128 fit in 16 bits, and so do two such sums. Sums 2 i and 2 i + 1
+    are those of the halves of a vector."""
+
+    def begin(self, start: list[Any]) -> list[Any]:
+        return [const(_WORDS8, 0)] * (2 * len(start))
+
+    def line(self, line: Any) -> Any:
+        return halves(self.b, line)
+
+    def four(self, x: Any, step: int) -> Any:
+        return halves(self.b, super().four(x, step))
+
+    def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
+        for half, (w, f) in enumerate(zip(line, four, strict=True), 2 * i):
+            sums[half] = self.b.add(sums[half], call(self.b, "llvm.aarch64.neon.smull.v8i16", _WORDS8, w, f))
+
+    def end(self, sums: list[Any], start: list[Any]) -> list[Any]:
+        b = self.b
+        pairs = [call(b, "llvm.aarch64.neon.addp.v8i16", _WORDS8, *p) for p in zip(sums[::2], sums[1::2], strict=True)]
+        wide = [call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, p) for p in pairs]
+        return [b.add(s, w) for s, w in zip(start, wide, strict=True)]
+
+
+class _BytesNeon(_NibblesNeon):
+    """Two products of at most 128 * 127 fit in 16 bits."""
+
+    def begin(self, start: list[Any]) -> list[Any]:
+        return [const(i32v.llvm, 0)] * (2 * len(start))
+
+    def steps(self, sums: list[Any], x: list[Any], panel: Any) -> None:
+        b = self.b
+        pairs = [const(_WORDS8, 0)] * len(sums)
+        super().steps(pairs, x, panel)
+        for i, pair in enumerate(pairs):
+            sums[i] = b.add(sums[i], call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, pair))
+
+    def end(self, sums: list[Any], start: list[Any]) -> list[Any]:
+        b = self.b
+        wide = [call(b, "llvm.aarch64.neon.addp.v4i32", i32v.llvm, *p) for p in zip(sums[::2], sums[1::2], strict=True)]
+        return [b.add(s, w) for s, w in zip(start, wide, strict=True)]
+
+
+def _sums(form: Form) -> type[_Sums]:
+    if has("avx512vnni"):
+        return _Vnni
+    if has("avx2"):
+        return _NibblesAvx2 if form.nibbles else _BytesAvx2
+    if has("dotprod"):
+        return _Dotprod
+    if ARCH == "aarch64":
+        return _NibblesNeon if form.nibbles else _BytesNeon
+    return _Words
+
+
+def row_starts(rows: int) -> Any:
+    """An intrinsic `starts(x, x_row)` -> tuple of the addresses of `rows` rows, about which LLVM knows nothing: else it
+    derives each from the one before, for each load in the loop, a chain of additions longer than the products."""
+    kind = types.UniTuple(types.int64, rows)
+
+    @intrinsic
+    def starts(tyctx: Any, x: Any, x_row: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            x, x_row = args
+            made = [b.inttoptr(b.add(x, b.mul(x_row, ir.Constant(I64, r))), I8.as_pointer()) for r in range(rows)]
+            hidden = [call(b, "llvm.launder.invariant.group.p0", p.type, p) for p in made]
+            return cgutils.pack_array(b, [b.ptrtoint(p, I64) for p in hidden])
+
+        return kind(types.int64, types.int64), codegen
+
+    return starts
 
 
 def group_step(form: Form, rows: int, vectors: int) -> Any:
-    """An intrinsic `step(acc, x, x_row, scale, sums, panel)`: one group of `rows` rows against `vectors` vectors of a
-    panel, added to acc[r * vectors + v]. x is the address of the group's values of the first row, `scale` and `sums`
-    of its scale and of the sum of its values; rows are x_row bytes apart.
+    """An intrinsic `step(acc, x, value, scale, total, panel)`: one group of `rows` rows against `vectors` vectors of a
+    panel, added to acc[r * vectors + v]. x is a tuple of the rows' addresses (row_starts); value, scale and total are
+    the offsets in a row of the group's values, of its scale, and of the sum of the values.
 
     acc = fma(dot product, w_scale * x_scale, acc), and with minima acc = fma(x_scale * sum, minimum, acc)."""
-    kind = types.UniTuple(f32v, rows * vectors)
+    kind, addresses = types.UniTuple(f32v, rows * vectors), types.UniTuple(types.int64, rows)
 
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        acc, x, x_row, scale, sums, panel = args
-        acc = cgutils.unpack_tuple(b, acc)
-        totals = [splat(b, _load(b, _row(b, sums, x_row, r), I32), i32v.llvm) for r in range(rows)]
+        acc, x, value, scale, total, panel = args
+        acc, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+        totals = [splat(b, _load(b, b.add(row, total), I32), i32v.llvm) for row in x]
         start = [b.mul(total, const(i32v.llvm, -form.excess)) for total in totals]
-        dots = _Sums(b, form, rows, vectors, x, x_row, panel).products(start)
+        dots = _sums(form)(b, form, rows, vectors).products(start, [b.add(row, value) for row in x], panel)
         factors = [_load(b, _at(b, panel, PITCH * STEPS + VB * v), f32v.llvm) for v in range(vectors)]
         minima = [
             _load(b, _at(b, panel, PITCH * (STEPS + 1) + VB * v), f32v.llvm) for v in range(vectors * form.minima)
         ]
         for r in range(rows):
-            x_scale = splat(b, _load(b, _row(b, scale, x_row, r), F32), f32v.llvm)
+            x_scale = splat(b, _load(b, b.add(x[r], scale), F32), f32v.llvm)
             for v in range(vectors):
                 i = r * vectors + v
                 acc[i] = emit_fma(b, b.sitofp(dots[i], f32v.llvm), b.fmul(factors[v], x_scale), acc[i])
@@ -301,8 +378,8 @@ def group_step(form: Form, rows: int, vectors: int) -> Any:
         return cgutils.pack_array(b, acc)
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, x_row: Any, scale: Any, sums: Any, panel: Any) -> Any:
+    def step(tyctx: Any, acc: Any, x: Any, value: Any, scale: Any, total: Any, panel: Any) -> Any:
         i = types.int64
-        return kind(kind, i, i, i, i, i), codegen
+        return kind(kind, addresses, i, i, i, i), codegen
 
     return step
