@@ -100,7 +100,7 @@ def heads_step(element: str, rows: int, vectors: int) -> Any:
 
 
 def heads_load(rows: int, vectors: int) -> Any:
-    """An intrinsic `load(y, y_row, scale, scale_row)`: row r at y + r * y_row, times the float at scale + r * scale_row."""
+    """An intrinsic `load(y, y_row, scale, scale_row)`: row r of y times the float at scale + r * scale_row."""
     tile = types.UniTuple(f32v, rows * vectors)
 
     @intrinsic

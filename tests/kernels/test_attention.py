@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import ARM_LEVELS, LEVELS, Output, place
-from offers import Runner, offers_for, site_of
+from offers import Runner, check, offers_for, site_of
 
 from edgert.graph.ir import TensorType
+from edgert.kernels_cpu.attention.sizes import TURNS
 from edgert.kernels_cpu.levels import Level, host_levels
 from edgert.kernels_cpu.reference import evaluate
 from edgert.kernels_cpu.reference.attention import head_norm, rotary_table, rotate
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, kv_nbytes
+from edgert.plan.lowering.attention import rotary_table as rotary_table_of
 
 LAYOUTS = {"f16": "kvf16", "int8": "kvint8"}
 
@@ -205,3 +207,152 @@ def attended(
     ], axis=1)  # fmt: skip
     plain = replace(node, norms=False)
     return plain.expected(rows, stored, past, {})[0]
+
+
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "depth", "window"), [(6, 2, 64, 0), (8, 1, 32, 0), (2, 2, 48, 0), (3, 1, 96, 90)]
+)
+def test_bits_do_not_depend_on_the_grouping(
+    heads: int, kv_heads: int, depth: int, window: int, kv: str, rng: np.random.Generator
+) -> None:
+    """One chunk, other chunks and single rows, beside rows that came later, on one thread and on four."""
+    node = Attention(heads, kv_heads, depth, 1100, norms=True, kv=kv, attrs={"local_window_size": window})
+    constants, total = node.constants(rng), 590
+    for level in LEVELS:
+        total = 40 if level in ARM_LEVELS else 590
+        qkv, whole = node.rows(rng, total), Cache(node, fill=0xFF)
+        y, _ = run(node, level, qkv, whole, 0, constants)
+        parts, at, made = Cache(node, fill=0xFF), 0, []
+        for end in (1, 8, 33, 40, 300, 513, 590):
+            count = min(end, total) - at
+            if count > 0:
+                got, _ = run(
+                    node, level, qkv[at : at + count], parts, at, constants, threads=4, order="backward", planned=300
+                )
+                made.append(got)
+            at += max(count, 0)
+        np.testing.assert_array_equal(np.concatenate(made), y, f"chunks, {level.name}")
+        for mine, other in zip(whole.views(), parts.views(), strict=True):
+            for a, b in zip(mine, other, strict=True):
+                flat = [None if v is None else v.reshape(kv_heads, -1, *v.shape[2 + (v.ndim == 4) :]) for v in (a, b)]
+                if flat[0] is not None and flat[1] is not None:
+                    np.testing.assert_array_equal(flat[0][:, :total], flat[1][:, :total])
+        before = [data.copy() for data in whole.data]
+        for t in sorted({0, 1, 15, 16, 39, min(64, total - 1), min(511, total - 1), min(512, total - 1), total - 1}):
+            for threads in (1, 4):
+                row, runner = run(node, level, qkv[t : t + 1], whole, t, constants, threads=threads, order="backward")
+                np.testing.assert_array_equal(row[0], y[t], f"row {t}, {threads} threads, {level.name}")
+                splits = threads > 1 and kv_heads < 16
+                assert [name for name, _ in runner.ops[2:]] == ["attention_merge_f32_row"] * splits
+        for data, old in zip(whole.data, before, strict=True):
+            np.testing.assert_array_equal(data, old)
+
+
+def test_a_long_context_is_shared_by_position(rng: np.random.Generator) -> None:
+    node = Attention(heads=9, kv_heads=3, depth=64, context=131072)
+    constants = node.constants(rng)
+    offer, _ = the_offer(node, host_levels()[-1], 4, 1, constants)
+    assert offer.kernel == "attention_f32_kvf16"
+    level, past = host_levels()[-1], 2050
+    cache = Cache(node)
+    for (numbers, _), scale in zip(cache.views(), (1, 1), strict=True):
+        flat = rng.standard_normal((3, past, 64)).astype(np.float16) * scale
+        for p in range(past):
+            if numbers.ndim == 4:
+                numbers[:, p // 16, p % 16] = flat[:, p]
+            else:
+                numbers[:, p] = flat[:, p]
+    qkv = node.rows(rng, 1)
+    y, runner = run(node, level, qkv, cache, past, constants, threads=4)
+    one, _ = run(node, level, qkv, cache, past, constants)
+    np.testing.assert_array_equal(y, one)
+    want = attended(node, qkv, cache.floats(), past, constants)
+    np.testing.assert_allclose(y, want, rtol=2e-5, atol=2e-5)
+    chunks = dict(runner.ops)["attention_f32_kvf16"]
+    assert 16 <= chunks <= 64, "chunks are shares of what is present, however long the context may become"
+
+
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+def test_rows_that_are_absent(kv: str, rng: np.random.Generator) -> None:
+    node = Attention(heads=4, kv_heads=2, depth=32, context=64, kv=kv)
+    constants = node.constants(rng)
+    for level in LEVELS:
+        qkv, one, other = node.rows(rng, 5), Cache(node), Cache(node)
+        y, _ = run(node, level, qkv, one, 20, constants)
+        padded, _ = run(node, level, qkv, other, 20, constants, planned=33, threads=4)
+        np.testing.assert_array_equal(padded, y)
+        before = [data.copy() for data in one.data]
+        none, _ = run(node, level, qkv[:0], one, 25, constants, planned=3)
+        assert none.shape == (0, 128)
+        for data, old, again in zip(one.data, before, other.data, strict=True):
+            np.testing.assert_array_equal(data, old)
+            np.testing.assert_array_equal(data, again)
+
+
+@pytest.mark.parametrize("past", [-1, 60, 2**31 - 8])
+def test_a_run_outside_of_the_cache_touches_nothing(past: int, rng: np.random.Generator) -> None:
+    node = Attention(heads=4, kv_heads=2, depth=32, context=64)
+    for level in host_levels():
+        cache = Cache(node, fill=0x11)
+        run(node, level, node.rows(rng, 5), cache, past, node.constants(rng), threads=4)
+        assert all((data == 0x11).all() for data in cache.data)
+
+
+def test_halves_saturate(rng: np.random.Generator) -> None:
+    node = Attention(heads=1, kv_heads=1, depth=16, context=16, rotary=-1)
+    qkv = np.zeros((2, 48), np.float32)
+    qkv[0, 16:32], qkv[0, 32:], qkv[1, 32:] = 1e6, -1e6, 7.0
+    for level in LEVELS:
+        cache = Cache(node)
+        y, _ = run(node, level, qkv, cache, 0, {})
+        np.testing.assert_array_equal(cache.floats()[0][0, 0], np.full(16, 65504))
+        np.testing.assert_array_equal(y[0], np.full(16, -65504))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 48, 63, 64, 65, 130, 513])
+@pytest.mark.parametrize("causal", [0, 1])
+def test_without_a_cache(rows: int, causal: int, rng: np.random.Generator) -> None:
+    heads, depth = (12, 32) if rows < 100 else (2, 64)
+    qkv = rng.standard_normal((rows, 3 * heads * depth)).astype(np.float32)
+    attrs = {"num_heads": heads, "kv_num_heads": heads, "causal": causal}
+    levels = LEVELS if rows in (1, 17, 65) else host_levels()
+    (offer, *_) = check("GroupQueryAttention", [qkv], attrs=attrs, rtol=1e-5, atol=1e-5, levels=levels)
+    assert offer.kernel == "attention_f32_kvf32"
+
+
+def test_rotation_without_a_cache(rng: np.random.Generator) -> None:
+    qkv = rng.standard_normal((200, 5 * 48)).astype(np.float32)
+    frequency = (100.0 ** (-np.arange(20) / 20)).astype(np.float32)
+    inputs = [qkv, None, None, None, frequency]
+    attrs = {"num_heads": 3, "kv_num_heads": 1, "causal": 0}
+    check("GroupQueryAttention", inputs, attrs=attrs, constants={4: frequency}, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("node", "why"), [
+    (Attention(depth=24), "multiple of 16 numbers up to 256, found 24"),
+    (Attention(depth=272), "multiple of 16 numbers up to 256, found 272"),
+    (Attention(), "kv cache asked for as f16"),
+    (Attention(kv="int8"), "kv cache asked for as int8"),
+])  # fmt: skip
+def test_refusals(node: Attention, why: str, rng: np.random.Generator) -> None:
+    kinds: list[TensorType | None] = [
+        TensorType("float32", (1, 4 * node.depth)), *[TensorType("float32", node.shape)] * 2, TensorType("int32", (1,))
+    ]  # fmt: skip
+    outs = [TensorType("float32", (1, 2 * node.depth)), kinds[1], kinds[2]]
+    site = site_of("GroupQueryAttention", [None] * 4, kinds, outs, node.all_attrs, {}, host_levels()[-1], 1)
+    _, refusals = offers_for(replace(site, kv=node.kv))
+    assert any(why in refusal.why for refusal in refusals), refusals
+
+
+def test_the_table_of_angles_is_exact_to_two_roundings(rng: np.random.Generator) -> None:
+    """An angle is the sum of a coarse and a fine one, whose cosines and sines multiply as complex numbers."""
+    frequency = (10000.0 ** (-np.arange(32) / 32)).astype(np.float32)
+    table = rotary_table_of(frequency.tobytes(), 1.0, 131072)
+    assert table.nbytes < 1 << 19
+    position = rng.integers(0, 131072, 4000)
+    coarse, fine = table[position // TURNS], table[len(table) - TURNS + position % TURNS]
+    cos = coarse[:, 0] * fine[:, 0] - coarse[:, 1] * fine[:, 1]
+    sin = coarse[:, 1] * fine[:, 0] + coarse[:, 0] * fine[:, 1]
+    angle = position[:, None] * frequency.astype(np.float64)
+    assert max(np.abs(cos - np.cos(angle)).max(), np.abs(sin - np.sin(angle)).max()) < 2.5e-7
