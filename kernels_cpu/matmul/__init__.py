@@ -19,7 +19,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         name="gemm_f32_n16k1",
         module=f"{_FOLDER}.gemm_f32",
         function="gemm_f32",
-        operands="x w bias y",
+        operands="x w bias residual y rows_at",
         params="rows columns steps row_parts column_parts x_row w_step w_block y_row x_batch w_batch y_batch low high",
         summary="floats times lines of 16 columns, packed weights or the rows of another activation; batched",
     ),

@@ -1,4 +1,4 @@
-"""Matrix products of floats: y = clamp(x w + bias), columns as vectors.
+"""Matrix products of floats: y = clamp(x w + bias + residual), columns as vectors.
 
 w is lines of 16 columns: packed weights (n16k1: w_step = 64, w_block = 64 k), or the rows of a row-major matrix
 (w_step = its row, w_block = 64), which need no packing. Batches have their own strides, 0 where one repeats.
@@ -21,6 +21,8 @@ from edgert.kernels_cpu.simd import (
     splat_f32,
     udiv,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.residual import panel_add_f32
+from edgert.kernels_cpu.simd.rows import present_rows
 
 F = record_fields("gemm_f32_n16k1")
 LINES = max(VECTOR_BYTES // 16, 1)
@@ -34,19 +36,23 @@ TALL_LINES = LINES if REGISTERS == 32 else 1
 
 
 def _tile(rows, lines):  # type: ignore[no-untyped-def]
-    """A function computing `rows` rows of x against `lines` lines of columns."""
+    """A function computing `rows` rows of x against `lines` lines of columns, to `place` bytes into y."""
     vectors = lines * BLOCK
     init, step, store = panel_init(f32v, rows, vectors), panel_step_f32(rows, vectors), panel_store_f32(rows, vectors)
+    add = panel_add_f32(rows, vectors)
 
     @helper
-    def tile(record, x, w, column, y, count):  # type: ignore[no-untyped-def]
+    def tile(record, x, w, column, y, place, count):  # type: ignore[no-untyped-def]
         x_row, w_step = load_i32(record + F.x_row), load_i32(record + F.w_step)
-        block = load_i32(record + F.w_block)
+        block, y_row = load_i32(record + F.w_block), load_i32(record + F.y_row)
         acc = init(load_i64(record + F.bias) + 4 * column)
         for k in range(load_i32(record + F.steps)):
             acc = step(acc, x + 4 * k, x_row, w + k * w_step, block)
+        residual = load_i64(record + F.residual)
+        if residual != 0:
+            acc = add(acc, residual + place, y_row)
         low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
-        store(acc, low, high, y, load_i32(record + F.y_row), count)
+        store(acc, low, high, y + place, y_row, count)
 
     return tile
 
@@ -58,7 +64,7 @@ def gemm_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
     """A chunk is a range of rows and a range of lines of 16 columns of one matrix of the batch. Lines are the outer
     loop: their weights stay in cache while all rows pass."""
     column_parts, row_parts = load_i32(record + F.column_parts), load_i32(record + F.row_parts)
-    rows, columns = load_i32(record + F.rows), load_i32(record + F.columns)
+    rows, columns = present_rows(record + F.rows_at, record + F.rows), load_i32(record + F.columns)
     part = udiv(chunk, column_parts)
     column_part = chunk - part * column_parts
     matrix = udiv(part, row_parts)
@@ -79,14 +85,14 @@ def gemm_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
         count = columns - column
         while last - row >= ROWS:
             if step == TALL_LINES:
-                _tall(record, x + row * x_row, at, column, y + row * y_row + 4 * column, count)
+                _tall(record, x + row * x_row, at, column, y, row * y_row + 4 * column, count)
             else:
-                _tall_single(record, x + row * x_row, at, column, y + row * y_row + 4 * column, count)
+                _tall_single(record, x + row * x_row, at, column, y, row * y_row + 4 * column, count)
             row += ROWS
         while row < last:
             if step == LINES:
-                _wide(record, x + row * x_row, at, column, y + row * y_row + 4 * column, count)
+                _wide(record, x + row * x_row, at, column, y, row * y_row + 4 * column, count)
             else:
-                _single(record, x + row * x_row, at, column, y + row * y_row + 4 * column, count)
+                _single(record, x + row * x_row, at, column, y, row * y_row + 4 * column, count)
             row += 1
         line += step

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import LEVELS
+from harness import LEVELS, Output, call_kernel, place
 from offers import check, offers_for, quantization, site_of
 
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Quantization, TensorType
+from edgert.kernels_cpu.levels import host_levels
 
 SIZES = [  # rows, depth, columns: around tiles of 4 and 6 rows and lines of 16
     (1, 1, 1), (1, 3, 15), (1, 64, 16), (2, 5, 17), (3, 33, 64), (4, 16, 65), (5, 7, 33), (7, 40, 80), (13, 130, 100),
@@ -63,6 +64,41 @@ def test_gemm_f32(rows: int, depth: int, columns: int, form: str, rng: np.random
         "Gemm", [x, given, bias], attrs={"transB": int(form != "not transposed"), "activation": "Relu"},
         constants={1: stored, 2: bias}, rtol=1e-5, atol=1e-4,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 15), (5, 40), (13, 100), (50, 130)])
+def test_gemm_f32_adds_a_residual_before_its_activation(
+    rows: int, columns: int, bias: bool, rng: np.random.Generator
+) -> None:
+    x, w, residual = (rng.standard_normal(s).astype(np.float32) for s in ((rows, 33), (columns, 33), (rows, columns)))
+    more = rng.standard_normal(columns).astype(np.float32)
+    check(
+        "Gemm", [x, w, more if bias else None, residual], attrs={"transB": 1, "residual": 1, "activation": "Relu"},
+        constants={1: w, 2: more} if bias else {1: w}, rtol=1e-5, atol=1e-4,
+    )  # fmt: skip
+    if not bias:
+        check("Gemm", [x, w, residual], attrs={"transB": 1, "residual": 1}, constants={1: w}, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_gemm_f32_computes_the_rows_that_are_there(in_place: bool, rng: np.random.Generator) -> None:
+    x, w, residual = (rng.standard_normal(s).astype(np.float32) for s in ((9, 8), (8, 32), (9, 20)))
+    params = {
+        "rows": 9, "columns": 20, "steps": 8, "row_parts": 2, "column_parts": 2, "x_row": 32, "w_step": 128,
+        "w_block": 64, "y_row": 80, "x_batch": 0, "w_batch": 0, "y_batch": 0, "low": -np.inf, "high": np.inf,
+    }  # fmt: skip
+    for level in host_levels() if in_place else LEVELS:  # the emulator gives every operand memory of its own
+        out = Output((9, 20), np.float32)
+        out.array[...] = residual
+        operands = {
+            "x": place(x), "w": place(w), "bias": place(np.zeros(64, np.float32)), "y": out.array,
+            "residual": out.array if in_place else place(residual), "rows_at": place(np.array([7], np.int32)),
+        }  # fmt: skip
+        call_kernel(level, "gemm_f32_n16k1", operands, params, chunks=4)
+        out.check_guards()
+        np.testing.assert_allclose(out.array[:7], (x @ w[:, :20] + residual)[:7], 1e-5, 1e-5, err_msg=level.name)
+        np.testing.assert_array_equal(out.array[7:], residual[7:])
 
 
 @pytest.mark.parametrize(

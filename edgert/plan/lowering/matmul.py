@@ -25,6 +25,7 @@ from edgert.plan.lowering.shapes import (
     is_constant,
     per_tensor,
     plane_layout,
+    rows_present,
     too_large,
 )  # fmt: skip
 
@@ -168,13 +169,14 @@ def gemm_f32(site: Site) -> Offer | Refusal:
     stored = site.stored[1]
     if stored is not None and stored.encoding in (*GROUPED, "f16"):
         return Refusal(kernel, f"weights stored as {stored.encoding} are not unpacked to float32")
-    if residual_index(site) is not None:
-        return Refusal(kernel, "a residual is not fused into float products")
+    residual = residual_index(site)
+    if residual is not None and (site.inputs[residual] is None or is_constant(site, residual)):
+        return Refusal(kernel, "expected an activation as the residual")
     lines = _weight_lines(site, bool(node.attr_int("transB", 0)))
     if lines is None:
         return Refusal(kernel, "a transposed activation on the right is not computed")
     rows, depth = x.static_shape
-    return _gemm_f32(site, lines, bias, 1, rows, columns, depth, (0, 0))
+    return _gemm_f32(site, lines, bias, 1, rows, columns, depth, (0, 0), residual)
 
 
 def _weight_lines(site: Site, transposed: bool) -> _Lines | None:
@@ -227,9 +229,9 @@ def matmul_f32(site: Site) -> Offer | Refusal:
 
 def _gemm_f32(
     site: Site, lines: _Lines, bias: Array, batch: int, rows: int, columns: int, depth: int,
-    strides: tuple[int | bool, int | bool],
+    strides: tuple[int | bool, int | bool], residual: int | None = None,
 ) -> Offer | Refusal:  # fmt: skip
-    """strides: whether the left and the right side move on with the batch."""
+    """strides: whether the left and the right side move on with the batch. residual: the input added."""
     kernel = "gemm_f32_n16k1"
     x, y = site.inputs[0], site.outputs[0]
     assert x is not None
@@ -248,13 +250,16 @@ def _gemm_f32(
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         operands = {
-            "x": inputs[0], "w": lines.make(emitter, inputs[1]), "bias": emitter.constant(bias), "y": outputs[0]
+            "x": inputs[0], "w": lines.make(emitter, inputs[1]), "bias": emitter.constant(bias), "y": outputs[0],
+            "residual": None if residual is None else inputs[residual],
+            "rows_at": rows_present(emitter, y, rows) if batch == 1 else None,
         }  # fmt: skip
         emitter.op(kernel, operands, params, chunks=batch * row_parts * column_parts)
 
-    absent = (None,) * (len(site.inputs) - 2)
-    nbytes = 4 * x.numel + matrix * (batch if strides[1] else 1) + 4 * y.numel
+    absent = tuple("row" if i == residual else None for i in range(2, len(site.inputs)))
+    nbytes = 4 * x.numel + matrix * (batch if strides[1] else 1) + 4 * y.numel * (1 if residual is None else 2)
     efficiency = 0.75 if rows >= 6 else 0.2
     return too_large(kernel, nbytes) or Offer(
-        kernel, ("row", lines.layout, *absent), ("row",), macs, nbytes, "fma32", efficiency, lines.reason, emit
-    )
+        kernel, ("row", lines.layout, *absent), ("row",), macs, nbytes, "fma32", efficiency, lines.reason, emit,
+        in_place=residual,
+    )  # fmt: skip
