@@ -45,6 +45,7 @@ ARROWS: dict[str, list[str]] = {
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
         "edgert.device", "edgert.kernels_cpu", "edgert.runtime",
     ],
+    "edgert.llm.sandbox": ["edgert.errors"],
     "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
     "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
     "edgert.assets": ["edgert.errors", "edgert.cache"],
@@ -75,7 +76,7 @@ ARROWS_IN_FUNCTIONS: dict[str, list[str]] = {
 # What may be imported at the top of a module of the device half. Everything heavier is imported where
 # it is used, or lives in one of the parts that run on the workstation or compile kernels.
 LIGHT = {"numpy", "click", *sys.stdlib_module_names}
-HEAVY_ALLOWED = {"edgert.converters", "edgert.apps", "edgert.kernels_gpu"}
+HEAVY_ALLOWED = {"edgert.converters", "edgert.apps", "edgert.kernels_gpu", "edgert.llm.sandbox"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

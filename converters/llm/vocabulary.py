@@ -32,7 +32,8 @@ class Vocabulary:
 END_TOKENS = frozenset(
     {
         "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>",
-        "<EOT>", "<|end_of_sentence|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<end_of_utterance>", "[EOS]", "</s>",
+        "<EOT>", "<|end_of_sentence|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<end_of_utterance>", "[EOS]",
+        "</s>",
     }
 )  # fmt: skip
 """Special tokens that end a text or a turn whatever the metadata say; chat models often name only one of theirs."""
