@@ -52,7 +52,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"{_FOLDER}.gemm_group",
             function=f"gemm_{encoding}",
             operands="x w bias residual y rows_at",
-            params="columns units row_parts column_parts low high",
+            params="rows columns units row_parts column_parts low high",
             summary=f"many rows of int8 in groups of 32 times {numbers}, unpacked panel by panel",
         )
         for encoding, numbers in (
@@ -60,5 +60,13 @@ KERNELS: tuple[KernelSpec, ...] = (
             ("q4m", "4-bit weights in groups with minima"),
             ("q8g", "8-bit weights in groups"),
         )
+    ),
+    KernelSpec(
+        name="gemm_f16_n16k1",
+        module=f"{_FOLDER}.gemm_group_f16",
+        function="gemm_f16",
+        operands="x w bias residual y rows_at",
+        params="rows columns units row_parts column_parts low high",
+        summary="many rows of floats times half-precision weights in lines of 16 columns, widened panel by panel",
     ),
 )

@@ -6,9 +6,13 @@ acc = fma(x_scale * sum, minimum, acc): the same bits as the kernels for few row
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
-from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, Q4, Q4M, Q8G, group_step, row_starts, unpack_block
+from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, group_bytes, group_step, unpack_block
+from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, Grouped
+from edgert.kernels_cpu.simd.panel_sums import row_starts
 
 ROWS = {64: 6, 32: 5}.get(VECTOR_BYTES, 4 if REGISTERS == 32 else 2)
 VECTORS = 2
@@ -21,8 +25,8 @@ def _x_row(record):  # type: ignore[no-untyped-def]
     return 80 * load_i32(record + F.units)
 
 
-def _product(form):  # type: ignore[no-untyped-def]
-    group_bytes = form.group_bytes
+def _product(form: Grouped) -> Any:
+    size = group_bytes(form)
 
     def tile_of(rows):  # type: ignore[no-untyped-def]
         step, starts = group_step(form, rows, VECTORS), row_starts(rows)
@@ -34,13 +38,13 @@ def _product(form):  # type: ignore[no-untyped-def]
             for g in range(2 * units):
                 group = 2 * unit + g
                 scale = 64 * depth + 4 * group
-                acc = step(acc, addresses, 32 * group, scale, scale + 8 * depth, panel + group_bytes * g)
+                acc = step(acc, addresses, 32 * group, scale, scale + 8 * depth, panel + size * g)
             return acc
 
         return tile
 
     unpack = unpack_block(form)
-    return walk(tile_of, unpack, _x_row, ROWS, VECTORS, PANEL_BLOCKS, form.block_bytes, 2 * group_bytes)
+    return walk(tile_of, unpack, _x_row, ROWS, VECTORS, PANEL_BLOCKS, form.nbytes, 2 * size)
 
 
 gemm_q4, gemm_q4m, gemm_q8g = _product(Q4), _product(Q4M), _product(Q8G)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import LANES, helper, load_f32, load_i32, load_i64, panel_store_f32, splat_f32, udiv
 from edgert.kernels_cpu.simd.panel_sums import sums_add, sums_load, sums_zero
+from edgert.kernels_cpu.simd.rows import present_rows
 
 F = record_fields("gemm_q4_n16k64")
 """All kernels of this walk have the same record."""
@@ -79,7 +80,7 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit): 
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
-        present, row_parts = load_i32(load_i64(record + F.rows_at)), load_i32(record + F.row_parts)
+        present, row_parts = present_rows(record + F.rows_at, record + F.rows), load_i32(record + F.row_parts)
         column_parts, columns = load_i32(record + F.column_parts), load_i32(record + F.columns)
         row_part = udiv(chunk, column_parts)
         part = chunk - row_part * column_parts

@@ -4,14 +4,13 @@ Import from here, not through the package. Which rows and columns a tile covers 
 
 A panel is PANEL_BLOCKS blocks of 16 columns side by side, one group of 32 k after the other: 8 lines of 4 k (64 bytes
 per block: column, k), a line of float32 scales, and for q4m one of minima. What a byte of a line is depends on the
-level: the weight itself, or `Form.excess` more where the dot product wants its first operand unsigned.
+level: the weight itself, or `excess` more where the dot product wants its first operand unsigned.
 x is rows of g32: int8 values, then float32 scales, then int32 sums of the values of each group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -19,12 +18,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from edgert.kernels_cpu.simd.groups import GROUPS, LINE, Grouped, at, emit_fma
+from edgert.kernels_cpu.simd.groups import QUADS as STEPS
 from edgert.kernels_cpu.simd.half import emit_load_half
 from edgert.kernels_cpu.simd.target import ARCH, LANES, has
 from edgert.kernels_cpu.simd.types import (
     F32,
-    F64,
-    I8,
     I16,
     I32,
     I64,
@@ -40,48 +39,23 @@ from edgert.kernels_cpu.simd.types import (
     splat,
 )  # fmt: skip
 
-LINE = 64
-STEPS = 8
-"""Lines of a group: 4 k each."""
 PANEL_BLOCKS = 2 if VB == 64 else 1
 """Blocks of 16 columns in a panel: two vectors at least."""
 PITCH = LINE * PANEL_BLOCKS
 """Bytes from a line of a panel to the next."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """An encoding of grouped weights: weight = scale * (number - zero) + minimum."""
-
-    nibbles: bool
-    """Two numbers to a byte, 0..15; else one, -128..127."""
-    zero: int
-    minima: bool
-
-    @property
-    def block_bytes(self) -> int:
-        """Of 16 rows x 64 k in the file."""
-        return LINE * ((8 if self.nibbles else 16) + 1 + self.minima)
-
-    @property
-    def group_bytes(self) -> int:
-        """Of one group in a panel."""
-        return PITCH * (STEPS + 1 + self.minima)
-
-    @property
-    def excess(self) -> int:
-        """What the bytes of a panel are more than number - zero. With it they are unsigned: vpdpbusd takes them so,
-        and so does vpmaddubsw, which sums 16 products of numbers below 16 in 16 bits, but of whole bytes not two."""
-        if has("avx512vnni") or (has("avx2") and self.nibbles):
-            return self.zero if self.nibbles else 128
-        return 0
+def group_bytes(form: Grouped) -> int:
+    """Of one group in a panel."""
+    return PITCH * (STEPS + 1 + form.minima)
 
 
-Q4, Q4M, Q8G = Form(True, 8, False), Form(True, 0, True), Form(False, 0, False)
-
-
-def _at(b: Any, address: Any, offset: int) -> Any:
-    return b.add(address, ir.Constant(I64, offset)) if offset else address
+def excess(form: Grouped) -> int:
+    """What the bytes of a panel are more than number - zero. With it they are unsigned: vpdpbusd takes them so, and so
+    does vpmaddubsw, which sums 16 products of nibbles in 16 bits, but of whole bytes not even two."""
+    if has("avx512vnni") or (has("avx2") and form.nibbles):
+        return form.zero if form.nibbles else 128
+    return 0
 
 
 def _load(b: Any, address: Any, t: Any) -> Any:
@@ -92,45 +66,36 @@ def _store(b: Any, value: Any, address: Any) -> None:
     b.store(value, pointer(b, address, value.type), align=1)
 
 
-def emit_fma(b: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z with one rounding at every level, as the word `fma` (arith.py): rows must not differ by kernel."""
-    if has("fma"):
-        return call(b, f"llvm.fma.v{x.type.count}f32", x.type, x, y, z)
-    wide = ir.VectorType(F64, x.type.count)
-    return b.fptrunc(b.fadd(b.fmul(b.fpext(x, wide), b.fpext(y, wide)), b.fpext(z, wide)), x.type)
-
-
-def unpack_block(form: Form) -> Any:
+def unpack_block(form: Grouped) -> Any:
     """An intrinsic `unpack(w, panel)`: the 16 rows x 64 k at w become a block of two groups of a panel."""
 
     def line(b: Any, number: Any) -> Any:
         if form.nibbles:
-            less = form.zero - form.excess
+            less = form.zero - excess(form)
             return b.sub(number, const(number.type, less)) if less else number
-        return b.xor(number, const(number.type, -128)) if form.excess else number
+        return b.xor(number, const(number.type, -128)) if excess(form) else number
 
     def group(b: Any, w: Any, factors: Any, panel: Any) -> None:
         for v in range(0, LINE, VB):
-            for j in range(4 if form.nibbles else STEPS):
-                bytes_ = _load(b, _at(b, w, LINE * j + v), i8v.llvm)
+            for j in range(form.lines):
+                bytes_ = _load(b, at(b, w, LINE * j + v), i8v.llvm)
                 if form.nibbles:
                     low, high = b.and_(bytes_, const(bytes_.type, 15)), b.lshr(bytes_, const(bytes_.type, 4))
-                    _store(b, line(b, low), _at(b, panel, PITCH * j + v))
-                    _store(b, line(b, high), _at(b, panel, PITCH * (j + 4) + v))
+                    _store(b, line(b, low), at(b, panel, PITCH * j + v))
+                    _store(b, line(b, high), at(b, panel, PITCH * (j + 4) + v))
                 else:
-                    _store(b, line(b, bytes_), _at(b, panel, PITCH * j + v))
+                    _store(b, line(b, bytes_), at(b, panel, PITCH * j + v))
             for f in range(1 + form.minima):
-                factor = emit_load_half(b, _at(b, factors, LINE * f + v // 2), LANES)
-                _store(b, factor, _at(b, panel, PITCH * (STEPS + f) + v))
+                factor = emit_load_half(b, at(b, factors, LINE * f + v // 2), LANES)
+                _store(b, factor, at(b, panel, PITCH * (STEPS + f) + v))
 
     @intrinsic
     def unpack(tyctx: Any, w: Any, panel: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             w, panel = args
-            lines = LINE * (4 if form.nibbles else STEPS)
-            for g in range(2):
-                factors = _at(b, w, 2 * lines + LINE // 2 * g)
-                group(b, _at(b, w, lines * g), factors, _at(b, panel, form.group_bytes * g))
+            for g in range(GROUPS):
+                factors = at(b, w, form.factors + LINE // GROUPS * g)
+                group(b, at(b, w, LINE * form.lines * g), factors, at(b, panel, group_bytes(form) * g))
             return ctx.get_dummy_value()
 
         return types.void(types.int64, types.int64), codegen
@@ -163,7 +128,7 @@ class _Sums:
     unroll = 2
     """Steps of the loop's body."""
 
-    def __init__(self, b: Any, form: Form, rows: int, vectors: int) -> None:
+    def __init__(self, b: Any, form: Grouped, rows: int, vectors: int) -> None:
         self.b, self.form, self.rows, self.vectors = b, form, rows, vectors
 
     def products(self, start: list[Any], x: list[Any], panel: Any) -> list[Any]:
@@ -188,7 +153,10 @@ class _Sums:
     def steps(self, sums: list[Any], x: list[Any], panel: Any) -> None:
         """The steps of one body."""
         for step in range(self.unroll):
-            lines = [self.line(_load(self.b, _at(self.b, panel, PITCH * step + VB * v), i8v.llvm)) for v in range(self.vectors)]
+            lines = [
+                self.line(_load(self.b, at(self.b, panel, PITCH * step + VB * v), i8v.llvm))
+                for v in range(self.vectors)
+            ]
             for r in range(self.rows):
                 four = self.four(x[r], step)
                 for v, line in enumerate(lines):
@@ -197,7 +165,7 @@ class _Sums:
     def four(self, x: Any, step: int) -> Any:
         """4 k of a row, repeated."""
         b = self.b
-        return b.bitcast(splat(b, _load(b, _at(b, x, 4 * step), I32), i32v.llvm), i8v.llvm)
+        return b.bitcast(splat(b, _load(b, at(b, x, 4 * step), I32), i32v.llvm), i8v.llvm)
 
     def line(self, line: Any) -> Any:
         """What add takes of a line."""
@@ -317,7 +285,7 @@ class _BytesNeon(_NibblesNeon):
         return [b.add(s, w) for s, w in zip(start, wide, strict=True)]
 
 
-def _sums(form: Form) -> type[_Sums]:
+def _sums(form: Grouped) -> type[_Sums]:
     if has("avx512vnni"):
         return _Vnni
     if has("avx2"):
@@ -329,25 +297,7 @@ def _sums(form: Form) -> type[_Sums]:
     return _Words
 
 
-def row_starts(rows: int) -> Any:
-    """An intrinsic `starts(x, x_row)` -> tuple of the addresses of `rows` rows, about which LLVM knows nothing: else it
-    derives each from the one before, for each load in the loop, a chain of additions longer than the products."""
-    kind = types.UniTuple(types.int64, rows)
-
-    @intrinsic
-    def starts(tyctx: Any, x: Any, x_row: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, x_row = args
-            made = [b.inttoptr(b.add(x, b.mul(x_row, ir.Constant(I64, r))), I8.as_pointer()) for r in range(rows)]
-            hidden = [call(b, "llvm.launder.invariant.group.p0", p.type, p) for p in made]
-            return cgutils.pack_array(b, [b.ptrtoint(p, I64) for p in hidden])
-
-        return kind(types.int64, types.int64), codegen
-
-    return starts
-
-
-def group_step(form: Form, rows: int, vectors: int) -> Any:
+def group_step(form: Grouped, rows: int, vectors: int) -> Any:
     """An intrinsic `step(acc, x, value, scale, total, panel)`: one group of `rows` rows against `vectors` vectors of a
     panel, added to acc[r * vectors + v]. x is a tuple of the rows' addresses (row_starts); value, scale and total are
     the offsets in a row of the group's values, of its scale, and of the sum of the values.
@@ -359,12 +309,10 @@ def group_step(form: Form, rows: int, vectors: int) -> Any:
         acc, x, value, scale, total, panel = args
         acc, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
         totals = [splat(b, _load(b, b.add(row, total), I32), i32v.llvm) for row in x]
-        start = [b.mul(total, const(i32v.llvm, -form.excess)) for total in totals]
+        start = [b.mul(total, const(i32v.llvm, -excess(form))) for total in totals]
         dots = _sums(form)(b, form, rows, vectors).products(start, [b.add(row, value) for row in x], panel)
-        factors = [_load(b, _at(b, panel, PITCH * STEPS + VB * v), f32v.llvm) for v in range(vectors)]
-        minima = [
-            _load(b, _at(b, panel, PITCH * (STEPS + 1) + VB * v), f32v.llvm) for v in range(vectors * form.minima)
-        ]
+        factors = [_load(b, at(b, panel, PITCH * STEPS + VB * v), f32v.llvm) for v in range(vectors)]
+        minima = [_load(b, at(b, panel, PITCH * (STEPS + 1) + VB * v), f32v.llvm) for v in range(vectors * form.minima)]
         for r in range(rows):
             x_scale = splat(b, _load(b, b.add(x[r], scale), F32), f32v.llvm)
             for v in range(vectors):

@@ -1,7 +1,7 @@
 """The float sums of a tile, rows x vectors in a tuple: begun at zero or taken from memory, and what is added last.
 
 Import from here, not through the package. Sum (r, v) is element r * V + v; columns from `count` on do not exist, and
-reading stays within a vector of those that do. Storing is panel_store_f32 (panel.py).
+reading stays within a vector of those that do. Storing is panel_store_f32 (panel.py). Also where a tile's rows begin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from edgert.kernels_cpu.simd.target import LANES
-from edgert.kernels_cpu.simd.types import I64, VB, const, f32v, pointer
+from edgert.kernels_cpu.simd.types import I8, I64, VB, call, const, f32v, pointer
 
 
 def _vectors(b: Any, address: Any, count: Any, vectors: int) -> list[Any]:
@@ -79,3 +79,21 @@ def sums_add(rows: int, vectors: int) -> Any:
         return kind(kind, types.int64, types.int64, types.int64), codegen
 
     return add
+
+
+def row_starts(rows: int) -> Any:
+    """An intrinsic `starts(x, x_row)` -> tuple of the addresses of `rows` rows, about which LLVM knows nothing: else it
+    derives each from the one before, for each load in the loop, a chain of additions longer than the products."""
+    kind = types.UniTuple(types.int64, rows)
+
+    @intrinsic
+    def starts(tyctx: Any, x: Any, x_row: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            x, x_row = args
+            made = [b.inttoptr(b.add(x, b.mul(x_row, ir.Constant(I64, r))), I8.as_pointer()) for r in range(rows)]
+            hidden = [call(b, "llvm.launder.invariant.group.p0", p.type, p) for p in made]
+            return cgutils.pack_array(b, [b.ptrtoint(p, I64) for p in hidden])
+
+        return kind(types.int64, types.int64), codegen
+
+    return starts
