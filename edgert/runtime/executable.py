@@ -156,6 +156,7 @@ class Executable:
         For plans of varying rows."""
         for name, view in self._inputs.items():
             view[:rows] = feeds[name]
+            view[rows:] = 0  # kernels that run all rows must find something there
         self._registers[ROWS] = rows
         for call in self._calls:
             call()

@@ -1,0 +1,190 @@
+"""SmolLM2-135M: decode and prefill of edgert against llama.cpp, alternating in one run, and how far both agree.
+
+Each runtime is a process of its own (language_worker.py) that works only while it is asked. llama.cpp may live in
+another environment: LLAMA_CPP_PYTHON names its Python. The peer's Q4_0 and Q8_0 are requantized by llama.cpp itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure import machine, save
+
+CONTEXT = 1024
+PROMPT, TOKENS = 512, 128
+REST = 0.05
+WORKER = Path(__file__).with_name("language_worker.py")
+QUANTIZE = """
+import ctypes, sys, llama_cpp
+options = llama_cpp.llama_model_quantize_default_params()
+options.ftype, options.allow_requantize = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + sys.argv[3]), True
+sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(options)))
+"""
+
+
+class Worker:
+    """A runtime with one model at one thread count, in a process of its own."""
+
+    def __init__(self, name: str, runtime: str, path: Path, threads: int, context: int = CONTEXT) -> None:
+        self.name = name
+        python = os.environ.get("LLAMA_CPP_PYTHON", sys.executable) if runtime == "llama.cpp" else sys.executable
+        command = [python, str(WORKER), runtime, str(path), str(threads), str(context)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.version = str(self._answer().get("version"))
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def models(folder: Path) -> dict[str, tuple[str, Path]]:
+    """name -> (runtime, file): the lossless import, int8 and int4 of ours; Q4_1, Q4_0 and Q8_0 of llama.cpp."""
+    from edgert.assets.fetch import pull
+    from edgert.converters.convert import convert
+
+    source = pull("smollm2-135m")
+    found = {"edgert q4m (Q4_1)": ("edgert", folder / "q4m.edge")}
+    convert(source, folder / "q4m.edge")
+    for weights, name in (("int4", "edgert q4 (int4)"), ("int8", "edgert q8 (int8)")):
+        convert(source, folder / f"{weights}.edge", weights=weights)
+        found[name] = ("edgert", folder / f"{weights}.edge")
+    python = os.environ.get("LLAMA_CPP_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import llama_cpp"], capture_output=True).returncode:
+        print("left out: llama_cpp is not installed; LLAMA_CPP_PYTHON names the Python that has it", file=sys.stderr)
+        return found
+    found["llama.cpp Q4_1"] = ("llama.cpp", source)
+    for kind in ("Q4_0", "Q8_0"):
+        path = folder / f"{kind}.gguf"
+        subprocess.run([python, "-c", QUANTIZE, str(source), str(path), kind], check=True, capture_output=True)
+        found[f"llama.cpp {kind}"] = ("llama.cpp", path)
+    return found
+
+
+def speed(files: dict[str, tuple[str, Path]], threads: int, rounds: int) -> dict[str, dict[str, Any]]:
+    """Tokens per second of each, runs alternating: {'name': {'pp512': {...}, 'tg128': {...}}}."""
+    workers = [Worker(name, runtime, path, threads) for name, (runtime, path) in files.items()]
+    rates: dict[str, dict[str, list[float]]] = {w.name: {"pp512": [], "tg128": []} for w in workers}
+    try:
+        for turn in range(rounds + 1):
+            for worker in workers:
+                for kind, request in (
+                    ("pp512", {"do": "pp", "n": PROMPT}),
+                    ("tg128", {"do": "tg", "n": TOKENS}),
+                ):
+                    time.sleep(REST)
+                    seconds = worker.ask(**request)["seconds"]
+                    if turn:  # the first is warming up
+                        rates[worker.name][kind].append(request["n"] / seconds)
+    finally:
+        for worker in workers:
+            worker.close()
+    return {
+        name: {
+            kind: {
+                "median": round(statistics.median(values), 2), "max": round(max(values), 2),
+                "deviation": round(statistics.stdev(values), 2) if len(values) > 1 else 0.0,
+                "runs": [round(v, 2) for v in values],
+            }
+            for kind, values in kinds.items()
+        }
+        for name, kinds in rates.items()
+    }  # fmt: skip
+
+
+def agreement(files: dict[str, tuple[str, Path]], text: Path, count: int = 512) -> dict[str, Any]:
+    """Logits on the first `count` tokens of `text`: how often the lossless import and llama.cpp's Q4_1 agree on the
+    most likely token, and both perplexities."""
+    pair = [Worker(name, *files[name], threads=2) for name in ("edgert q4m (Q4_1)", "llama.cpp Q4_1")]
+    try:
+        ids = [w.ask(do="tokenize", text=str(text))["ids"][:count] for w in pair]
+        logits = []
+        with tempfile.TemporaryDirectory() as folder:
+            for worker in pair:
+                out = Path(folder) / "logits.npy"
+                worker.ask(do="score", ids=ids[0], out=str(out))
+                logits.append(np.load(out).astype(np.float64))
+    finally:
+        for worker in pair:
+            worker.close()
+    ours, theirs = logits
+    return {
+        "tokens": count,
+        "same_tokens": ids[0] == ids[1],
+        "top1_agreement": float(np.mean(ours.argmax(1) == theirs.argmax(1))),
+        "perplexity": {w.name: perplexity(v, ids[0]) for w, v in zip(pair, logits, strict=True)},
+        "logits_rms_difference": float(np.sqrt(np.mean((ours - theirs) ** 2))),
+        "logits_deviation": float(theirs.std()),
+    }
+
+
+def perplexity(logits: np.ndarray[Any, Any], ids: list[int]) -> float:
+    """exp of the mean negative log-likelihood of ids[1:] given logits[:-1]."""
+    shifted = logits[:-1] - logits[:-1].max(1, keepdims=True)
+    chosen = shifted[np.arange(len(ids) - 1), ids[1:]] - np.log(np.exp(shifted).sum(1))
+    return float(np.exp(-chosen.mean()))
+
+
+def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
+    """Measures everything, prints tables, and writes the raw numbers to `out`."""
+    record: dict[str, Any] = {"machine": machine(), "prompt": PROMPT, "tokens": TOKENS, "threads": {}}
+    with tempfile.TemporaryDirectory() as name:
+        files = models(Path(name))
+        record["bytes"] = {name: path.stat().st_size for name, (_, path) in files.items()}
+        if "llama.cpp Q4_1" in files:
+            record["agreement"] = agreement(files, austen("Pride & Prejudice", Path(name)))
+            print(json.dumps(record["agreement"], indent=1))
+        for threads in thread_counts:
+            results = speed(files, threads, rounds)
+            record["threads"][str(threads)] = results
+            print(table(f"SmolLM2-135M, {threads} thread{'s' if threads > 1 else ''}, tokens/s", results))
+            save(out, record)
+    save(out, record)
+
+
+def austen(title: str, folder: Path) -> Path:
+    """One novel as a text file."""
+    from edgert.assets.fetch import pull
+
+    path = pull("austen")
+    text = path if path.is_file() else path / f"{title}.txt"
+    return text
+
+
+def table(title: str, results: dict[str, dict[str, Any]]) -> str:
+    """Results as text; ratios to llama.cpp's Q4_1 where it was measured."""
+    base = results.get("llama.cpp Q4_1")
+    lines = [title]
+    for name, kinds in results.items():
+        cells = [f"  {name:20}"]
+        for kind, values in kinds.items():
+            ratio = f" x{values['median'] / base[kind]['median']:.2f}" if base else ""
+            cells.append(f"{kind} {values['median']:8.1f} ± {values['deviation']:5.1f}{ratio}")
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
