@@ -80,4 +80,30 @@ KERNELS: tuple[KernelSpec, ...] = (
         params="nbytes pattern",
         summary="four bytes repeated: what Pad puts around",
     ),
+    *(
+        KernelSpec(
+            name=f"gather_{encoding}_n16k64",
+            module=f"{_FOLDER}.gather_groups",
+            function=f"gather_{encoding}",
+            operands="x indices y rows_at",
+            params="rows table columns wide",
+            summary=f"rows of a table of {numbers}, by their numbers, as floats",
+        )
+        for encoding, numbers in (
+            ("q4", "4-bit numbers in groups"),
+            ("q4m", "4-bit numbers in groups with minima"),
+            ("q8g", "8-bit numbers in groups"),
+        )
+    ),
+    *(
+        KernelSpec(
+            name=f"gather_{encoding}",
+            module=f"{_FOLDER}.gather_rows",
+            function=f"gather_{encoding}",
+            operands="x indices y rows_at",
+            params="rows table columns wide block lane step",
+            summary=f"rows of a table of {numbers}, in rows or in lines of 16, by their numbers, as floats",
+        )
+        for encoding, numbers in (("f16", "halves"), ("f32", "floats"))
+    ),
 )

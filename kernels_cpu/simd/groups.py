@@ -21,11 +21,13 @@ from edgert.kernels_cpu.simd.target import ARCH, has
 from edgert.kernels_cpu.simd.types import (
     F32,
     F64,
+    I8,
     I16,
     I32,
     I64,
     VB,
     call,
+    concat,
     const,
     f32v,
     halves,
@@ -247,6 +249,40 @@ def block_step(form: Grouped) -> Any:
         return _SUMS(_SUMS, i64, i64, i64, i64), codegen
 
     return step
+
+
+def store_group(form: Grouped) -> Any:
+    """An intrinsic `store(w, row, group, y)`: the 32 weights of row 0..15 and group 0 or 1 of the block at w, as floats
+    at y: scale * (number - zero) + minimum, each step rounded."""
+
+    @intrinsic
+    def store(tyctx: Any, w: Any, row: Any, group: Any, y: Any) -> Any:
+        numbers, floats = ir.VectorType(I32, 32), ir.VectorType(F32, 32)
+
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            w, row, group, y = args
+            words = undef(ir.VectorType(I32, form.lines))
+            first = b.add(w, b.add(b.mul(group, ir.Constant(I64, LINE * form.lines)), b.mul(row, ir.Constant(I64, 4))))
+            for j in range(form.lines):
+                word = b.load(pointer(b, at(b, first, LINE * j), I32), align=4)
+                words = b.insert_element(words, word, ir.Constant(I32, j))
+            values = b.bitcast(words, ir.VectorType(I8, 4 * form.lines))
+            if form.nibbles:
+                values = concat(b, b.and_(values, const(values.type, 15)), b.lshr(values, const(values.type, 4)))
+            wide = b.sext(values, numbers)  # nibbles have no sign bit
+            real = b.sitofp(b.sub(wide, const(numbers, form.zero)), floats)
+            halves_of = b.add(b.mul(group, ir.Constant(I64, LINE // GROUPS)), b.mul(row, ir.Constant(I64, 2)))
+            scale = b.add(at(b, w, form.factors), halves_of)
+            real = b.fmul(real, splat(b, emit_load_half(b, scale, 1), floats))
+            if form.minima:
+                real = b.fadd(real, splat(b, emit_load_half(b, at(b, scale, LINE), 1), floats))
+            b.store(real, pointer(b, y, floats), align=1)
+            return ctx.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(i64, i64, i64, i64), codegen
+
+    return store
 
 
 def line_step(count: int) -> Any:

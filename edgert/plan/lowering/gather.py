@@ -1,0 +1,63 @@
+"""Gather along axis 0 from a constant table: embeddings, looked up where the file has them.
+
+Gathers along other axes, from activations or of integers have no kernel.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from edgert.format.encodings import GROUPED
+from edgert.format.model import StoredTensor
+from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
+from edgert.plan.lowering.shapes import is_constant, rows_present, split, too_large
+
+GROUP_SCRATCH = 128
+"""Bytes of the 32 floats of a group."""
+LINES = 16
+"""Rows of a table that lie side by side in n16k1."""
+
+
+@lowers("Gather")
+def gather(site: Site) -> Offer | Refusal:
+    """float32 rows of a table [V, ...]: dense or f16 in row or n16k1, or in groups; indices int32 or int64. An index
+    beyond the table gives its first or last row: nothing outside of it is read."""
+    stored, x, indices, y = site.stored[0], site.inputs[0], site.inputs[1], site.outputs[0]
+    kernel = _kernel(stored)
+    if stored is None or x is None or indices is None or is_constant(site, 1):
+        return Refusal(kernel, "expected a constant table and indices that are not")
+    if site.node.attr_int("axis", 0) % len(x.shape) != 0 or stored.dtype != "float32":
+        return Refusal(kernel, f"expected float32 along axis 0, found {x.dtype} {list(x.shape)}")
+    if indices.dtype not in ("int32", "int64"):
+        return Refusal(kernel, f"expected int32 or int64 indices, found {indices.dtype}")
+    rows, table, columns = indices.numel, stored.shape[0], prod(stored.shape[1:])
+    if rows == 0 or table == 0 or columns == 0:
+        return Refusal(kernel, f"nothing to look up: {list(y.shape)} from {list(x.shape)}")
+    params: dict[str, int | float] = {
+        "rows": rows, "table": table, "columns": columns, "wide": int(indices.dtype == "int64")
+    }  # fmt: skip
+    if stored.encoding not in GROUPED:
+        width = 2 if stored.encoding == "f16" else 4
+        lane, step = (columns * width, width) if stored.layout == "row" else (width, LINES * width)
+        params |= {"block": LINES * columns * width, "lane": lane, "step": step}
+    nbytes = y.nbytes + indices.nbytes + rows * stored.nbytes // table
+    chunks = split(site.threads, rows, nbytes)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        operands = {
+            "x": emitter.weights(stored, "data"), "indices": inputs[1], "y": outputs[0],
+            "rows_at": rows_present(emitter, y, rows),
+        }  # fmt: skip
+        scratch = GROUP_SCRATCH if stored.encoding in GROUPED else 0
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
+
+    reason = f"rows of {stored.encoding} where the file has them"
+    return too_large(kernel, *(int(v) for v in params.values())) or Offer(
+        kernel, (None, "row"), ("row",), 0, nbytes, "bytes", 0.3, reason, emit
+    )
+
+
+def _kernel(stored: StoredTensor | None) -> str:
+    if stored is not None and stored.encoding in GROUPED:
+        return f"gather_{stored.encoding}_n16k64"
+    return "gather_f16" if stored is not None and stored.encoding == "f16" else "gather_f32"
