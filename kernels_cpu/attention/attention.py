@@ -94,6 +94,18 @@ def _attention(element):  # type: ignore[no-untyped-def]
                 )  # fmt: skip
             sums(0, count, s, block, ends, v + value_row * block, value_row, o, alphas, depth)
 
+    @helper
+    def store_partial(record, row, count, o, tops, totals):  # type: ignore[no-untyped-def]
+        """Sums of `count` rows over one range of positions, as merge.py reads them."""
+        depth = load_i32(record + F.depth)
+        y = load_i64(record + F.y) + (4 * depth + TAIL) * row
+        for r in range(count):
+            for i in range(0, depth, LANES):
+                store_f32v(y + 4 * i, load_f32v(o + ROW * r + 4 * i))
+            store_f32(y + 4 * depth, load_f32(tops + 4 * r))
+            store_f32(y + 4 * depth + 4, reduce_add(load_f32v(totals + SUM_ROW * r)))
+            y += 4 * depth + TAIL
+
     def attention(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of tiles of each kv head, the last tiles first, or of ranges of positions of those."""
         rows = present_rows(record + F.rows_at, record + F.rows)
@@ -121,31 +133,24 @@ def _attention(element):  # type: ignore[no-untyped-def]
             count = min(tile_rows, rows * group - row)
             load_queries(record, past, present, kv_head, row, count, q, ends, starts, angles)
             begin, end = load_i32(starts), load_i32(ends + 4 * (count - 1))
+            number, stop = udiv(begin, SPLIT), udiv(end - 1, SPLIT) + 1
             if split != 0:
-                part = low + urem(part, splits)
-                first, last = max(SPLIT * part, begin - urem(begin, BLOCK)), min(SPLIT * (part + 1), end)
+                number = low + urem(part, splits)
+                stop = number + 1
+            for r in range(count):
+                clear(a + ROW * r, depth)
+                store_f32(all_tops + 4 * r, LOWEST)
+                store_f32(all_totals + 4 * r, 0.0)
+            for current in range(number, stop):
+                first, last = max(SPLIT * current, begin - urem(begin, BLOCK)), min(SPLIT * (current + 1), end)
                 add_range(record, kv_head, count, first, last, q, s, o, ends, starts, tops, alphas, totals)
-                at = load_i32(record + F.kv_heads) * (part - low) + kv_head
-                y = load_i64(record + F.y) + (4 * depth + TAIL) * (load_i32(record + F.rows) * group * at + row)
                 for r in range(count):
-                    for i in range(0, depth, LANES):
-                        store_f32v(y + 4 * i, load_f32v(o + ROW * r + 4 * i))
-                    store_f32(y + 4 * depth, load_f32(tops + 4 * r))
-                    store_f32(y + 4 * depth + 4, reduce_add(load_f32v(totals + SUM_ROW * r)))
-                    y += 4 * depth + TAIL
+                    top, total = load_f32(tops + 4 * r), reduce_add(load_f32v(totals + SUM_ROW * r))
+                    merge(a + ROW * r, all_tops + 4 * r, all_totals + 4 * r, o + ROW * r, top, total, depth)
+            if split != 0:
+                at = (load_i32(record + F.kv_heads) * (number - low) + kv_head) * load_i32(record + F.rows) * group
+                store_partial(record, at + row, count, o, tops, totals)
             else:
-                for r in range(count):
-                    clear(a + ROW * r, depth)
-                    store_f32(all_tops + 4 * r, LOWEST)
-                    store_f32(all_totals + 4 * r, 0.0)
-                for part in range(udiv(begin, SPLIT), udiv(end - 1, SPLIT) + 1):
-                    first, last = max(SPLIT * part, begin - urem(begin, BLOCK)), min(SPLIT * (part + 1), end)
-                    add_range(record, kv_head, count, first, last, q, s, o, ends, starts, tops, alphas, totals)
-                    for r in range(count):
-                        merge(
-                            a + ROW * r, all_tops + 4 * r, all_totals + 4 * r, o + ROW * r, load_f32(tops + 4 * r),
-                            reduce_add(load_f32v(totals + SUM_ROW * r)), depth,
-                        )  # fmt: skip
                 for r in range(count):
                     t = udiv(row + r, group)
                     head = group * kv_head + row + r - group * t

@@ -8,13 +8,15 @@ nothing but its own query, keys and values.
 from __future__ import annotations
 
 from edgert.kernels_cpu.attention.sizes import BLOCK, GROUP, ROW, SCORE_ROW
-from edgert.kernels_cpu.elementwise.functions import const, exp, tanh
+from edgert.kernels_cpu.elementwise.functions import const, tanh
 from edgert.kernels_cpu.simd import (
     LANES,
     REGISTERS,
     VECTOR_BYTES,
     bits_f32,
+    bits_i32,
     broadcast_f32,
+    fma,
     helper,
     iota_i32,
     load_f32,
@@ -22,14 +24,18 @@ from edgert.kernels_cpu.simd import (
     load_i32,
     maximum,
     reduce_max,
+    round_i32,
     select_gt,
+    shift_left,
     splat_f32,
     splat_i32,
     store_f32,
     store_f32v,
+    to_f32,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.heads import (
     ELEMENT_BYTES,
+    first_f32,
     heads_load,
     heads_step,
     heads_store,
@@ -39,6 +45,8 @@ from edgert.kernels_cpu.simd.heads import (
 
 LOWEST = -3e38
 """Where maxima begin: below any score, and finite, so that differences are numbers."""
+MINUS_INFINITY = -(1 << 23)
+"""Its bits, as an int32."""
 HEIGHTS = (6, 3, 2, 1) if REGISTERS == 32 or VECTOR_BYTES == 32 else (2, 1)
 """Rows of register tiles."""
 
@@ -158,43 +166,56 @@ def sums_of(element):  # type: ignore[no-untyped-def]
     return _ladder(make, HEIGHTS)
 
 
+@helper
+def exp2(x):  # type: ignore[no-untyped-def]
+    """Within 2e-7 relative of 2**x for x <= 0; 1 at 0, and 0 below -126. A minimax polynomial that begins with 1."""
+    whole = round_i32(maximum(const(-126.0), x))
+    r = maximum(const(-126.0), x) - to_f32(whole)
+    p = fma(const(1.3264727e-3), r, const(9.671513e-3))
+    p = fma(p, r, const(5.5507336e-2))
+    p = fma(p, r, const(2.4022242e-1))
+    p = fma(p, r, const(6.93147e-1))
+    y = bits_f32(bits_i32(fma(p, r, const(1.0))) + shift_left(whole, 23))
+    return select_gt(const(-126.0), x, const(0.0), y)
+
+
 def weights_of(element):  # type: ignore[no-untyped-def]
     """f(s, count, first, end, softcap, k_scale, v_scale, top, total, alpha): turns `count` scores of one row, of which
-    first .. end-1 are seen, into exp(score - top), with the row's running maximum, its running sums by lanes, and what
-    earlier sums are multiplied by. Scores and weights are scaled by position where the cache is int8."""
+    first .. end-1 are seen, into 2**(score - top), with the row's running maximum, its running sums by lanes, and what
+    earlier sums are multiplied by. A soft cap is softcap * tanh(score). Scores and weights are scaled by position where
+    the cache is int8."""
     scaled = element == "i8"
 
     @helper
     def weights(s, count, first, end, softcap, k_scale, v_scale, top, total, alpha):  # type: ignore[no-untyped-def]
-        hidden, cap = bits_f32(splat_i32(-(1 << 23))), splat_f32(softcap)
-        low, high = splat_i32(first - 1), splat_i32(end)
+        if scaled:
+            for i in range(0, 4 * count, VECTOR_BYTES):
+                store_f32v(s + i, load_f32v(s + i) * load_f32v(k_scale + i))
+        if softcap > 0:
+            for i in range(0, 4 * count, VECTOR_BYTES):
+                store_f32v(s + i, splat_f32(softcap) * tanh(load_f32v(s + i)))
+        if first > 0 or end < count:
+            hidden, low, high = bits_f32(splat_i32(MINUS_INFINITY)), splat_i32(first - 1), splat_i32(end)
+            for i in range(0, count, LANES):
+                at = iota_i32() + splat_i32(i)
+                x = select_gt(at, low, load_f32v(s + 4 * i), hidden)
+                store_f32v(s + 4 * i, select_gt(high, at, x, hidden))
         largest = const(LOWEST)
-        for i in range(0, count, LANES):
-            x = load_f32v(s + 4 * i)
-            if scaled:
-                x = x * load_f32v(k_scale + 4 * i)
-            if softcap > 0:
-                x = cap * tanh(x / cap)
-            at = iota_i32() + splat_i32(i)
-            x = select_gt(high, at, select_gt(at, low, x, hidden), hidden)
-            store_f32v(s + 4 * i, x)
-            largest = maximum(x, largest)
+        for i in range(0, 4 * count, VECTOR_BYTES):
+            largest = maximum(load_f32v(s + i), largest)
         old = load_f32(top)
         new = max(old, reduce_max(largest))
-        sums = load_f32v(total)
-        store_f32(alpha, 1.0)
-        if new > old:
-            factor = exp(splat_f32(old - new))
-            sums = sums * factor
-            store_f32(top, new)
-            store_f32(alpha, reduce_max(factor))
+        sums, factor = load_f32v(total), exp2(splat_f32(old - new))
+        sums = sums * factor
+        store_f32(top, new)
+        store_f32(alpha, first_f32(factor))
         shift = splat_f32(new)
-        for i in range(0, count, LANES):
-            x = exp(load_f32v(s + 4 * i) - shift)
+        for i in range(0, 4 * count, VECTOR_BYTES):
+            x = exp2(load_f32v(s + i) - shift)
             sums = sums + x
             if scaled:
-                x = x * load_f32v(v_scale + 4 * i)
-            store_f32v(s + 4 * i, x)
+                x = x * load_f32v(v_scale + i)
+            store_f32v(s + i, x)
         store_f32v(total, sums)
 
     return weights
@@ -219,11 +240,11 @@ def merge(y, top, total, x, x_top, x_total, depth):  # type: ignore[no-untyped-d
     `total`; the floats at top and total are updated."""
     old, other = broadcast_f32(top), splat_f32(x_top)
     new = maximum(other, old)
-    a, b = exp(old - new), exp(other - new)
+    a, b = exp2(old - new), exp2(other - new)
     for i in range(0, depth, LANES):
         store_f32v(y + 4 * i, load_f32v(y + 4 * i) * a + load_f32v(x + 4 * i) * b)
-    store_f32(top, reduce_max(new))
-    store_f32(total, reduce_max(broadcast_f32(total) * a + splat_f32(x_total) * b))
+    store_f32(top, first_f32(new))
+    store_f32(total, first_f32(broadcast_f32(total) * a + splat_f32(x_total) * b))
 
 
 @helper

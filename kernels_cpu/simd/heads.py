@@ -86,11 +86,24 @@ def heads_step(element: str, rows: int, vectors: int) -> Any:
             acc, x, x_row, lines, offset = args
             values, addresses = cgutils.unpack_tuple(b, acc), [b.add(a, offset) for a in cgutils.unpack_tuple(b, lines)]
             first = [divmod(v * LANES, LINE) for v in range(vectors)]
-            vector = [load(b, _at(b, addresses[line], width * at)) for line, at in first]
-            for r in range(rows):
-                one = _broadcast(b, _row(b, x, x_row, r))
-                for v in range(vectors):
-                    values[r * vectors + v] = _multiply_add(b, one, vector[v], values[r * vectors + v])
+            places = [_at(b, addresses[line], width * at) for line, at in first]
+
+            def meet(r: int, v: int, one: Any, vector: Any) -> None:
+                values[r * vectors + v] = _multiply_add(b, one, vector, values[r * vectors + v])
+
+            # The shorter side of the tile stays in registers.
+            if rows < vectors:
+                ones = [_broadcast(b, _row(b, x, x_row, r)) for r in range(rows)]
+                for v, place in enumerate(places):
+                    vector = load(b, place)
+                    for r, one in enumerate(ones):
+                        meet(r, v, one, vector)
+            else:
+                loaded = [load(b, place) for place in places]
+                for r in range(rows):
+                    one = _broadcast(b, _row(b, x, x_row, r))
+                    for v, vector in enumerate(loaded):
+                        meet(r, v, one, vector)
             return cgutils.pack_array(b, values)
 
         i = types.int64
@@ -137,6 +150,13 @@ def heads_store(rows: int, vectors: int) -> Any:
         return types.void(tile, types.int64, types.int64), codegen
 
     return store
+
+
+@intrinsic
+def first_f32(tyctx: Any, v: Any) -> Any:
+    """The first element of a float32 vector."""
+    zero = ir.Constant(ir.IntType(32), 0)
+    return types.float32(v), lambda ctx, b, sig, args: b.extract_element(args[0], zero)
 
 
 @intrinsic

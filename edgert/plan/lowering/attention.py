@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from edgert.graph.infer_attention import head_counts
-from edgert.graph.ir import Array
+from edgert.graph.ir import Array, Node
 from edgert.kernels_cpu.attention.sizes import (
     GROUP,
     MAX_DEPTH,
@@ -175,6 +175,7 @@ def _emit(
     partial = _partial_bytes(sizes) if cached and _splits(sizes, threads) else 0
     parts = sizes.tiles * (sizes.splits if partial else 1)
     sums = emitter.workspace(partial) if partial else y
+    scale, softcap = _scales(site.node, depth)
     operands = {
         "x": x, "positions": positions, "rows_at": rows_at, "table": table, "norm": _norm(site, emitter, _Q_NORM),
         "key": key, "value": inputs[_VALUE] if cached else x, "y": sums,
@@ -182,8 +183,7 @@ def _emit(
     emitter.op(
         f"attention_f32_{layout}", operands,
         {"rows": sizes.rows, "tile_rows": sizes.tile_rows, "split": int(partial > 0), "group": sizes.group,
-         "causal": node.attr_int("causal", 1), "window": sizes.window, "softcap": node.attr_float("softcap", 0.0),
-         "scale": node.attr_float("scale", 0.0) or 1 / math.sqrt(depth),
+         "causal": node.attr_int("causal", 1), "window": sizes.window, "softcap": softcap, "scale": scale,
          "value_row": element * depth if cached else x_row, "y_row": 4 * sizes.heads * depth, **cache},
         chunks=min(parts, 2 * CHUNKS_PER_THREAD * threads) if threads > 1 else 1,
         scratch=tile_scratch(sizes.tile_rows), offsets=None if cached else {"value": x_value},
@@ -195,6 +195,13 @@ def _emit(
              "depth": depth, "window": sizes.window, "y_row": 4 * sizes.heads * depth},
             chunks=split(threads, sizes.rows * sizes.heads, partial), scratch=64 + 4 * depth,
         )  # fmt: skip
+
+
+def _scales(node: Node, depth: int) -> tuple[float, float]:
+    """(what queries are multiplied by, what a tanh of scores is multiplied by, 0 without one): weights are powers of
+    two, so scores are in units of its logarithm."""
+    scale, cap = node.attr_float("scale", 0.0) or 1 / math.sqrt(depth), node.attr_float("softcap", 0.0)
+    return (scale / cap, cap * math.log2(math.e)) if cap else (scale * math.log2(math.e), 0.0)
 
 
 def _norm(site: Site, emitter: Emitter, index: int) -> Buffer | None:
