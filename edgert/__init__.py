@@ -1,4 +1,4 @@
-"""edgert: neural networks on small devices. `edgert.load(path)` gives a Session.
+"""edgert: neural networks on small devices. `edgert.load(path)` gives a Session, `edgert.LLM(path)` a language model.
 
 Only names live here, and each is imported when it is first used.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MemoryBudgetError,
         UnsupportedError,
     )
+    from edgert.llm.llm import LLM
     from edgert.runtime.session import Session, load
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOME = {
     "load": "edgert.runtime.session",
     "Session": "edgert.runtime.session",
+    "LLM": "edgert.llm.llm",
     "EdgertError": "edgert.errors",
     "FormatError": "edgert.errors",
     "UnsupportedError": "edgert.errors",
@@ -38,6 +40,7 @@ _HOME = {
 }
 
 __all__ = [
+    "LLM",
     "ConversionError",
     "EdgertError",
     "FormatError",
