@@ -8,7 +8,17 @@ in the first-level cache while all rows pass, rows of one pass over k stay in th
 from __future__ import annotations
 
 from edgert.kernels_cpu.registry import record_fields
-from edgert.kernels_cpu.simd import LANES, helper, load_f32, load_i32, load_i64, panel_store_f32, splat_f32, udiv
+from edgert.kernels_cpu.simd import (
+    LANES,
+    helper,
+    load_f32,
+    load_i32,
+    load_i64,
+    panel_store_f32,
+    prefetch,
+    splat_f32,
+    udiv,
+)
 from edgert.kernels_cpu.simd.panel_sums import sums_add, sums_load, sums_zero
 from edgert.kernels_cpu.simd.rows import present_rows
 
@@ -78,6 +88,14 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit): 
             for u in range(units):
                 unpack(source + w_unit * u, panel + 64 * i + panel_unit * u)
 
+    @helper
+    def fetch(w, w_block, units, tile, tiles):  # type: ignore[no-untyped-def]
+        """Brings the share of one of `tiles` tiles of the weights that the next panel unpacks near."""
+        lines = udiv(units * w_unit + 63, 64)
+        for i in range(blocks):
+            for line in range(udiv(lines * tile, tiles), udiv(lines * (tile + 1), tiles)):
+                prefetch(w + w_block * i + 64 * line)
+
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
         present, row_parts = present_rows(record + F.rows_at, record + F.rows), load_i32(record + F.row_parts)
@@ -103,13 +121,15 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit): 
             units = udiv(depth * (number + 1), passes) - unit
             for panel in range(udiv(panels * part, column_parts), udiv(panels * (part + 1), column_parts)):
                 fill(w + w_unit * unit, w_block, blocks * panel, last, units, scratch)
-                first = panel_columns * panel
+                first, following = panel_columns * panel, w + w_unit * unit + w_block * blocks * (panel + 1)
                 for column in range(first, min(first + panel_columns, columns), width):
                     at = 4 * column
                     own = bias + at if bias != 0 else bias
                     beside = skip + begin * y_row + at if skip != 0 else skip
                     row = 0
                     for i in range(tiles):
+                        if column == first:
+                            fetch(following, w_block, units, i, tiles)
                         high = height + 1 if i < taller else height
                         finished(
                             high, record, x + row * x_row, unit, units, scratch + 4 * (column - first),
