@@ -16,10 +16,12 @@ from edgert.graph.ir import Array, TensorType
 from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, Site, g32_depth, layout_nbytes, lowers
 from edgert.plan.lowering.matmul import bias_values, residual_index
 from edgert.plan.lowering.requantize import activation_floats
-from edgert.plan.lowering.shapes import is_constant, split
+from edgert.plan.lowering.shapes import CHUNKS_PER_THREAD, is_constant
 
 NUMBERS = {"q4": "int4 groups of 32", "q4m": "int4 groups of 32 with minima", "q8g": "int8 groups of 32"}
 """Encodings as people say them."""
+CHUNK = 32 << 10
+"""Bytes of weights of a chunk, at least: 2 to 10 us, some ten times what it costs to share an op."""
 STREAMING = 0.9
 """Share of the speed of memory that one row reaches."""
 ROW_AGAIN = {"avx512vnni": 0.3, "avx2": 0.55}
@@ -85,6 +87,12 @@ class Product:
         }  # fmt: skip
 
 
+def _chunks(threads: int, units: int, nbytes: int) -> int:
+    """As many for each thread, so that all end together: an uneven share of the last chunks is time lost here."""
+    each = min(CHUNKS_PER_THREAD, nbytes // (CHUNK * threads))
+    return max(1, min(units, threads * each)) if threads > 1 else 1
+
+
 @lowers("Gemm")
 def matvec(site: Site) -> list[Offer | Refusal]:
     """x float32 [T, K], as g32 for weights in groups and as it is for halves; any T, the best for a few."""
@@ -111,7 +119,7 @@ def matvec(site: Site) -> list[Offer | Refusal]:
         params["blocks"] = g32_depth(product.depth) // BLOCK_K
         streamed = stored.nbytes
     nbytes = streamed + layout_nbytes(product.x, layout) + 4 * product.rows * product.columns
-    chunks = split(site.threads, -(-product.columns // 16), nbytes, product.macs)
+    chunks = _chunks(site.threads, -(-product.columns // 16), streamed)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         if stored.layout == "row":
