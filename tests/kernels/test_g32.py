@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,36 @@ def test_glu(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> Non
 
 def test_activations_of_glu_are_those_of_the_reference() -> None:
     assert tuple(GLU_ACTIVATIONS) == GLU
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+GATES: dict[str, Any] = {
+    "Sigmoid": sigmoid,
+    "Silu": lambda x: x * sigmoid(x),
+    "GeluTanh": lambda x: x * sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+}
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_gates_are_within_their_bound_and_the_same_bits_at_every_level(kind: str, rng: np.random.Generator) -> None:
+    gate = np.concatenate([np.linspace(-80, 80, 40000), rng.standard_normal(20000), 10.0 ** np.linspace(-30, 1, 4000)])
+    if kind == "GeluTanh":
+        gate = gate[gate > -5]  # below, the rounding of its cube is what counts
+    x, width = np.append(gate, np.ones(gate.size)).astype(np.float32)[None], gate.size
+    want = GATES[kind](x[0, :width].astype(np.float64))
+    results = []
+    for level in LEVELS:
+        out = Output((1, width), np.float32)
+        params = {"kind": GLU.index(kind), "rows": 1, "width": width, "blocks": -(-width // 64), "y_row": 4 * width}
+        call_kernel(level, "glu_f32_row", {"x": place(x), "y": out.array, "rows_at": None}, params)
+        allowed = 3e-7 if kind != "GeluTanh" else 3e-6
+        assert (np.abs(out.array[0] - want) <= allowed * np.abs(want)).all(), level.name
+        results.append(out.array.view(np.uint32).copy())
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0], "levels differ in bits")
 
 
 def test_glu_of_large_and_odd_values() -> None:
