@@ -38,7 +38,7 @@ def round_to_groups(weights: Array, encoding: GroupEncoding) -> ExactBlocks:
         block = np.asarray(weights[part], np.float32)
         # The last value fills up a short group: it widens no range.
         filled = np.pad(block, ((0, 0), (0, groups * GROUP - columns)), mode="edge") if columns else block
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             v, s, m = ROUND[encoding](filled.reshape(len(block), groups, GROUP))
         values[part], scale[part] = v.reshape(len(block), -1)[:, :columns], s
         if minimum is not None and m is not None:
