@@ -104,7 +104,7 @@ def _group(kind: TensorType, threads: int) -> Offer | Refusal:
         emitter.op(kernel, operands, params, chunks=chunks)
 
     return too_large(kernel, nbytes) or Offer(
-        kernel, ("row",), ("g32",), 0, nbytes, "bytes", 0.5, "int8 in groups of 32", emit
+        kernel, ("row",), ("g32",), 0, nbytes, "bytes", 0.17, "int8 in groups of 32", emit
     )
 
 

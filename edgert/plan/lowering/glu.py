@@ -22,6 +22,9 @@ from edgert.plan.lowering.shapes import is_constant, rows_present, split, too_la
 
 COST = 40
 """Multiply-adds that a value costs, for cutting the work into chunks: an exponential and a division."""
+EFFICIENCY = {"Gelu": {"row": 0.12, "g32": 0.07}, "GeluTanh": {"row": 0.3, "g32": 0.14}}
+"""Share of the speed of memory; others as USUAL."""
+USUAL = {"row": 0.45, "g32": 0.17}
 
 
 @lowers("GLU")
@@ -50,4 +53,6 @@ def _glu(site: Site, kernel: str, target: str, kind: str) -> Offer | Refusal:
         emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
     reason = f"{kind} of the gate times the other half" + (", in groups of 32" if target == "g32" else "")
-    return too_large(kernel, nbytes) or Offer(kernel, ("row",), (target,), 0, nbytes, "bytes", 0.15, reason, emit)
+    return too_large(kernel, nbytes) or Offer(
+        kernel, ("row",), (target,), 0, nbytes, "bytes", EFFICIENCY.get(kind, USUAL)[target], reason, emit
+    )

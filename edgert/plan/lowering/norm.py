@@ -147,12 +147,14 @@ def normalize_rows(site: Site) -> list[Offer | Refusal]:
     }  # fmt: skip
     plain = params | {"y_row": 4 * count, "period": 1, "channel_scale": 0}
     constants = {"scale": scale, "bias": bias}
-    offers = [_offer(site, kernel, "row", plain, rows, 0.25, "over contiguous rows", constants)]
+    offers = [_offer(site, kernel, "row", plain, rows, 0.4, "over contiguous rows", constants)]
     if count == x.static_shape[-1]:
         kernel, grouped = "normalize_f32_g32", params | {"y_row": g32_stride(count)}
         scratch = 4 * g32_depth(count)
         reason = "over contiguous rows, then in groups of 32"
-        offers.append(_offer(site, kernel, "row", grouped, rows, 0.2, reason, constants, target="g32", scratch=scratch))
+        offers.append(
+            _offer(site, kernel, "row", grouped, rows, 0.12, reason, constants, target="g32", scratch=scratch)
+        )
     return offers
 
 
