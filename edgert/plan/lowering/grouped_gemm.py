@@ -1,0 +1,89 @@
+"""Gemm with weights stored in groups (q4, q4m, q8g) or as halves (f16), many rows at a time: the reading of a prompt.
+
+Weights are unpacked a panel at a time while the kernel runs. Products of a few rows are grouped.py's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgert.format.encodings import GROUPED
+from edgert.format.layouts import pack
+from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, Site, g32_depth, layout_nbytes, lowers
+from edgert.plan.lowering.grouped import NUMBERS, Product
+from edgert.plan.lowering.shapes import CHUNK_MACS, CHUNKS_PER_THREAD, too_large
+
+SCRATCH = 24 << 10
+"""Of a thread: the panel of unpacked weights."""
+PANEL, FLOAT_PANEL = 32, 64
+"""Columns of the widest panel of numbers, and of floats."""
+STRIP = 256
+"""Columns of a chunk, at most: with its rows, what deep products add up in passes stays in a second-level cache."""
+PART = 512
+"""Rows of a chunk, at most, for the same reason."""
+FEW_ROWS = 3
+"""At so many rows half the time goes into unpacking."""
+TRAFFIC = 1.5
+"""Weights come in bursts, panel by panel: what their bytes cost, compared with streaming them."""
+SHARE = {
+    "avx512vnni": (0.79, 0.73, 0.79), "avx2": (1.65, 1.55, 1.0), "dotprod": (0.7, 0.65, 0.7), "neon": (1.8, 1.7, 1.3),
+    "portable": (1.8, 1.6, 1.8),
+}  # fmt: skip
+"""Of the int8 peak, which the convolutions set, with many rows of q4, q4m and q8g: nibbles add up in 16 bits where
+there are no dot products. Measured on x86, on ARM counted in instructions."""
+FLOAT_SHARE = 0.85
+"""Of the float peak."""
+
+
+def parts(threads: int, rows: int, columns: int, macs: int, panel: int) -> tuple[int, int]:
+    """(row parts, column parts) for panels of `panel` columns. Columns first, as every part of the rows unpacks all its
+    weights again, and so many that all threads end together."""
+    panels, strips = -(-columns // panel), -(-columns // STRIP)
+    each = min(CHUNKS_PER_THREAD, macs // (CHUNK_MACS * threads)) if threads > 1 else 0
+    choices = [n for n in range(threads, max(threads * each, strips + threads) + 1, threads) if strips <= n <= panels]
+    by_columns = min(choices, key=lambda n: (-(-panels // n) * n, -n)) if each and choices else strips
+    enough = -(-threads * min(each, 2) // by_columns)
+    return max(-(-rows // PART), min(enough, rows // (8 * FEW_ROWS))), by_columns
+
+
+@lowers("Gemm")
+def gemm(site: Site) -> list[Offer | Refusal]:
+    """x float32 [T, K], as g32 for weights in groups and as it is for halves; any T, the best for many."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding not in (*GROUPED, "f16"):
+        return []
+    halves = stored.encoding == "f16"
+    kernel = f"gemm_{stored.encoding}_{'n16k1' if halves else 'n16k64'}"
+    product = Product.of(site, kernel)
+    if isinstance(product, Refusal):
+        return [product]
+    row_parts, column_parts = parts(
+        site.threads, product.rows, product.columns, product.macs, FLOAT_PANEL if halves else PANEL
+    )
+    params: dict[str, int | float] = {
+        "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
+        "units": product.depth if halves else g32_depth(product.depth) // BLOCK_K,
+        "low": product.low, "high": product.high,
+    }  # fmt: skip
+    if halves:
+        layout, unit, share = "row", "fma32", FLOAT_SHARE
+        reason = "halves, widened panel by panel" + ("" if stored.layout == "n16k1" else "; packed when planned")
+    else:
+        layout, unit, share = "g32", "dot8", SHARE[site.level.symbol][GROUPED.index(stored.encoding)]
+        reason = f"{NUMBERS[stored.encoding]}, unpacked panel by panel"
+    sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        if stored.layout == "row":
+            weights = emitter.constant(pack(np.asarray(stored.parts["data"]), "n16k1"))
+        else:
+            weights = emitter.weights(stored, "data")
+        operands = product.operands(emitter, inputs, weights, outputs[0])
+        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=SCRATCH)
+
+    # the output may not take the residual's place: passes over k keep their sums there
+    offer = Offer(
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, int(TRAFFIC * stored.nbytes) + sum(sizes),
+        unit, share * product.rows / (product.rows + FEW_ROWS), reason, emit,
+    )  # fmt: skip
+    return [too_large(kernel, *sizes) or offer]
