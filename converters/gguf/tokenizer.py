@@ -151,14 +151,15 @@ def _tokens(settings: Settings) -> _Tokens:
     return _Tokens(settings, ids, types)
 
 
-def _array(settings: Settings, key: str, kind: type) -> list[Any]:
+def _array(settings: Settings, key: str, *kinds: type) -> list[Any]:
+    expected = f"a list of {kinds[0].__name__} values"
     values = settings.raw(key)
     if not isinstance(values, list):
-        raise settings.wrong(key, f"a list of {kind.__name__} values")
+        raise settings.wrong(key, expected)
     for number, value in enumerate(values):
-        if not isinstance(value, kind):
+        if not isinstance(value, kinds):
             found = f"{type(value).__name__} at {number}"
-            raise FormatError(settings.path, None, f"a list of {kind.__name__} values for {PREFIX + key!r}", found)
+            raise FormatError(settings.path, None, f"{expected} for {PREFIX + key!r}", found)
     return values
 
 
@@ -204,7 +205,7 @@ def _sentence_piece(tokens: _Tokens) -> _Parts:
             f"{settings.path}: expected a SentencePiece vocabulary that keeps spaces, found one that drops repeated "
             f"ones ({PREFIX}remove_extra_whitespaces); convert the model's safetensors folder instead"
         )
-    scores = _array(settings, "scores", float | int)  # type: ignore[arg-type]
+    scores = _array(settings, "scores", float, int)
     if len(scores) != len(tokens.ids) or not all(map(isfinite, scores)):
         found = f"{len(scores)}, {sum(not isfinite(score) for score in scores)} of them not finite"
         raise FormatError(settings.path, None, f"{len(tokens.ids)} finite scores", found)

@@ -22,7 +22,7 @@ MAX_TEMPLATE = 1 << 17
 MAX_MESSAGES = 1 << 24
 """Characters in all messages and tools: more than any context holds."""
 
-WORK = 1 << 25
+WORK = 1 << 24
 """Characters that a template may make, steps counted as in `sandbox.py`, besides INPUT_WORK for each it is given."""
 INPUT_WORK = 32
 

@@ -156,5 +156,5 @@ class _Bytes:
         ]
 
     def __call__(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special=False)
+        ids: list[int] = self._tokenizer.encode_continuation(text)
         return ids

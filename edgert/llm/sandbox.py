@@ -27,7 +27,7 @@ from jinja2.visitor import NodeTransformer
 STEP = 64
 """The price, in characters, of a step, or of an object made one by one. A character costs 1."""
 
-REFERENCE = 16
+REFERENCE = 32
 """The price of an item in a container, whose value exists already."""
 
 MAX_INTEGER_BITS = 4096

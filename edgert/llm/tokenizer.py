@@ -21,6 +21,9 @@ MAX_GROWTH = 256
 """How many times longer the replacements of a normalizer may make a text; they write a mark for a space, or a few
 letters for one. More would let a damaged tokenizer ask for any amount of memory."""
 
+MARK = "\x02"
+"""A character that no token joins with others."""
+
 _T = TypeVar("_T")
 
 
@@ -87,6 +90,13 @@ class Tokenizer:
         if add_special and self._add_bos and ids[:1] != [self.bos]:
             ids.insert(0, self.bos)
         return ids
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """The tokens of `text` where other text stands before it: no special tokens, and no space put first."""
+        if not self._decoder.leading_spaces:
+            return self.encode(text, add_special=False)
+        before = self.encode(MARK, add_special=False)
+        return self.encode(MARK + text, add_special=False)[len(before) :]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, without special tokens; bytes that are not UTF-8 become U+FFFD.
