@@ -1,4 +1,4 @@
-"""What products with grouped weights must give, bit for bit: the arithmetic that every kernel of them obeys, in NumPy."""
+"""What products with grouped weights must give, bit for bit: the arithmetic of all their kernels, in NumPy."""
 
 from __future__ import annotations
 

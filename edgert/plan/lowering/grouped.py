@@ -24,9 +24,16 @@ CHUNK = 32 << 10
 """Bytes of weights of a chunk, at least: 2 to 10 us, some ten times what it costs to share an op."""
 STREAMING = 0.9
 """Share of the speed of memory that one row reaches."""
-ROW_AGAIN = {"avx512vnni": 0.3, "avx2": 0.55}
-"""What each further row costs of the first, whose weights come from memory; elsewhere REST."""
-REST = 0.8
+SHARE = {
+    "avx512vnni": (0.57, 0.46),
+    "avx2": (1.2, 0.85),
+    "dotprod": (0.5, 0.5),
+    "neon": (1.2, 0.9),
+    "portable": (1.2, 1.2),
+}
+"""With more rows computing is the limit: of the int8 peak, which the convolutions set, for nibbles and for bytes."""
+FLOAT_SHARE = 0.15
+"""The same for halves, of the float peak."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +135,14 @@ def matvec(site: Site) -> list[Offer | Refusal]:
             weights = emitter.weights(stored, "data")
         emitter.op(kernel, product.operands(emitter, inputs, weights, outputs[0]), params, chunks=chunks)
 
-    again = ROW_AGAIN.get(site.level.symbol, REST)
-    efficiency = STREAMING / (1 + again * (product.rows - 1))
+    unit, efficiency = "bytes", STREAMING
+    if product.rows > 1:
+        unit, efficiency = (
+            ("fma32", FLOAT_SHARE) if halves else ("dot8", SHARE[site.level.symbol][stored.encoding == "q8g"])
+        )
     return [
         Offer(
-            kernel, product.in_layouts(site, layout), ("row",), product.macs, nbytes, "bytes", efficiency, reason, emit,
+            kernel, product.in_layouts(site, layout), ("row",), product.macs, nbytes, unit, efficiency, reason, emit,
             in_place=product.residual,
         )
     ]  # fmt: skip
