@@ -22,6 +22,9 @@ Progress = Callable[[str, int, int], None]
 Compress = Callable[[LanguageModel, LanguageReport], None]
 """Replaces weights of the model by name, and writes into the report what it measured."""
 
+Judge = Callable[[Model, LanguageReport], None]
+"""Measures the packed model before it is written, and refuses it by raising ConversionError."""
+
 
 def convert_language_model(
     src: str | os.PathLike[str],
@@ -30,6 +33,7 @@ def convert_language_model(
     weights: str = "keep",
     policy: Policy | None = None,
     compress: Compress | None = None,
+    judge: Judge | None = None,
     name: str = "",
     report_path: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -37,7 +41,8 @@ def convert_language_model(
     """Converts the .gguf file or Hugging Face folder `src` and writes it to `out`, or changes nothing.
 
     weights: 'keep' stores exactly what can be, else 'f32', 'f16', 'int8' or 'int4' (see `pack.Packer`). policy:
-    the encoding of single matrices, by name. compress: changes weights before they are packed.
+    the encoding of single matrices, by name. compress: changes weights before they are packed. judge: looks at
+    the model before it is written.
     Raises FormatError or UnsupportedError for the source, ConversionError for options that make no sense,
     InputError where `src` is not there or `out` can not be.
     """
@@ -58,6 +63,8 @@ def convert_language_model(
     model.info = replace(model.info, name=name or model.info.name)
     model.source["sha256"] = hash_of(files)
     model.source["licence"] = model.info.licence
+    if judge is not None:
+        judge(model, report)
     model.report = report.as_dict()
     write(model, out, Path(report_path) if report_path is not None else None)
     return ConversionResult(out, model, report, time.monotonic() - started)

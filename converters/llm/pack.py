@@ -11,7 +11,7 @@ import numpy as np
 
 from edgert.converters.llm.checkpoint import ExactBlocks
 from edgert.converters.llm.groups import round_to_groups
-from edgert.converters.llm.weights import Weight
+from edgert.converters.llm.weights import HeldBlocks, Weight
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph
 
@@ -115,13 +115,13 @@ class Packer:
         else:
             stored = pack_blocks(name, blocks)
         error = 0.0 if values is None else relative_error(values, stored.dense())
-        lossless = values is None or error == 0.0
-        return stored, Packed(name, weight.shape, weight.source, blocks.encoding, stored.nbytes, error, lossless)
+        if values is None and isinstance(weight, HeldBlocks):
+            error = weight.error
+        return stored, Packed(name, weight.shape, weight.source, blocks.encoding, stored.nbytes, error, error == 0.0)
 
     def layout(self, name: str) -> Literal["row", "n16k1"]:
-        """Lines of 16 rows for matrices that are multiplied, rows for tables that are looked up."""
-        readers = [node.op for node in self.graph.nodes if name in node.inputs]
-        return "row" if "Gather" in readers else "n16k1"
+        """Lines of 16 rows for matrices that are multiplied, looked up as well or not; rows for mere tables."""
+        return "n16k1" if any(node.op == "Gemm" and name in node.inputs for node in self.graph.nodes) else "row"
 
 
 def pack_blocks(name: str, blocks: ExactBlocks) -> StoredTensor:

@@ -16,7 +16,7 @@ SHOWN = 5
 class LanguageReport:
     """Sizes in bytes. bytes_before: of the weights as they were. tensors: every weight, in order.
 
-    quality: what was measured of the model before and after, such as perplexity; free-form.
+    quality: what was measured of the model before and after, such as perplexity; free-form. summary: lines on it.
     """
 
     weights: str
@@ -26,6 +26,7 @@ class LanguageReport:
     operators: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
+    summary: list[str] = field(default_factory=list)
 
     @property
     def lossless(self) -> bool:
@@ -35,7 +36,9 @@ class LanguageReport:
     def as_dict(self) -> dict[str, Any]:
         """JSON values only; errors rounded to what they mean."""
         tensors = [{**asdict(t), "shape": list(t.shape), "error": float(f"{t.error:.4g}")} for t in self.tensors]
-        return {**asdict(self), "tensors": tensors, "lossless": self.lossless}
+        found = {**asdict(self), "tensors": tensors, "lossless": self.lossless}
+        del found["summary"]
+        return found
 
     def table(self, every_layer: bool = False) -> str:
         """Lines for people: totals, kinds of weights, then the worst of them, or every one."""
@@ -58,8 +61,7 @@ class LanguageReport:
         for tensor in worst_first if every_layer else worst_first[:SHOWN]:
             lines.append(f"  {tensor.name:24} {tensor.source:12} {tensor.encoding:4} error {tensor.error:.3g}")
         lines += [f"note: {note}" for note in self.notes]
-        lines += [f"{key}: {value}" for key, value in self.quality.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + self.summary)
 
 
 def _count(tensor: Packed) -> int:

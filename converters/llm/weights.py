@@ -50,10 +50,14 @@ class Held:
 
 @dataclass(frozen=True)
 class HeldBlocks:
-    """Values in memory, already in an encoding: what quantization puts in place of a weight."""
+    """Values in memory, already in an encoding: what quantization puts in place of a weight.
+
+    error: the norm of what that changed, relative to the norm of the weight.
+    """
 
     blocks: ExactBlocks
     source: str = "quantized"
+    error: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:

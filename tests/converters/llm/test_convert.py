@@ -103,6 +103,7 @@ def test_weights_of_choice(
 def test_tables_are_rows_and_matrices_are_lines(tiny: Callable[..., Any], tmp_path: Path) -> None:
     tensors = convert(tiny("gpt2").save(tmp_path), tmp_path / "out.edge", weights="f16").model.tensors
     assert tensors["position_table"].layout == "row"
+    assert tensors["embedding"].layout == "n16k1"  # tied: the output reads it too
     assert tensors["layers.0.qkv"].layout == "n16k1"
     assert tensors["layers.0.qkv.bias"].encoding == "dense"
 
