@@ -62,7 +62,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         function="glu_row",
         operands="x y rows_at",
         params="kind rows width blocks y_row",
-        summary="gated linear units of rows [gate | up]: an activation of the gate times the other half",
+        summary="gated linear units of rows, gate and up side by side: an activation of the gate times the other",
     ),
     KernelSpec(
         name="glu_f32_g32",
