@@ -36,6 +36,8 @@ from edgert.plan.lowering.strided import KERNEL as COPY
 from edgert.plan.lowering.strided import Axis, emit_copy
 
 Operands = dict[str, Buffer | None]
+GROUP_COST = 16
+"""Multiply-adds that a value costs on its way to g32, for cutting the work into chunks."""
 
 
 def conversion(kind: TensorType, source: str, target: str, level: Level, threads: int = 1) -> Offer | Refusal:
@@ -97,7 +99,7 @@ def _group(kind: TensorType, threads: int) -> Offer | Refusal:
     rows, blocks = kind.numel // depth, g32_depth(depth) // BLOCK_K
     params = {"rows": rows, "count": depth, "blocks": blocks, "x_row": 4 * depth, "y_row": g32_stride(depth)}
     nbytes = kind.nbytes + layout_nbytes(kind, "g32")
-    chunks = split(threads, rows * blocks, nbytes)
+    chunks = split(threads, rows * blocks, nbytes, GROUP_COST * kind.numel)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, kind, rows)}

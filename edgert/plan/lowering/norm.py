@@ -27,6 +27,8 @@ from edgert.plan.lowering.shapes import Planes, has_planes, is_constant, rows_pr
 
 COST = 16
 """Multiply-adds that an exponential costs, for cutting the work into chunks."""
+ROW_COST = 24
+"""What a value of a normalized row costs: few rows of text are worth a second thread, as the products around are."""
 
 
 def _float_input(site: Site, kernel: str) -> TensorType | Refusal:
@@ -147,14 +149,17 @@ def normalize_rows(site: Site) -> list[Offer | Refusal]:
     }  # fmt: skip
     plain = params | {"y_row": 4 * count, "period": 1, "channel_scale": 0}
     constants = {"scale": scale, "bias": bias}
-    offers = [_offer(site, kernel, "row", plain, rows, 0.4, "over contiguous rows", constants)]
+    cost = ROW_COST * x.numel
+    offers = [_offer(site, kernel, "row", plain, rows, 0.4, "over contiguous rows", constants, macs=cost)]
     if count == x.static_shape[-1]:
         kernel, grouped = "normalize_f32_g32", params | {"y_row": g32_stride(count)}
-        scratch = 4 * g32_depth(count)
         reason = "over contiguous rows, then in groups of 32"
         offers.append(
-            _offer(site, kernel, "row", grouped, rows, 0.12, reason, constants, target="g32", scratch=scratch)
-        )
+            _offer(
+                site, kernel, "row", grouped, rows, 0.12, reason, constants, macs=cost, target="g32",
+                scratch=4 * g32_depth(count),
+            )
+        )  # fmt: skip
     return offers
 
 
