@@ -7,12 +7,10 @@ import sys
 import threading
 import time
 import tracemalloc
-from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
-from vocabularies import END, tokenizer
+from vocabularies import END, model, tokenizer
 
 from edgert.errors import EdgertError, FormatError, InputError, UnsupportedError
 from edgert.llm.chat import CHATML, MAX_TEMPLATE, ChatTemplate
@@ -101,17 +99,13 @@ def test_tools_and_variables() -> None:
 
 
 def test_the_template_of_the_model_or_another_by_choice() -> None:
-    model = tiny.tiny_decoder()
-    assert model.info.language is not None
-    model.info = replace(model.info, language=replace(model.info.language, chat_template="own {{ eos_token }}"))
-    mine = tokenizer(bos=END)
-    assert ChatTemplate.from_model(model, mine).render(HI) == "own <|end|>"
-    assert ChatTemplate.from_model(model, mine, "{{ bos_token }}").render(HI) == "<|end|>"
-    assert ChatTemplate.from_model(model, mine, "chatml").source == CHATML
-    model.info = replace(model.info, language=replace(model.info.language, chat_template=""))
+    own, mine = model(chat_template="own {{ eos_token }}"), tokenizer(bos=END)
+    assert ChatTemplate.from_model(own, mine).render(HI) == "own <|end|>"
+    assert ChatTemplate.from_model(own, mine, "{{ bos_token }}").render(HI) == "<|end|>"
+    assert ChatTemplate.from_model(own, mine, "chatml").source == CHATML
     with pytest.raises(UnsupportedError, match="'chatml'"):
-        ChatTemplate.from_model(model, mine)
-    assert ChatTemplate.from_model(model, mine, "chatml").source == CHATML
+        ChatTemplate.from_model(model(), mine)
+    assert ChatTemplate.from_model(model(), mine, "chatml").source == CHATML
 
 
 DOUBLE = "{%% set ns = namespace(s=%s) %%}{%% for i in range(100) %%}{%% set ns.s = %s %%}{%% endfor %%}{{ ns.s == 1 }}"

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
+from edgert.format import LanguageInfo, Model, ModelInfo
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Graph
 from edgert.llm.tokenizer import BYTES, Tokenizer
 
 END = 256
@@ -48,6 +53,14 @@ def byte_fallback(**changes: Any) -> dict[str, Any]:
         "decoder": {"type": "Sequence", "decoders": [space, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]},
         "model": model,
     } | changes
+
+
+def model(source: dict[str, Any] | None = None, **language: Any) -> Model:
+    """A model that holds a tokenizer.json and nothing else; `language` as in LanguageInfo."""
+    data = np.frombuffer(json.dumps(source or byte_level()).encode(), np.uint8)
+    known = {"architecture": "llama", "context_length": 8, "vocabulary": 300, "tokenizer": "tokenizer", "eos": [END]}
+    info = ModelInfo(language=LanguageInfo(**{**known, **language}))
+    return Model(Graph("empty"), {"tokenizer": StoredTensor.pack_dense("tokenizer", data)}, info)
 
 
 def tokenizer(source: dict[str, Any] | None = None, **options: Any) -> Tokenizer:
