@@ -23,6 +23,7 @@ from edgert.kernels_cpu.simd import (
     load_f32v,
     load_i32,
     maximum,
+    prefetch,
     reduce_max,
     round_i32,
     select_gt,
@@ -77,7 +78,7 @@ def _ladder(make, heights):  # type: ignore[no-untyped-def]
 
 def _vectors(rows):  # type: ignore[no-untyped-def]
     """Vectors of a tile of `rows` rows: as many as the registers hold."""
-    return 4 if REGISTERS == 32 or rows <= 3 else 2
+    return 4 if REGISTERS == 32 or rows <= 2 else 2
 
 
 @helper
@@ -99,6 +100,25 @@ _GROUPS = {1: _one_group, 2: _two_groups, 4: _four_groups}
 """Lines of a tile -> f(k, stride, last): addresses of groups 0, 1, ... of 16 keys, none behind group `last`."""
 
 
+AHEAD = BLOCK // GROUP
+"""Groups of keys, and BLOCK rows of values, between what is read and what is fetched from memory."""
+
+
+def _ahead(count):  # type: ignore[no-untyped-def]
+    """f(address): fetches `count` bytes, at most two lines, which memory would deliver late."""
+
+    @helper
+    def one(address):  # type: ignore[no-untyped-def]
+        prefetch(address)
+
+    @helper
+    def two(address):  # type: ignore[no-untyped-def]
+        prefetch(address)
+        prefetch(address + 64)
+
+    return two if count > 64 else one
+
+
 def scores_of(element):  # type: ignore[no-untyped-def]
     """f(row, rows, q, s, depth, k, k_group, groups): s = q k' of rows row .. rows-1 and `groups` groups of 16 keys."""
     size = GROUP * ELEMENT_BYTES[element]
@@ -107,6 +127,7 @@ def scores_of(element):  # type: ignore[no-untyped-def]
         vectors = _vectors(rows)
         lines, addresses = lines_of(vectors), _GROUPS[lines_of(vectors)]
         zero, step, store = heads_zero(rows, vectors), heads_step(element, rows, vectors), heads_store(rows, vectors)
+        ahead = _ahead(lines * size)
 
         @helper
         def tile(row, q, s, depth, k, k_group, groups):  # type: ignore[no-untyped-def]
@@ -114,6 +135,7 @@ def scores_of(element):  # type: ignore[no-untyped-def]
                 keys = addresses(k + group * k_group, k_group, groups - 1 - group)
                 acc = zero()
                 for i in range(depth):
+                    ahead(keys[0] + AHEAD * k_group + lines * size * i)
                     acc = step(acc, q + ROW * row + 4 * i, ROW, keys, size * i)
                 store(acc, s + SCORE_ROW * row + 4 * GROUP * group, SCORE_ROW)
 
@@ -126,13 +148,14 @@ def _weighted_sum(element, rows, vectors):  # type: ignore[no-untyped-def]
     """f(p, count, v, v_row, o, alpha): o = alpha * o + p v of `count` keys and the columns of one tile."""
     load, step, store = heads_load(rows, vectors), heads_step(element, rows, vectors), heads_store(rows, vectors)
     line = GROUP * ELEMENT_BYTES[element]
-    addresses = _GROUPS[lines_of(vectors)]
+    addresses, ahead = _GROUPS[lines_of(vectors)], _ahead(vectors * LANES * ELEMENT_BYTES[element])
 
     @helper
     def columns(p, count, v, v_row, o, alpha):  # type: ignore[no-untyped-def]
         values = addresses(v, line, 3)
         acc = load(o, ROW, alpha, 4)
         for key in range(count):
+            ahead(v + v_row * (BLOCK + key))
             acc = step(acc, p + 4 * key, SCORE_ROW, values, v_row * key)
         store(acc, o, ROW)
 

@@ -34,6 +34,7 @@ from edgert.kernels_cpu.simd import (
     store_i16,
     store_i32,
     udiv,
+    urem,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.half import store_f16v
 from edgert.kernels_cpu.simd.heads import ELEMENT_BYTES, store_narrow_i8
@@ -98,6 +99,8 @@ def _rope(element):  # type: ignore[no-untyped-def]
         """Keys of `count` positions from `first`, all of one group; x is the first row."""
         depth, rotary, half = load_i32(record + F.depth), load_i32(record + F.rotary), load_i32(record + F.half)
         angles, row, packed = scratch, scratch + ANGLE_BYTES, scratch + ANGLE_BYTES + 4 * depth
+        y = load_i64(record + F.key) + load_i32(record + F.key_head) * kv_head
+        y += load_i32(record + F.key_group) * udiv(first, GROUP) + size * urem(first, GROUP)
         scales = load_i64(record + F.key) + load_i32(record + F.scales) + load_i32(record + F.scale_head) * kv_head
         for t in range(count):
             if rotary != 0:
@@ -105,11 +108,9 @@ def _rope(element):  # type: ignore[no-untyped-def]
             at = x + t * load_i32(record + F.x_row) + load_i32(record + F.x_key) + 4 * depth * kv_head
             prepare(at, row, depth, load_i64(record + F.norm), load_f32(record + F.epsilon), 1.0, angles, rotary, half)
             narrow(row, packed + size * depth * t, depth, scales + 4 * (first + t))
-        group = load_i32(record + F.key_group) * udiv(first, GROUP)
-        lane = first - GROUP * udiv(first, GROUP)
-        y = load_i64(record + F.key) + load_i32(record + F.key_head) * kv_head + group + size * lane
-        for i in range(depth):
-            for t in range(count):
+        # In a loop of its own: an element that was just stored as part of a vector is slow to read.
+        for t in range(count):
+            for i in range(depth):
                 copy(packed + size * (depth * t + i), y + size * (GROUP * i + t))
 
     @helper

@@ -26,8 +26,8 @@ TAIL = 64
 
 
 def rope_scratch(depth: int, element_bytes: int) -> int:
-    """Bytes of scratch in which a group of keys is made ready."""
-    return ANGLE_BYTES + 4 * depth + GROUP * element_bytes * depth
+    """Bytes of scratch in which keys are made ready: angles, floats of one, and elements of a group."""
+    return ANGLE_BYTES + (4 + GROUP * element_bytes) * depth
 
 
 def tile_scratch(tile_rows: int) -> int:
