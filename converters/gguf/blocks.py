@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgert.converters.gguf.reader import GgufTensor
-from edgert.converters.llm.checkpoint import ExactBlocks
+from edgert.converters.llm.checkpoint import ExactBlocks, ExactEncoding
 from edgert.errors import FormatError, UnsupportedError
 from edgert.graph.ir import Array
 
@@ -80,21 +80,21 @@ def exact(tensor: GgufTensor) -> ExactBlocks | None:
         half = tensor.data.view(_F16).reshape(tensor.shape).astype(np.float16)
         _check_finite(tensor, half, 0, 1)
         return ExactBlocks("f16", half)
-    if name not in ("Q4_0", "Q4_1", "Q8_0") or len(tensor.shape) != 2:
+    if name not in EXACT or len(tensor.shape) != 2:
         return None
+    encoding, integers = EXACT[name]
     count = len(tensor.data) // tensor.type.nbytes
-    values = np.empty((count, 32), np.int8 if name == "Q8_0" else np.uint8)
+    values = np.empty((count, 32), np.int8 if encoding == "q8g" else np.uint8)
     scales = {field: np.empty(count, np.float16) for field in ("d", "m") if field in (RECORDS[name].names or ())}
     for start, blocks in _chunks(tensor):
         part = slice(start, start + len(blocks))
-        values[part] = blocks["qs"] if name == "Q8_0" else _planes(blocks["qs"], 4, 16)
+        values[part] = integers(blocks)
         for field, scale in scales.items():
             scale[part] = blocks[field]
             _check_finite(tensor, scale[part], start, 32)
     groups = (tensor.shape[0], tensor.shape[1] // 32)
     arrays = {field: scale.reshape(groups) for field, scale in scales.items()}
-    encoding = {"Q4_0": "q4", "Q4_1": "q4m", "Q8_0": "q8g"}[name]
-    return ExactBlocks(encoding, values.reshape(tensor.shape), arrays["d"], arrays.get("m"))  # type: ignore[arg-type]
+    return ExactBlocks(encoding, values.reshape(tensor.shape), arrays["d"], arrays.get("m"))
 
 
 def _check_supported(tensor: GgufTensor) -> None:
@@ -234,3 +234,12 @@ DEQUANTIZERS: dict[str, Callable[[Blocks], Floats]] = {
     "IQ4_NL": _iq4_nl, "IQ4_XS": _iq4_xs,
 }  # fmt: skip
 """Records [n] -> float32 [n, values of a block], by the name of the type."""
+
+EXACT: dict[str, tuple[ExactEncoding, Callable[[Blocks], Array]]] = {
+    "Q4_0": ("q4", lambda blocks: _planes(blocks["qs"], 4, 16)),
+    "Q4_1": ("q4m", lambda blocks: _planes(blocks["qs"], 4, 16)),
+    "Q5_0": ("q8g", lambda blocks: _fifth_bit(blocks).view(np.int8) - np.int8(16)),
+    "Q8_0": ("q8g", lambda blocks: blocks["qs"]),
+    "IQ4_NL": ("q8g", lambda blocks: CODEBOOK[_planes(blocks["qs"], 4, 16)]),
+}
+"""Types that have the integers of an edgert encoding, and float16 for each 32 of them: the encoding, the integers."""

@@ -65,8 +65,10 @@ def common(s: Settings, name: str, checkpoint: Checkpoint) -> Architecture:
 
 
 def llama(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architecture:
-    """Llama, Mistral, SmolLM2 and others, whose query and key rows are stored interleaved (see `names.py`)."""
-    return replace(base, rope=rope(s, base, checkpoint))
+    """Llama, Mistral, SmolLM2 and others, whose query and key rows are stored interleaved (see `names.py`); and what
+    differs from them in tensors only. Mistral may have a window on every layer."""
+    window = s.integer("attention.sliding_window", 0, low=0)
+    return replace(base, rope=rope(s, base, checkpoint), windows=(window,) * base.layers if window else ())
 
 
 def qwen3(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architecture:
@@ -107,11 +109,6 @@ def gemma(base: Architecture, large: int) -> Architecture:
         embedding_scale=math.sqrt(base.width),
         attention_scale=per_head**-0.5,
     )
-
-
-def phi3(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architecture:
-    window = s.integer("attention.sliding_window", 0, low=0)
-    return replace(base, rope=rope(s, base, checkpoint), windows=(window,) * base.layers if window else ())
 
 
 def gpt2(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architecture:
@@ -199,7 +196,7 @@ FAMILIES: dict[str, Callable[[Architecture, Settings, Checkpoint], Architecture]
     "qwen3": qwen3,
     "gemma2": gemma2,
     "gemma3": gemma3,
-    "phi3": phi3,
+    "phi3": llama,
     "gpt2": gpt2,
     "bert": bert,
 }

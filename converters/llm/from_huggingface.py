@@ -36,6 +36,11 @@ def architecture_from_config(config: Mapping[str, Any], path: Path) -> Architect
     if name not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise UnsupportedError(f"{path}: expected an architecture among {known}; found {name!r}")
+    if settings.has("quantization_config"):
+        raise UnsupportedError(
+            f"{path}: expected weights in floating point, found a checkpoint with quantization_config; "
+            "take the one it was made from, or a GGUF file"
+        )
     found = FAMILIES[name](settings)
     found.check(path)
     return found

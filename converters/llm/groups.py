@@ -13,7 +13,7 @@ from edgert.errors import ConversionError
 from edgert.graph.ir import Array
 
 GROUP = 32
-ROWS = 4096
+ROWS = 1024
 """Rows rounded at a time: bounds the memory of the search."""
 
 Q4_FACTORS = np.linspace(0.8, 1.12, 9)

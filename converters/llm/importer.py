@@ -24,7 +24,7 @@ from edgert.converters.llm.info import model_info
 from edgert.converters.llm.tensors import Problem, weights_of
 from edgert.converters.llm.vocabulary import vocabulary_of
 from edgert.converters.llm.weights import Weight
-from edgert.errors import EdgertError
+from edgert.errors import EdgertError, FormatError
 from edgert.format.model import ModelInfo
 from edgert.graph.ir import Array, Graph
 
@@ -81,15 +81,21 @@ def check_language_model(path: str | Path) -> list[Problem]:
     """
     checkpoint = open_checkpoint(path)
     problems: list[Problem] = []
+    architecture = vocabulary = None
     try:
         architecture = architecture_of(checkpoint)
         problems += weights_of(architecture, checkpoint).problems
     except EdgertError as error:
         problems.append(Problem("architecture", str(error)))
     try:
-        vocabulary_of(checkpoint)
+        vocabulary = vocabulary_of(checkpoint)
     except EdgertError as error:
         problems.append(Problem("vocabulary", str(error)))
+    try:
+        if architecture is not None and vocabulary is not None:
+            model_info(architecture, checkpoint, vocabulary, TOKENIZER)
+    except EdgertError as error:
+        problems.append(Problem("description", str(error)))
     return problems
 
 
@@ -97,6 +103,8 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """What `checkpoint` says it is. Raises as `import_language_model` does."""
     if checkpoint.format == "gguf":
         return architecture_from_gguf(checkpoint)
+    if not checkpoint.metadata:
+        raise FormatError(checkpoint.path, None, "config.json in the folder of the weights", "none")
     return architecture_from_config(checkpoint.metadata, checkpoint.path)
 
 

@@ -21,14 +21,15 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Problem:
-    """A tensor at fault. unknown: it is there, but no such model has it."""
+    """What keeps a model from being converted. subject: the name of a tensor, or 'architecture', 'vocabulary',
+    'description'. unknown: the tensor is there, but no such model has it."""
 
-    tensor: str
+    subject: str
     reason: str
     unknown: bool = False
 
     def __str__(self) -> str:
-        return f"tensor {self.tensor!r}: {self.reason}"
+        return f"{self.subject!r}: {self.reason}"
 
 
 @dataclass

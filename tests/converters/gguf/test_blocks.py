@@ -19,7 +19,7 @@ from edgert.errors import FormatError, UnsupportedError
 gguf = pytest.importorskip("gguf")
 
 KINDS = {kind.name: kind for kind in TYPES.values()}
-EXACT = {"Q4_0": "q4", "Q4_1": "q4m", "Q8_0": "q8g"}
+EXACT = {"Q4_0": "q4", "Q4_1": "q4m", "Q5_0": "q8g", "Q8_0": "q8g", "IQ4_NL": "q8g"}
 
 
 def tensor_of(kind: GgmlType, data: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> GgufTensor:
@@ -123,7 +123,7 @@ def test_exact(name: str) -> None:
     assert np.array_equal(dense(found), dequantize(tensor))
     if name in EXACT:
         rows, columns = tensor.shape
-        assert found.values.dtype == (np.int8 if name == "Q8_0" else np.uint8)
+        assert found.values.dtype == (np.int8 if found.encoding == "q8g" else np.uint8)
         assert found.values.shape == (rows, columns)
         assert found.scale is not None
         assert found.scale.dtype == np.float16

@@ -18,10 +18,12 @@ from edgert.converters.llm.checkpoint import ExactBlocks
 from edgert.converters.llm.convert import convert_language_model
 from edgert.converters.llm.groups import round_to_groups
 from edgert.converters.llm.importer import LanguageModel
+from edgert.converters.llm.pack import Packer
 from edgert.converters.llm.report import LanguageReport
 from edgert.converters.llm.weights import Held, HeldBlocks, dequantized, stack_blocks
 from edgert.errors import ConversionError
 from edgert.format import read_model
+from edgert.graph.ir import Graph
 
 Q8_0, F16 = 8, 1
 
@@ -106,6 +108,26 @@ def test_tables_are_rows_and_matrices_are_lines(tiny: Callable[..., Any], tmp_pa
     assert tensors["embedding"].layout == "n16k1"  # tied: the output reads it too
     assert tensors["layers.0.qkv"].layout == "n16k1"
     assert tensors["layers.0.qkv.bias"].encoding == "dense"
+
+
+@pytest.mark.parametrize(
+    ("source", "encoding"),
+    [
+        ("F32", "f32"), ("BF16", "f16"), ("F16 + F32", "f32"), ("Q4_K", "q4m"), ("Q4_K + Q6_K", "q8g"), ("Q2_K", "q8g"),
+        ("Q5_1", "q8g"), ("IQ4_XS", "q8g"), ("Q4_1 + Q8_0", "q8g"), ("made", "f32"),
+    ],
+)  # fmt: skip
+def test_what_is_kept_in_which_encoding(source: str, encoding: str, rng: np.random.Generator) -> None:
+    values = rng.standard_normal((16, 64)).astype(np.float32)
+    _, packed = Packer(Graph()).store("layers.0.o", Held(values, source))
+    assert packed.encoding == encoding
+    assert packed.lossless == (encoding == "f32")
+    assert packed.error < {"f32": 1e-9, "f16": 3e-4, "q8g": 0.01, "q4m": 0.1}[encoding]
+
+
+def test_values_beyond_float16_stay_float32() -> None:
+    _, packed = Packer(Graph()).store("layers.0.o", Held(np.full((1, 32), 1e6, np.float32), "BF16"))
+    assert packed.encoding == "f32"
 
 
 def test_policy_and_replacements(tiny: Callable[..., Any], tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_configurations_that_make_no_sense(llama: Any, tmp_path: Path, change: d
     [
         ("llama", {"hidden_act": "relu6"}, "'relu6'"),
         ("llama", {"rope_parameters": {"rope_type": "spiral"}}, "'spiral'"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights"),
         ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
@@ -173,6 +174,15 @@ def test_pooling_that_is_not_supported(
     model.files = files
     with pytest.raises((UnsupportedError, FormatError), match=words):
         import_language_model(model.save(tmp_path))
+    (problem,) = check_language_model(tmp_path)
+    assert problem.subject == "description"
+    assert words in problem.reason
+
+
+def test_weights_without_a_configuration(llama: Any, tmp_path: Path) -> None:
+    path = llama.save(tmp_path) / "model.safetensors"
+    (tmp_path / "config.json").unlink()
+    fails(path, FormatError, "config.json in the folder of the weights")
 
 
 def test_options_that_make_no_sense(llama: Any, tmp_path: Path) -> None:
@@ -199,5 +209,5 @@ def test_check_lists_everything(llama: Any, tmp_path: Path, capsys: pytest.Captu
     llama.save(tmp_path)
     capsys.readouterr()
     assert main(["check", str(folder), "--json"]) == 1
-    subjects = [problem["tensor"] for problem in json.loads(capsys.readouterr().out)["problems"]]
+    subjects = [problem["subject"] for problem in json.loads(capsys.readouterr().out)["problems"]]
     assert subjects == [Q, "extra.weight", "vocabulary"]

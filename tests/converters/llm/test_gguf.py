@@ -16,7 +16,8 @@ from edgert.converters.llm.rope import llama3, plain
 from edgert.converters.llm.tensors import paired_rows
 
 CASES = {
-    "llama": "llama", "llama_biased": "llama", "llama_linear": "llama", "llama_yarn": "llama", "qwen2": "qwen2",
+    "llama": "llama", "llama_biased": "llama", "llama_linear": "llama", "llama_yarn": "llama", "mistral": "llama",
+    "qwen2": "qwen2",
     "qwen3": "qwen3", "phi3": "phi3", "gpt2": "gpt2", "bert": "bert",
 }  # fmt: skip
 
