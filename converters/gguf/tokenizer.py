@@ -30,6 +30,10 @@ MAX_CHARACTERS = 1 << 25
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """`tokenizer.ggml.token_type`, after SentencePiece."""
 
+TURN_ENDS = END_TOKENS - {"</s>", "[EOS]"}
+MISTAKEN = (NORMAL, USER_DEFINED)
+"""Some files give such tokens these types, so that what ends a turn would be shown. ("</s>" is a word of HTML too.)"""
+
 SPACE = "\u2581"
 """What SentencePiece writes for a space; GGUF marks with it the WordPiece tokens that start a word."""
 
@@ -148,7 +152,8 @@ def _tokens(settings: Settings) -> _Tokens:
     types = _array(settings, "token_type", int) if settings.has("token_type") else [NORMAL] * len(ids)
     if len(types) != len(ids):
         raise FormatError(settings.path, None, f"{len(ids)} token types", str(len(types)))
-    return _Tokens(settings, ids, types)
+    kinds = [CONTROL if text in TURN_ENDS and kind in MISTAKEN else kind for text, kind in zip(ids, types, strict=True)]
+    return _Tokens(settings, ids, kinds)
 
 
 def _array(settings: Settings, key: str, *kinds: type) -> list[Any]:
@@ -183,13 +188,13 @@ def _byte_level(tokens: _Tokens) -> _Parts:
         notes.append(f"{missing} of 256 bytes have no token: characters made of them are left out of texts")
     merges = merges_from_text(_array(settings, "merges", str), tokens.ids, settings.path)
     unk = tokens.special("unknown_token_id")
-    bos, eos = tokens.special("bos_token_id", 11), tokens.special("eos_token_id", 11)
+    bos, eos = tokens.special("bos_token_id"), tokens.special("eos_token_id")
     return _Parts(
         model=_bpe(tokens.ids, merges, ignore_merges=rules.ignore_merges),
         decoder=_BYTE_LEVEL,
         normalizer={"type": "NFC"} if rules.nfc else None,
         pre_tokenizer=_cuts(rules),
-        sides=_sides(tokens, bos if settings.flag("add_bos_token", rules.add_bos) else None, eos),
+        sides=_sides(tokens, bos if settings.flag("add_bos_token", rules.add_bos and bos >= 0) else None, eos),
         bos=bos,
         eos=eos,
         unk=unk,
@@ -357,9 +362,18 @@ def _template(texts: list[str], before: list[int], after: list[int]) -> Json | N
 def _added_tokens(tokens: _Tokens, texts: list[str]) -> list[Json]:
     """Tokens that are found in the text before anything else: special ones on request, users' ones always."""
     found = (UNKNOWN, CONTROL, USER_DEFINED)
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    flags = {"single_word": False, "lstrip": False, "normalized": False}
+    # Phi-3 takes the white space after its tokens for part of them; GGUF has no key for that.
+    metadata = tokens.settings.values
+    takes_space = metadata.get(f"{PREFIX}model") == "llama" and metadata.get("general.architecture") == "phi3"
     return [
-        {"id": number, "content": text, **flags, "special": kind != USER_DEFINED}
+        {
+            "id": number,
+            "content": text,
+            **flags,
+            "rstrip": takes_space and text not in ("<unk>", "<s>", "<|endoftext|>"),
+            "special": kind != USER_DEFINED,
+        }
         for number, (text, kind) in enumerate(zip(texts, tokens.types, strict=True))
         if kind in found
     ]

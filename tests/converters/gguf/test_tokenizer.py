@@ -139,6 +139,14 @@ def test_user_defined_tokens_are_found_always_and_are_text() -> None:
     assert mine.token_bytes(256) == "  é".encode()
 
 
+def test_ends_of_turns_are_special_whatever_their_type() -> None:
+    types = [NORMAL] * 256 + [USER_DEFINED, NORMAL]
+    values = byte_level(extra=("<|im_end|>", "</s>"), token_type=types)
+    mine = tokenizer(values)
+    assert mine.special_ids == mine.eos == {256}
+    assert gguf_vocabulary(values, FILE).eos == [256]
+
+
 def test_merges_apply_in_their_order() -> None:
     mine = tokenizer(byte_level("b c, a b, ab c"))
     assert [mine.token_text(token) for token in mine.encode("abc")] == ["a", "bc"]
@@ -225,6 +233,14 @@ def test_sentence_piece_tokens_of_types() -> None:
     assert 1 not in mine.encode("<s>", add_special=False)
     assert mine.token_bytes(mine.token_id("<0x0A>") or 0) == b"\n"
     assert mine.encode("") == [1]
+
+
+def test_phi_3_tokens_take_the_space_after_them() -> None:
+    values = sentence_piece(True)
+    plain, phi = tokenizer(values), tokenizer({**values, "general.architecture": "phi3"})
+    text = "<end>\n <s> a"
+    assert phi.encode(text, parse_special=True) == plain.encode("<end><s> a", parse_special=True)
+    assert phi.encode(text, parse_special=True) != plain.encode(text, parse_special=True)
 
 
 def sentence_piece_merges(text: str, scores: dict[str, float]) -> list[str]:
