@@ -13,6 +13,9 @@ from edgert.errors import FormatError
 MAX_LAYERS, MAX_WIDTH, MAX_HEADS, MAX_VOCABULARY = 1024, 1 << 20, 1 << 12, 1 << 24
 """Well beyond any model that runs on a small device; they bound what a damaged file can make us build."""
 
+MIN_CAP, MAX_CAP = 1e-3, 1e6
+"""Of scores and logits, which are of the order of 10: beyond, a cap and its inverse would leave float32."""
+
 Activation = Literal["Silu", "Gelu", "GeluTanh"]
 
 
@@ -91,6 +94,9 @@ class Architecture:
         need(0 < self.kv_heads <= self.heads and self.heads % self.kv_heads == 0,
              f"key heads that divide {self.heads} heads", self.kv_heads)  # fmt: skip
         need(self.head_dim % 2 == 0, "an even head dimension", self.head_dim)
+        need(0 <= self.norm_epsilon <= 1, "an epsilon of the norms from 0 to 1", self.norm_epsilon)
+        for cap in (self.attention_softcap, self.logit_softcap):
+            need(cap == 0 or MIN_CAP <= cap <= MAX_CAP, f"a soft cap from {MIN_CAP:g} to {MAX_CAP:g}, or none", cap)
         for rope in filter(None, (self.rope, self.local_rope)):
             need(0 < 2 * len(rope.frequencies) <= self.head_dim,
                  f"at most {self.head_dim} rotated dimensions", 2 * len(rope.frequencies))  # fmt: skip

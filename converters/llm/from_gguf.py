@@ -11,7 +11,7 @@ import numpy as np
 
 from edgert.converters.llm.architecture import Architecture
 from edgert.converters.llm.checkpoint import Checkpoint
-from edgert.converters.llm.rope import Rope, plain, rope_of
+from edgert.converters.llm.rope import MIN_BASE, Rope, plain, rope_of
 from edgert.converters.llm.settings import Settings
 from edgert.errors import FormatError, UnsupportedError
 
@@ -88,7 +88,7 @@ def gemma2(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architect
 
 def gemma3(base: Architecture, s: Settings, checkpoint: Checkpoint) -> Architecture:
     window = s.integer("attention.sliding_window", 1024)
-    local = plain(s.number("rope.freq_base_swa", 1e4, low=1.0), base.head_dim)
+    local = plain(s.number("rope.freq_base_swa", 1e4, low=MIN_BASE), base.head_dim)
     return replace(
         gemma(base, GEMMA3_LARGE),
         rope=rope(s, base, checkpoint, 1e6),
@@ -158,7 +158,7 @@ def vocabulary(s: Settings, checkpoint: Checkpoint) -> int:
 
 def rope(s: Settings, base: Architecture, checkpoint: Checkpoint, default: float = 1e4) -> Rope:
     """Rope from the metadata, in the terms of Hugging Face's `rope_scaling`, or from tables of factors."""
-    theta = s.number("rope.freq_base", default, low=1.0)
+    theta = s.number("rope.freq_base", default, low=MIN_BASE)
     dim = s.integer("rope.dimension_count", base.head_dim, high=base.head_dim)
     dim -= dim % 2
     if "rope_freqs.weight" in checkpoint:  # Llama 3.1 and later: what each frequency is divided by

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgert.converters.llm.architecture import Activation, Architecture
-from edgert.converters.llm.rope import Rope, rope_of
+from edgert.converters.llm.rope import MIN_BASE, Rope, rope_of
 from edgert.converters.llm.settings import Settings
 from edgert.errors import UnsupportedError
 
@@ -128,7 +128,7 @@ def gemma3(s: Settings) -> Architecture:
     pattern = s.integer("sliding_window_pattern", 6)
     ropes, scaling = s.table("rope_parameters"), s.table("rope_scaling")
     full, local = (ropes.table("full_attention"), ropes.table("sliding_attention")) if ropes else (scaling, None)
-    base = s.number("rope_theta", 1e6, low=1.0), s.number("rope_local_base_freq", 1e4, low=1.0)
+    base = s.number("rope_theta", 1e6, low=MIN_BASE), s.number("rope_local_base_freq", 1e4, low=MIN_BASE)
     context = found.context_length
     return replace(
         found,
@@ -237,7 +237,7 @@ def windows(s: Settings, window: int, local: list[bool]) -> tuple[int, ...]:
 
 def rope(s: Settings, head_dim: int, context: int) -> Rope:
     """From `rope_parameters` (since transformers 5) or `rope_scaling` with `rope_theta` (before)."""
-    base = s.number("rope_theta", 1e4, low=1.0)
+    base = s.number("rope_theta", 1e4, low=MIN_BASE)
     table = s.table("rope_parameters") or s.table("rope_scaling") or Settings({}, s.path)
     inherited = {key: s.raw(key) for key in ("partial_rotary_factor", "original_max_position_embeddings") if s.has(key)}
     return scaled_rope(Settings({**inherited, **table.values}, s.path), base, head_dim, context)
@@ -248,7 +248,7 @@ def scaled_rope(table: Settings, base: float, head_dim: int, context: int) -> Ro
     dim = int(head_dim * table.number("partial_rotary_factor", 1.0, high=1.0))
     kind = table.text("rope_type", table.text("type", "default"))
     kind = "longrope" if kind == "su" or (kind == "yarn" and table.has("short_factor")) else kind
-    return rope_of(table.number("rope_theta", base, low=1.0), dim - dim % 2, kind, table, context)
+    return rope_of(table.number("rope_theta", base, low=MIN_BASE), dim - dim % 2, kind, table, context)
 
 
 FAMILIES: dict[str, Callable[[Settings], Architecture]] = {

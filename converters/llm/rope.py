@@ -16,6 +16,9 @@ Frequencies = npt.NDArray[np.float64]
 
 SCALINGS = ("default", "none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope")
 
+MIN_BASE = 2.0
+"""Bases are 10,000 and more; at 1 all pairs would turn alike, and the ramp of YaRN has no logarithm to divide by."""
+
 
 @dataclass(frozen=True)
 class Rope:
