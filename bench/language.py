@@ -153,12 +153,14 @@ def perplexity(logits: np.ndarray[Any, Any], ids: list[int]) -> float:
 
 def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
     """Measures everything, prints tables, and writes the raw numbers to `out`."""
+    from edgert.assets.fetch import pull
+
     record: dict[str, Any] = {"machine": machine(), "prompt": PROMPT, "tokens": TOKENS, "threads": {}}
     with tempfile.TemporaryDirectory() as name:
         files = models(Path(name))
         record["bytes"] = {name: path.stat().st_size for name, (_, path) in files.items()}
         if "llama.cpp Q4_1" in files:
-            record["agreement"] = agreement(files, austen("Pride & Prejudice", Path(name)))
+            record["agreement"] = agreement(files, pull("austen") / "prideprejudice.txt")
             print(json.dumps(record["agreement"], indent=1))
         for threads in thread_counts:
             results = speed(files, threads, rounds)
@@ -166,15 +168,6 @@ def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
             print(table(f"SmolLM2-135M, {threads} thread{'s' if threads > 1 else ''}, tokens/s", results))
             save(out, record)
     save(out, record)
-
-
-def austen(title: str, folder: Path) -> Path:
-    """One novel as a text file."""
-    from edgert.assets.fetch import pull
-
-    path = pull("austen")
-    text = path if path.is_file() else path / f"{title}.txt"
-    return text
 
 
 def table(title: str, results: dict[str, dict[str, Any]]) -> str:

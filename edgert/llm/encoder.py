@@ -1,6 +1,7 @@
 """Encoder: sentence embeddings from a BERT-style graph: one vector per text, pooled and normalized.
 
-The graph gives a vector per token; how they become one is in the model's LanguageInfo.
+The graph gives a vector per token; how they become one is in the model's LanguageInfo. Graphs of our own converter
+take `tokens` and `positions`; those exported to ONNX take `input_ids` [batch, sequence] with an attention mask.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.infer import infer_types
+from edgert.graph.ir import Array
 from edgert.kernels_cpu.jit import Progress
 from edgert.kernels_cpu.levels import Level, active_level
 from edgert.kernels_cpu.library import KernelLibrary, open_library
@@ -28,6 +30,9 @@ from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.session import check_threads
 
+TOKENS_INPUT, POSITIONS_INPUT = "tokens", "positions"
+IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
+"""Inputs of encoders, as our converter names them, and as exporters to ONNX do."""
 LENGTHS = (16, 64, 256, 1024, 4096)
 """Plans are made for texts of up to so many tokens; a text takes the smallest that fits."""
 SMALLEST_NORM = 1e-12
@@ -53,6 +58,9 @@ class Encoder:
                 f"expected a text-embedding model, found {model.info.task or 'another'} with outputs "
                 f"{', '.join(model.graph.outputs)}; convert an encoder such as MiniLM"
             )
+        unknown = set(model.graph.inputs) - {TOKENS_INPUT, POSITIONS_INPUT, IDS, MASK, SEGMENTS}
+        if unknown:
+            raise UnsupportedError(f"expected inputs {IDS}, {MASK} and {SEGMENTS}, found {', '.join(sorted(unknown))}")
         check_threads(threads)
         self.model, self.language = model, language
         self.level = level or active_level()
@@ -88,19 +96,44 @@ class Encoder:
             raise InputError(f"expected 1..{longest} token ids, found {ids.dtype}{list(ids.shape)}; shorten the text")
         if not 0 <= ids.min() <= ids.max() < self.language.vocabulary:
             raise InputError(f"expected token ids 0..{self.language.vocabulary - 1}, found {ids.min()}..{ids.max()}")
+        executable = self._executable(len(ids))
+        if self._masked:
+            hidden = executable.run(self._masked_feeds(ids))[self.model.graph.outputs[0]]
+            return np.asarray(hidden[0, : len(ids)], np.float32)
         feeds = {"tokens": ids.astype(np.int32), "positions": np.arange(len(ids), dtype=np.int32)}
-        return self._executable(len(ids)).run_rows(len(ids), feeds)["hidden"]
+        return executable.run_rows(len(ids), feeds)["hidden"]
+
+    @property
+    def _masked(self) -> bool:
+        """Whether the graph takes texts of one length, padded, and a mask that says what is text."""
+        return IDS in self.model.graph.inputs
+
+    def _masked_feeds(self, ids: Array) -> dict[str, Array]:
+        types, length = self.model.graph.types, self._length(len(ids))
+        rows = {IDS: np.full(length, max(self.language.pad, 0)), MASK: np.zeros(length), SEGMENTS: np.zeros(length)}
+        rows[IDS][: len(ids)] = ids
+        rows[MASK][: len(ids)] = 1
+        return {name: rows[name][None].astype(types[name].dtype) for name in self.model.graph.inputs}
 
     def plan(self, length: int) -> Plan:
         """The plan for texts of up to `length` tokens."""
-        graph = infer_types(self.model.graph, {TOKENS: length})
+        sizes = {TOKENS: length}
+        if self._masked:
+            batch, sequence = self.model.graph.types[IDS].shape
+            sizes = {dim: size for dim, size in ((batch, 1), (sequence, length)) if isinstance(dim, str)}
+        graph = infer_types(self.model.graph, sizes)
         return make_plan(
-            graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram, varying_rows=True
-        )
+            graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram,
+            varying_rows=not self._masked,
+        )  # fmt: skip
+
+    def _length(self, count: int) -> int:
+        """Tokens of the plan that a text of `count` takes."""
+        longest = self.language.context_length
+        return next((size for size in LENGTHS if count <= size < longest), longest)
 
     def _executable(self, count: int) -> Executable:
-        longest = self.language.context_length
-        length = next((size for size in LENGTHS if count <= size < longest), longest)
+        length = self._length(count)
         if length not in self._ready:
             plan = self.plan(length)
             if self._library is None:

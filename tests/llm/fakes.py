@@ -1,14 +1,19 @@
-"""A decoder without a network, and small tokenizers: what the tests of generation stand on."""
+"""A decoder without a network, small tokenizers, and tiny model files: what the tests of generation stand on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import small_decoder as tiny
 
 from edgert.errors import InputError
+from edgert.format import LanguageInfo, Model, ModelInfo, StoredTensor, write_model
+from edgert.graph.ir import Graph, Node, TensorType
 from edgert.llm.decoder import CacheSlice
 from edgert.llm.tokenizer import BYTES, Tokenizer
 
@@ -115,3 +120,48 @@ def tokenizer_json(table: dict[str, int], special: Sequence[str] = ()) -> bytes:
         "pre_tokenizer": level, "post_processor": None, "decoder": level, "model": model,
     }  # fmt: skip
     return json.dumps(whole).encode()
+
+
+WORDS = "\n" + "".join(map(chr, range(32, 127)))
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+
+
+def language_model(path: Path, *, tokenizer: bool = True, template: str = TEMPLATE, eos: bool = True) -> Path:
+    """A tiny random decoder at `path` that reads and writes printable ASCII. It has no idea what it says."""
+    model = tiny.tiny_decoder()
+    assert model.info.language is not None and len(WORDS) + len(ROLES) == tiny.VOCABULARY
+    table = {next(k for k, v in BYTES.items() if v == ord(letter)): i for i, letter in enumerate(WORDS)}
+    if tokenizer:
+        model.tensors["words"] = StoredTensor.pack_dense("words", np.frombuffer(tokenizer_json(table, ROLES), np.uint8))
+    model.info.language = replace(
+        model.info.language, tokenizer="words" if tokenizer else "", chat_template=template, eos=[99] if eos else []
+    )
+    write_model(model, path)
+    return path
+
+
+def embedding_model(path: Path) -> Path:
+    """A tiny encoder: the mean of its tokens' vectors [8], and a little of where they stand."""
+    rng = np.random.default_rng(1)
+    graph = Graph("embedding", inputs=["tokens", "positions"], outputs=["hidden"])
+    tables = {"table": rng.standard_normal((100, 8)), "places": 0.01 * rng.standard_normal((64, 8))}
+    tensors = {name: StoredTensor.pack_dense(name, value.astype(np.float32)) for name, value in tables.items()}
+    graph.types = {name: TensorType("int32", ("T",)) for name in graph.inputs}
+    graph.types |= {name: tensor.type for name, tensor in tensors.items()}
+    graph.types["hidden"] = TensorType("float32", ("T", 8))
+    for name, tensor in tensors.items():
+        graph.constants[name] = tensor.parts["data"]
+    graph.nodes = [
+        Node("Gather", ("table", "tokens"), ("x",), {"axis": 0}, "x"),
+        Node("Gather", ("places", "positions"), ("p",), {"axis": 0}, "p"),
+        Node("Add", ("x", "p"), ("hidden",), {}, "hidden"),
+    ]
+    table = {next(k for k, v in BYTES.items() if v == ord(letter)): i for i, letter in enumerate(WORDS)}
+    tensors["words"] = StoredTensor.pack_dense("words", np.frombuffer(tokenizer_json(table, ROLES), np.uint8))
+    language = LanguageInfo("bert", 64, 100, "words", pooling="mean", normalize=True)
+    write_model(Model(graph, tensors, ModelInfo("tiny-embedding", "text-embedding", language=language)), path)
+    return path
