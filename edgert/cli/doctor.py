@@ -155,7 +155,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
         peaks = facts["peaks"]
         lines.append(
             f"peaks      {peaks['dot8'] / 1e9:.0f} GMAC/s int8, {peaks['fma32'] / 1e9:.0f} GMAC/s float, "
-            f"{peaks['bytes'] / 1e9:.0f} GB/s in cache, one thread ({peaks['source']})"
+            f"{peaks['bytes'] / 1e9:.0f} GB/s in cache, {peaks['stream'] / 1e9:.0f} GB/s from memory, one thread "
+            f"({peaks['source']})"
         )
     if "self_test" in facts:
         lines.append("self-test  " + ("; ".join(facts["self_test"]) or "float and int8 agree with the reference"))

@@ -32,7 +32,8 @@ SCALING = 0.9
 
 @dataclass(frozen=True)
 class Peaks:
-    """What one thread reaches: int8 and float multiply-adds per second, bytes moved per second.
+    """What one thread reaches: int8 and float multiply-adds per second, bytes moved per second between caches, and
+    bytes read per second from memory, one after the other.
 
     dot8 is the vector unit's at every level; offers on matrix tiles state an efficiency above 1.
     source: 'measured' on this machine, or 'uncalibrated' built-in values."""
@@ -40,27 +41,29 @@ class Peaks:
     dot8: float
     fma32: float
     bytes: float
+    stream: float
     source: str = "uncalibrated"
 
 
 DEFAULT_PEAKS = {
-    "x86-64": Peaks(1.0e10, 1.0e10, 8e9),
-    "x86-64-v3": Peaks(9.0e10, 4.5e10, 1.2e10),
-    "x86-64-v4-vnni": Peaks(3.0e11, 9.0e10, 1.5e10),
-    "x86-64-amx": Peaks(3.0e11, 9.0e10, 1.5e10),
-    "armv8-a": Peaks(1.2e10, 6.0e9, 4e9),
-    "armv8.2-dotprod": Peaks(7.0e10, 1.8e10, 6e9),
+    "x86-64": Peaks(1.0e10, 1.0e10, 8e9, 8e9),
+    "x86-64-v3": Peaks(9.0e10, 4.5e10, 1.2e10, 1.2e10),
+    "x86-64-v4-vnni": Peaks(3.0e11, 9.0e10, 1.5e10, 1.5e10),
+    "x86-64-amx": Peaks(3.0e11, 9.0e10, 1.5e10, 1.5e10),
+    "armv8-a": Peaks(1.2e10, 6.0e9, 4e9, 4e9),
+    "armv8.2-dotprod": Peaks(7.0e10, 1.8e10, 6e9, 6e9),
 }
 """For a core of about 3 GHz (x86) or 2 GHz (ARM), until this machine has been measured."""
 
 
 def predict_us(offer: Offer, peaks: Peaks, threads: int) -> float:
     """Microseconds: the slower of computing and moving bytes, shared among threads, and the op's own cost."""
+    moving = (offer.nbytes - offer.streamed) / peaks.bytes + offer.streamed / peaks.stream
     if offer.unit == "bytes":
-        seconds = offer.nbytes / (peaks.bytes * offer.efficiency)
+        seconds = moving / offer.efficiency
     else:
         peak = peaks.dot8 if offer.unit == "dot8" else peaks.fma32
-        seconds = max(offer.macs / (peak * offer.efficiency), offer.nbytes / peaks.bytes)
+        seconds = max(offer.macs / (peak * offer.efficiency), moving)
     shared = seconds * 1e6 / math.pow(threads, SCALING)
     return shared + OP_US + (SYNC_US if threads > 1 else 0.0)
 
@@ -83,7 +86,7 @@ def load_peaks(level: Level) -> Peaks:
         return default
     try:
         stored = json.loads(peaks_path(level).read_text())
-        values = {name: float(stored[name]) for name in ("dot8", "fma32", "bytes")}
+        values = {name: float(stored[name]) for name in ("dot8", "fma32", "bytes", "stream")}
     except (OSError, ValueError, KeyError, TypeError):
         return default
     if not all(math.isfinite(v) and v > 0 for v in values.values()):

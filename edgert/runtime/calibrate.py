@@ -26,6 +26,8 @@ CHANNELS, SIZE = 64, 28
 MEASURE_SECONDS = 0.1
 COPY_BYTES = 1 << 20
 """Half in, half out: like the activations of a vision model, beyond the first-level cache."""
+STREAM_BYTES = 64 << 20
+"""Read once: like the weights of a language model, beyond all caches."""
 
 
 def ensure_peaks(level: Level, library: KernelLibrary, progress: Progress | None = None) -> Peaks:
@@ -42,7 +44,7 @@ def ensure_peaks(level: Level, library: KernelLibrary, progress: Progress | None
 
 def calibrate(level: Level, library: KernelLibrary, progress: Progress | None = None) -> Peaks:
     """Measures int8 and float multiply-adds and bytes per second of one thread at `level`."""
-    peaks = replace(DEFAULT_PEAKS[level.name], source="measured", bytes=_copy_rate())
+    peaks = replace(DEFAULT_PEAKS[level.name], source="measured", bytes=_copy_rate(), stream=_stream_rate())
     for unit, model in (("dot8", _int8_model()), ("fma32", _float_model())):
         rate = _rate(model, unit, level, library, peaks, progress)
         peaks = replace(peaks, dot8=rate) if unit == "dot8" else replace(peaks, fma32=rate)
@@ -87,6 +89,17 @@ def _copy_rate() -> float:
         return time.perf_counter() - start
 
     return COPY_BYTES / _best(once)
+
+
+def _stream_rate() -> float:
+    source = np.ones(STREAM_BYTES // 8, np.int64)
+
+    def once() -> float:
+        start = time.perf_counter()
+        source.sum()
+        return time.perf_counter() - start
+
+    return STREAM_BYTES / _best(once)
 
 
 def _float_model() -> Model:

@@ -19,43 +19,54 @@ AHEAD = 4096
 """Bytes of prefetch."""
 DEPTH = 4
 """k of a step: two cache lines."""
-_step, _last = line_step(DEPTH), line_step(1)
 
 
-def _product(streams: bool) -> Any:
-    """A function: the sums of one row of x with 16 columns; `streams`: whose weights come from memory."""
+def _product(blocks: int, streams: bool) -> Any:
+    """A function: the sums of one row of x with 1 or 2 blocks of 16 columns; `streams`: whose weights come from
+    memory."""
+    step, last = line_step(DEPTH, blocks), line_step(1, blocks)
 
     @helper
     def product(x, w, depth):  # type: ignore[no-untyped-def]
-        acc, k = zero_sums(), 0
+        k, stride = 0, LINE * depth
+        acc = (zero_sums(),) if blocks == 1 else (zero_sums(), zero_sums())
         while depth - k >= DEPTH:
             at = w + LINE * k
             if streams:
-                prefetch(at + AHEAD)
-                prefetch(at + AHEAD + 2 * LINE)
-            acc = _step(acc, x + 4 * k, at)
+                for i in range(blocks):
+                    prefetch(at + AHEAD + i * stride)
+                    prefetch(at + AHEAD + i * stride + 2 * LINE)
+            acc = step(acc, x + 4 * k, at, stride)
             k += DEPTH
         while k < depth:
-            acc = _last(acc, x + 4 * k, w + LINE * k)
+            acc = last(acc, x + 4 * k, w + LINE * k, stride)
             k += 1
         return acc
 
     return product
 
 
-_first, _rest = _product(True), _product(False)
+_pair, _pair_again, _one, _one_again = (_product(blocks, streams) for blocks in (2, 1) for streams in (True, False))
 
 
 def matvec_f16(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of blocks of 16 columns. The rows of x pass one by one while the weights are near."""
+    """A chunk is a range of pairs of blocks of 16 columns: one block alone would wait for its sums, k after k. The
+    rows of x pass one by one while the weights are near."""
     rows = present_rows(record + F.rows_at, record + F.rows)
     depth, columns = load_i32(record + F.depth), load_i32(record + F.columns)
     low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
     x, w, y = load_i64(record + F.x), load_i64(record + F.w), load_i64(record + F.y)
     bias, residual = load_i64(record + F.bias), load_i64(record + F.residual)
-    units = udiv(columns + 15, 16)
+    units = udiv(columns + 31, 32)
     for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
+        column = 32 * unit
+        at = w + 2 * LINE * depth * unit
         for row in range(rows):
-            at = w + unit * LINE * depth
-            acc = _first(x, at, depth) if row == 0 else _rest(x + row * 4 * depth, at, depth)
-            store_columns(acc, bias, residual, low, high, y, row, columns, 16 * unit)
+            one = x + 4 * depth * row
+            if column + 16 < columns:
+                left, right = _pair(one, at, depth) if row == 0 else _pair_again(one, at, depth)
+                store_columns(left, bias, residual, low, high, y, row, columns, column)
+                store_columns(right, bias, residual, low, high, y, row, columns, column + 16)
+            else:
+                (last,) = _one(one, at, depth) if row == 0 else _one_again(one, at, depth)
+                store_columns(last, bias, residual, low, high, y, row, columns, column)

@@ -285,24 +285,28 @@ def store_group(form: Grouped) -> Any:
     return store
 
 
-def line_step(count: int) -> Any:
-    """An intrinsic `step(acc, x, w)`: `count` k of float16 weights (n16k1), one after the other:
-    acc = fma(x[i], line i, acc). x is the address of floats, w that of lines of 16 halves."""
+def line_step(count: int, blocks: int) -> Any:
+    """An intrinsic `step(acc, x, w, stride)`: `count` k of float16 weights (n16k1), one after the other, in `blocks`
+    blocks of 16 columns, `stride` bytes apart: acc = fma(x[i], line i, acc). x is the address of floats, w that of
+    lines of 16 halves. acc is a tuple with the accumulators of each block."""
+    kind = types.UniTuple(_SUMS, blocks)
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, w: Any) -> Any:
+    def step(tyctx: Any, acc: Any, x: Any, w: Any, stride: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, x, w = args
-            values = cgutils.unpack_tuple(b, acc)
+            acc, x, w, stride = args
+            sums = [cgutils.unpack_tuple(b, block) for block in cgutils.unpack_tuple(b, acc)]
             for i in range(count):
                 one = splat(b, b.load(pointer(b, at(b, x, 4 * i), F32), align=4), f32v.llvm)
-                for v in range(VECTORS):
-                    half = emit_load_half(b, at(b, w, i * LINE // 2 + v * VB // 2), f32v.lanes)
-                    values[v] = emit_fma(b, one, half, values[v])
-            return cgutils.pack_array(b, values)
+                for n, values in enumerate(sums):
+                    line = at(b, b.add(w, b.mul(stride, ir.Constant(I64, n))), i * LINE // 2)
+                    for v in range(VECTORS):
+                        half = emit_load_half(b, at(b, line, v * VB // 2), f32v.lanes)
+                        values[v] = emit_fma(b, one, half, values[v])
+            return cgutils.pack_array(b, [cgutils.pack_array(b, values) for values in sums])
 
         i64 = types.int64
-        return _SUMS(_SUMS, i64, i64), codegen
+        return kind(kind, i64, i64, i64), codegen
 
     return step
 

@@ -148,8 +148,8 @@ def test_peaks_are_kept_per_machine(tmp_path: object, monkeypatch: pytest.Monkey
 
     level = host_levels()[0]
     assert load_peaks(level) == DEFAULT_PEAKS[level.name]
-    store_peaks(level, Peaks(1e9, 2e9, 3e9, "measured"))
-    assert load_peaks(level) == Peaks(1e9, 2e9, 3e9, "measured")
+    store_peaks(level, Peaks(1e9, 2e9, 3e9, 4e9, "measured"))
+    assert load_peaks(level) == Peaks(1e9, 2e9, 3e9, 4e9, "measured")
     for damaged in ("", "{}", '{"dot8": 0, "fma32": 1, "bytes": 1}', '{"dot8": "x", "fma32": 1, "bytes": 1}', "[]"):
         peaks_path(level).write_text(damaged)
         assert load_peaks(level) == DEFAULT_PEAKS[level.name]

@@ -92,7 +92,8 @@ class Offer:
 
     kernel: main kernel's name, for plans and traces. layouts: what it wants of each input (None for constants and
     absent ones) and makes of each output.
-    macs, nbytes: work and memory traffic, for the cost model. efficiency: reached share of the peak of `unit`.
+    macs, nbytes: work and memory traffic, for the cost model. streamed: how many of nbytes are weights so large in all
+    that every run reads them from memory anew. efficiency: reached share of the peak of `unit`.
     unit: 'dot8' | 'fma32' | 'bytes' (memory-bound) - which measured peak bounds it.
     reason: why this form, in words for people. in_place: index of an input whose buffer the first output may take.
     emit(emitter, inputs, outputs): buffers in the promised layouts.
@@ -108,6 +109,7 @@ class Offer:
     reason: str
     emit: Callable[[Emitter, tuple[Buffer | None, ...], tuple[Buffer, ...]], None] = field(repr=False)
     in_place: int | None = None
+    streamed: int = 0
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,10 @@ CHUNK = 32 << 10
 STREAMING = 0.9
 """Share of the speed of memory that one row reaches."""
 SHARE = {
-    "avx512vnni": (0.57, 0.46),
-    "avx2": (1.2, 0.85),
-    "dotprod": (0.5, 0.5),
-    "neon": (1.2, 0.9),
-    "portable": (1.2, 1.2),
-}
+    "avx512vnni": (0.57, 0.46), "avx2": (1.2, 0.85), "dotprod": (0.5, 0.5), "neon": (1.2, 0.9), "portable": (1.2, 1.2),
+}  # fmt: skip
 """With more rows computing is the limit: of the int8 peak, which the convolutions set, for nibbles and for bytes."""
-FLOAT_SHARE = 0.15
+FLOAT_SHARE = 0.25
 """The same for halves, of the float peak."""
 
 
@@ -136,13 +132,13 @@ def matvec(site: Site) -> list[Offer | Refusal]:
         emitter.op(kernel, product.operands(emitter, inputs, weights, outputs[0]), params, chunks=chunks)
 
     unit, efficiency = "bytes", STREAMING
-    if product.rows > 1:
-        unit, efficiency = (
-            ("fma32", FLOAT_SHARE) if halves else ("dot8", SHARE[site.level.symbol][stored.encoding == "q8g"])
-        )
+    if product.rows > 1 and halves:
+        unit, efficiency = "fma32", FLOAT_SHARE
+    elif product.rows > 1:
+        unit, efficiency = "dot8", SHARE[site.level.symbol][stored.encoding == "q8g"]
     return [
         Offer(
             kernel, product.in_layouts(site, layout), ("row",), product.macs, nbytes, unit, efficiency, reason, emit,
-            in_place=product.residual,
+            in_place=product.residual, streamed=streamed,
         )
     ]  # fmt: skip

@@ -82,8 +82,9 @@ def gemm(site: Site) -> list[Offer | Refusal]:
         emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=SCRATCH)
 
     # the output may not take the residual's place: passes over k keep their sums there
+    streamed = int(TRAFFIC * stored.nbytes)
     offer = Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, int(TRAFFIC * stored.nbytes) + sum(sizes),
-        unit, share * product.rows / (product.rows + FEW_ROWS), reason, emit,
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), unit,
+        share * product.rows / (product.rows + FEW_ROWS), reason, emit, streamed=streamed,
     )  # fmt: skip
     return [too_large(kernel, *sizes) or offer]
