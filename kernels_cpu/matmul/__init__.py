@@ -69,4 +69,20 @@ KERNELS: tuple[KernelSpec, ...] = (
         params="rows columns units row_parts column_parts low high",
         summary="many rows of floats times half-precision weights in lines of 16 columns, widened panel by panel",
     ),
+    *(
+        KernelSpec(
+            name=f"gemm_{encoding}_n16k64_amx",
+            module=f"{_FOLDER}.gemm_group_amx",
+            function=f"gemm_{encoding}_amx",
+            operands="x w bias residual y rows_at",
+            params="rows columns units row_parts column_parts low high",
+            summary=f"many rows of int8 in groups of 32 times {numbers}, on matrix tiles",
+            needs="amx",
+        )
+        for encoding, numbers in (
+            ("q4", "4-bit weights in groups"),
+            ("q4m", "4-bit weights in groups with minima"),
+            ("q8g", "8-bit weights in groups"),
+        )
+    ),
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
-from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, group_bytes, group_step, unpack_block
+from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, excess, group_bytes, group_step, unpack_block
 from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, Grouped
 from edgert.kernels_cpu.simd.panel_sums import row_starts
 
@@ -20,7 +20,7 @@ VECTORS = 2
 
 
 @helper
-def _x_row(record):  # type: ignore[no-untyped-def]
+def x_row(record):  # type: ignore[no-untyped-def]
     """Bytes of a row of g32: a unit is 64 values with two scales and two sums."""
     return 80 * load_i32(record + F.units)
 
@@ -32,9 +32,9 @@ def _product(form: Grouped) -> Any:
         step, starts = group_step(form, rows, VECTORS), row_starts(rows)
 
         @helper
-        def tile(record, acc, x, unit, units, panel):  # type: ignore[no-untyped-def]
+        def tile(record, acc, x, unit, units, panel, scratch):  # type: ignore[no-untyped-def]
             depth = load_i32(record + F.units)
-            addresses = starts(x, 80 * depth)
+            addresses = starts(x, x_row(record))
             for g in range(2 * units):
                 group = 2 * unit + g
                 scale = 64 * depth + 4 * group
@@ -43,8 +43,8 @@ def _product(form: Grouped) -> Any:
 
         return tile
 
-    unpack = unpack_block(form)
-    return walk(tile_of, unpack, _x_row, ROWS, VECTORS, PANEL_BLOCKS, form.nbytes, 2 * size)
+    unpack = unpack_block(form, excess(form))
+    return walk(tile_of, unpack, x_row, ROWS, VECTORS, PANEL_BLOCKS, form.nbytes, 2 * size)
 
 
 gemm_q4, gemm_q4m, gemm_q8g = _product(Q4), _product(Q4M), _product(Q8G)

@@ -30,7 +30,7 @@ def _tile_of(rows: int) -> Any:
     step, starts = float_step(rows, VECTORS), row_starts(rows)
 
     @helper
-    def tile(record, acc, x, unit, units, panel):  # type: ignore[no-untyped-def]
+    def tile(record, acc, x, unit, units, panel, scratch):  # type: ignore[no-untyped-def]
         addresses = starts(x + 4 * unit, _x_row(record))
         for k in range(units):
             acc = step(acc, addresses, 4 * k, panel + LINE * k)

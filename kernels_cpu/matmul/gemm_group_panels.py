@@ -18,6 +18,7 @@ from edgert.kernels_cpu.simd import (
     prefetch,
     splat_f32,
     udiv,
+    urem,
 )
 from edgert.kernels_cpu.simd.panel_sums import sums_add, sums_load, sums_zero
 from edgert.kernels_cpu.simd.rows import present_rows
@@ -37,10 +38,10 @@ def _finished(tile, rows, vectors):  # type: ignore[no-untyped-def]
     store = panel_store_f32(rows, vectors)
 
     @helper
-    def finished(height, record, x, unit, units, panel, y, residual, bias, count):  # type: ignore[no-untyped-def]
+    def finished(height, record, x, unit, units, panel, scratch, y, residual, bias, count):  # type: ignore[no-untyped-def]
         y_row = 4 * load_i32(record + F.columns)
         acc = load(y, y_row, count) if unit > 0 else zero()
-        acc = tile(record, acc, x, unit, units, panel)
+        acc = tile(record, acc, x, unit, units, panel, scratch)
         low, high = splat_f32(-INFINITY), splat_f32(INFINITY)
         if unit + units == load_i32(record + F.units):
             if bias != 0:
@@ -61,19 +62,28 @@ def _up_to(tile_of, rows, vectors):  # type: ignore[no-untyped-def]
     smaller = _up_to(tile_of, rows - 1, vectors)
 
     @helper
-    def chosen(height, record, x, unit, units, panel, y, residual, bias, count):  # type: ignore[no-untyped-def]
+    def chosen(height, record, x, unit, units, panel, scratch, y, residual, bias, count):  # type: ignore[no-untyped-def]
         if height == rows:
-            whole(height, record, x, unit, units, panel, y, residual, bias, count)
+            whole(height, record, x, unit, units, panel, scratch, y, residual, bias, count)
         else:
-            smaller(height, record, x, unit, units, panel, y, residual, bias, count)
+            smaller(height, record, x, unit, units, panel, scratch, y, residual, bias, count)
 
     return chosen
 
 
-def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit):  # type: ignore[no-untyped-def]
+@helper
+def chunk_rows(record, chunk):  # type: ignore[no-untyped-def]
+    """The rows of a chunk, (first, end): a share of those that are present."""
+    present, row_parts = present_rows(record + F.rows_at, record + F.rows), load_i32(record + F.row_parts)
+    part = udiv(chunk, load_i32(record + F.column_parts))
+    return udiv(present * part, row_parts), udiv(present * (part + 1), row_parts)
+
+
+def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, even=True):  # type: ignore[no-untyped-def]
     """A kernel. Depth is counted in units: what `unpack` takes at once.
 
-    tile_of(rows): a function `tile(record, acc, x, unit, units, panel)` -> acc. rows, vectors: of the largest tile.
+    tile_of(rows): a function `tile(record, acc, x, unit, units, panel, scratch)` -> acc. rows, vectors: of the largest
+    tile. even: tiles of nearly the same height; else all but the last are `rows` high.
     unpack(w, panel): a unit of 16 columns, w_unit bytes, into a panel, panel_unit bytes of all its `blocks`.
     x_row_of(record): bytes from a row of x to the next.
     """
@@ -98,11 +108,9 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit): 
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
-        present, row_parts = present_rows(record + F.rows_at, record + F.rows), load_i32(record + F.row_parts)
         column_parts, columns = load_i32(record + F.column_parts), load_i32(record + F.columns)
-        row_part = udiv(chunk, column_parts)
-        part = chunk - row_part * column_parts
-        begin, end = udiv(present * row_part, row_parts), udiv(present * (row_part + 1), row_parts)
+        part = urem(chunk, column_parts)
+        begin, end = chunk_rows(record, chunk)
         count, x_row, y_row = end - begin, x_row_of(record), 4 * columns
         if count == 0:
             return
@@ -130,9 +138,9 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit): 
                     for i in range(tiles):
                         if column == first:
                             fetch(following, w_block, units, i, tiles)
-                        high = height + 1 if i < taller else height
+                        high = (height + 1 if i < taller else height) if even else min(rows, count - row)
                         finished(
-                            high, record, x + row * x_row, unit, units, scratch + 4 * (column - first),
+                            high, record, x + row * x_row, unit, units, scratch + 4 * (column - first), scratch,
                             y + row * y_row + at, beside + row * y_row if skip != 0 else skip, own, columns - column,
                         )  # fmt: skip
                         row += high

@@ -4,7 +4,7 @@
 other libraries use tiles too. `state` is AMX_STATE bytes of scratch, 64-byte aligned: with EDGERT_AMX_MODEL=1 in the
 compiler's environment the same words are a software model that keeps its tiles there (amx_model.py), so that packing,
 addresses and shapes are tested on machines without AMX; the instructions themselves ignore it.
-Source: Intel 64 and IA-32 Architectures SDM, volume 1 chapter 18 and volume 2, TILELOADD and TDPBSUD.
+Source: Intel 64 and IA-32 Architectures SDM, volume 1 chapter 18 and volume 2, TILELOADD, TDPBSUD and TDPBSSD.
 """
 
 from __future__ import annotations
@@ -67,25 +67,30 @@ def _move(name: str) -> Any:
     return move
 
 
-@intrinsic(prefer_literal=True)
-def _dot(tyctx: Any, state: Any, sums: Any, signed: Any, unsigned: Any) -> Any:
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        call(b, "llvm.x86.tdpbsud", VOID, *(_number(tile) for tile in (sums, signed, unsigned)))
-        return ctx.get_dummy_value()
+def _product(name: str) -> Any:
+    @intrinsic(prefer_literal=True)
+    def dot(tyctx: Any, state: Any, sums: Any, left: Any, right: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            call(b, name, VOID, *(_number(tile) for tile in (sums, left, right)))
+            return ctx.get_dummy_value()
 
-    return types.void(types.int64, sums, signed, unsigned), codegen
+        return types.void(types.int64, sums, left, right), codegen
+
+    return dot
 
 
 if amx_model():
     from edgert.kernels_cpu.simd import amx_model as _words
 
     amx_configure, amx_release, amx_zero = _words.configure, _words.release, _words.zero
-    amx_load, amx_store, amx_dot = _words.load, _words.store, _words.dot
+    amx_load, amx_store, amx_dot, amx_dot_signed = _words.load, _words.store, _words.dot, _words.dot_signed
 else:
     amx_configure, amx_release, amx_zero = _configure, _release, _zero
-    amx_load, amx_store, amx_dot = _move("llvm.x86.tileloadd64"), _move("llvm.x86.tilestored64"), _dot
+    amx_load, amx_store = _move("llvm.x86.tileloadd64"), _move("llvm.x86.tilestored64")
+    amx_dot, amx_dot_signed = _product("llvm.x86.tdpbsud"), _product("llvm.x86.tdpbssd")
 """amx_configure(state, config): config is the address of 64 bytes, palette 1.   amx_release(state)
 amx_zero(state, tile)
 amx_load(state, tile, address, stride), amx_store(state, tile, address, stride): a tile's rows lie `stride` bytes apart
 amx_dot(state, sums, signed, unsigned): sums[m, n] += sum over k of signed[m, k] * unsigned[k // 4, 4 n + k % 4]
+amx_dot_signed(state, sums, left, right): the same of signed bytes on both sides
 """

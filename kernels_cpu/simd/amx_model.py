@@ -74,17 +74,25 @@ def store(state, tile, address, stride):  # type: ignore[no-untyped-def]
             store_i8(address + stride * row + i, load_i8(_at(state, tile, row) + i))
 
 
-@helper
-def dot(state, sums, signed, unsigned):  # type: ignore[no-untyped-def]
-    rows, columns, depth = _rows(state, sums), _columns(state, sums), _columns(state, signed)
-    fits = _rows(state, signed) == rows and _columns(state, unsigned) == columns
-    if rows == 0 or not fits or 4 * _rows(state, unsigned) != depth:
-        _fill(state, sums, POISON)
-        return
-    for m in range(rows):
-        for n in range(0, columns, 4):
-            total = load_i32(_at(state, sums, m) + n)
-            for k in range(depth):
-                pixel = load_u8(_at(state, unsigned, k >> 2) + n + (k & 3))
-                total += load_i8(_at(state, signed, m) + k) * pixel
-            store_i32(_at(state, sums, m) + n, total)
+def _product(load_right):  # type: ignore[no-untyped-def]
+    """A function: sums += left by right, right's bytes as `load_right` reads them."""
+
+    @helper
+    def dot(state, sums, left, right):  # type: ignore[no-untyped-def]
+        rows, columns, depth = _rows(state, sums), _columns(state, sums), _columns(state, left)
+        fits = _rows(state, left) == rows and _columns(state, right) == columns
+        if rows == 0 or not fits or 4 * _rows(state, right) != depth:
+            _fill(state, sums, POISON)
+            return
+        for m in range(rows):
+            for n in range(0, columns, 4):
+                total = load_i32(_at(state, sums, m) + n)
+                for k in range(depth):
+                    byte = load_right(_at(state, right, k >> 2) + n + (k & 3))
+                    total += load_i8(_at(state, left, m) + k) * byte
+                store_i32(_at(state, sums, m) + n, total)
+
+    return dot
+
+
+dot, dot_signed = _product(load_u8), _product(load_i8)

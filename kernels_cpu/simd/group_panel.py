@@ -66,14 +66,15 @@ def _store(b: Any, value: Any, address: Any) -> None:
     b.store(value, pointer(b, address, value.type), align=1)
 
 
-def unpack_block(form: Grouped) -> Any:
-    """An intrinsic `unpack(w, panel)`: the 16 rows x 64 k at w become a block of two groups of a panel."""
+def unpack_block(form: Grouped, more: int) -> Any:
+    """An intrinsic `unpack(w, panel)`: the 16 rows x 64 k at w become a block of two groups of a panel, whose bytes are
+    number - zero + more (`excess`, or 0)."""
 
     def line(b: Any, number: Any) -> Any:
         if form.nibbles:
-            less = form.zero - excess(form)
+            less = form.zero - more
             return b.sub(number, const(number.type, less)) if less else number
-        return b.xor(number, const(number.type, -128)) if excess(form) else number
+        return b.xor(number, const(number.type, -128)) if more else number
 
     def group(b: Any, w: Any, factors: Any, panel: Any) -> None:
         for v in range(0, LINE, VB):
@@ -297,37 +298,76 @@ def _sums(form: Grouped) -> type[_Sums]:
     return _Words
 
 
+def _accumulate(
+    b: Any,
+    form: Grouped,
+    vectors: int,
+    acc: list[Any],
+    dots: list[Any],
+    scales: list[Any],
+    totals: list[Any],
+    panel: Any,
+) -> list[Any]:
+    """The sums of a tile after a group: acc = fma(dot product, w_scale * x_scale, acc), and with minima then
+    acc = fma(x_scale * total, minimum, acc). scales, totals: vectors, one per row; totals only with minima."""
+    factors, minima = (
+        [_load(b, at(b, panel, PITCH * (STEPS + line) + VB * v), f32v.llvm) for v in range(vectors)]
+        for line in (0, 1 if form.minima else 0)
+    )
+    made = []
+    for r, scale in enumerate(scales):
+        scaled = b.fmul(scale, b.sitofp(totals[r], f32v.llvm)) if form.minima else None
+        for v in range(vectors):
+            i = r * vectors + v
+            value = emit_fma(b, b.sitofp(dots[i], f32v.llvm), b.fmul(factors[v], scale), acc[i])
+            made.append(emit_fma(b, scaled, minima[v], value) if form.minima else value)
+    return made
+
+
+def _every(b: Any, x: list[Any], offset: Any, element: Any, vec: Any) -> list[Any]:
+    """The number at x[r] + offset of each row, repeated."""
+    return [splat(b, _load(b, b.add(row, offset), element), vec) for row in x]
+
+
 def group_step(form: Grouped, rows: int, vectors: int) -> Any:
     """An intrinsic `step(acc, x, value, scale, total, panel)`: one group of `rows` rows against `vectors` vectors of a
     panel, added to acc[r * vectors + v]. x is a tuple of the rows' addresses (row_starts); value, scale and total are
-    the offsets in a row of the group's values, of its scale, and of the sum of the values.
-
-    acc = fma(dot product, w_scale * x_scale, acc), and with minima acc = fma(x_scale * sum, minimum, acc)."""
+    the offsets in a row of the group's values, of its scale, and of the sum of the values."""
     kind, addresses = types.UniTuple(f32v, rows * vectors), types.UniTuple(types.int64, rows)
-
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        acc, x, value, scale, total, panel = args
-        acc, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
-        totals = [splat(b, _load(b, b.add(row, total), I32), i32v.llvm) for row in x]
-        start = [b.mul(total, const(i32v.llvm, -excess(form))) for total in totals]
-        dots = _sums(form)(b, form, rows, vectors).products(start, [b.add(row, value) for row in x], panel)
-        factors = [_load(b, at(b, panel, PITCH * STEPS + VB * v), f32v.llvm) for v in range(vectors)]
-        minima = [_load(b, at(b, panel, PITCH * (STEPS + 1) + VB * v), f32v.llvm) for v in range(vectors * form.minima)]
-        for r in range(rows):
-            x_scale = splat(b, _load(b, b.add(x[r], scale), F32), f32v.llvm)
-            for v in range(vectors):
-                i = r * vectors + v
-                acc[i] = emit_fma(b, b.sitofp(dots[i], f32v.llvm), b.fmul(factors[v], x_scale), acc[i])
-            if form.minima:
-                scaled = b.fmul(x_scale, b.sitofp(totals[r], f32v.llvm))
-                for v in range(vectors):
-                    i = r * vectors + v
-                    acc[i] = emit_fma(b, scaled, minima[v], acc[i])
-        return cgutils.pack_array(b, acc)
 
     @intrinsic
     def step(tyctx: Any, acc: Any, x: Any, value: Any, scale: Any, total: Any, panel: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            acc, x, value, scale, total, panel = args
+            acc, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+            totals = _every(b, x, total, I32, i32v.llvm)
+            start = [b.mul(total, const(i32v.llvm, -excess(form))) for total in totals]
+            dots = _sums(form)(b, form, rows, vectors).products(start, [b.add(row, value) for row in x], panel)
+            scales = _every(b, x, scale, F32, f32v.llvm)
+            return cgutils.pack_array(b, _accumulate(b, form, vectors, acc, dots, scales, totals, panel))
+
         i = types.int64
         return kind(kind, addresses, i, i, i, i), codegen
 
     return step
+
+
+def group_add(form: Grouped, rows: int) -> Any:
+    """An intrinsic `add(acc, x, dots, scale, total, panel)`: as group_step with one vector, but the dot products are
+    there already, in lines of 64 bytes from address `dots` on."""
+    kind, addresses = types.UniTuple(f32v, rows), types.UniTuple(types.int64, rows)
+
+    @intrinsic
+    def add(tyctx: Any, acc: Any, x: Any, dots: Any, scale: Any, total: Any, panel: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            acc, x, dots, scale, total, panel = args
+            acc, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+            products = [_load(b, at(b, dots, LINE * r), i32v.llvm) for r in range(rows)]
+            scales = _every(b, x, scale, F32, f32v.llvm)
+            totals = _every(b, x, total, I32, i32v.llvm) if form.minima else []
+            return cgutils.pack_array(b, _accumulate(b, form, 1, acc, products, scales, totals, panel))
+
+        i = types.int64
+        return kind(kind, addresses, i, i, i, i), codegen
+
+    return add
