@@ -6,7 +6,7 @@ GROUP = 16
 """Positions whose keys lie side by side."""
 BLOCK = 64
 """Positions whose scores a tile of query rows holds at a time."""
-SPLIT = 512
+SPLIT = 256
 """Positions that are summed on their own: what threads share when there are few query rows."""
 MAX_DEPTH = 256
 """Numbers of the deepest head."""

@@ -131,7 +131,7 @@ def _offer(site: Site, layout: str) -> Offer | Refusal:
     )
     return too_large(kernel, cache, 4 * rows * width) or Offer(
         kernel, given[: len(site.inputs)], made[: len(site.outputs)], macs, nbytes, "fma32",
-        0.5 if rows * sizes.group >= 6 else 0.25, reason, emit,
+        0.75 if rows * sizes.group >= 3 else 0.4, reason, emit,
     )  # fmt: skip
 
 
