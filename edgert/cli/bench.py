@@ -1,4 +1,4 @@
-"""`edgert bench`: latency of whole runs for one or more thread counts, time per operator, and a trace to look at.
+"""`edgert bench`: latency of whole runs, or tokens per second, for one or more thread counts; time per operator.
 
 Comparing with other runtimes is the bench/ folder of the repository.
 """
@@ -17,6 +17,7 @@ import click
 
 from edgert import __version__
 from edgert.cache import cache_root
+from edgert.cli.bench_language import REPETITIONS, LanguageBench, table
 from edgert.cli.common import (
     compiling,
     default_shapes,
@@ -33,7 +34,8 @@ from edgert.cli.common import (
     shape_option,
 )  # fmt: skip
 from edgert.device.cpu import cpu_name, usable_cores
-from edgert.errors import InputError
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.levels import active_level
 from edgert.kernels_cpu.library import open_library
@@ -42,6 +44,7 @@ from edgert.runtime.executable import OpTime
 from edgert.runtime.session import Session
 
 Feeds = dict[str, Array]
+RUNS = 50
 WARMUP = 3
 PROFILED_RUNS = 10
 
@@ -49,25 +52,39 @@ PROFILED_RUNS = 10
 @click.command(short_help="Measure latency, per run and per operator.")
 @file_argument
 @click.option("--threads", "-t", metavar="N[,N...]", help="Thread counts, measured in turn; default: all cores.")
-@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Measured runs of each.")
+@click.option("--runs", type=click.IntRange(1), help="Measured runs of each.  [default: 50, or 5 of a language model]")
 @click.option("--ops", is_flag=True, help="Time per operator, measured against predicted.")
 @click.option("--trace", type=click.Path(), metavar="FILE", help="Write a Chrome/Perfetto trace of one run.")
+@click.option("--prompt", type=click.IntRange(0), default=512, show_default=True, help="Tokens a language model reads.")
+@click.option("--gen", type=click.IntRange(0), default=128, show_default=True, help="Tokens that it generates.")
+@click.option("--kv", type=click.Choice(["f16", "int8"]), default="f16", show_default=True, help="Its cache.")
 @json_option
 @ram_option
 @device_option
 @shape_option
 def command(
-    file: str, threads: str | None, runs: int, ops: bool, trace: str | None, as_json: bool, ram: str | None,
-    device: str, shapes: tuple[str, ...],
+    file: str, threads: str | None, runs: int | None, ops: bool, trace: str | None, prompt: int, gen: int, kv: str,
+    as_json: bool, ram: str | None, device: str, shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure the model FILE on random inputs.
+
+    Of a language model: tokens per second, read (pp) and generated (tg).
 
     \b
     edgert bench model.edge --threads 1,2 --ops
     edgert bench model.edge --trace trace.json     open it in ui.perfetto.dev
+    edgert bench language.edge --threads 1,2 --prompt 512 --gen 128
     """
     counts = thread_counts(threads)
+    model = read_model(file)
     ensure_peaks(active_level(), open_library(active_level(), cache_root()), compiling())
+    if model.graph.states:
+        if device != "cpu":
+            raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
+        bench = LanguageBench(model, counts, prompt, gen, kv=kv, ram=ram)
+        bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
+        return
+    runs = runs or RUNS
     given = parse_shapes(shapes)
     sessions = [open_session(file, threads=n, ram=ram, device=device, shapes=given) for n in counts]
     sizes = default_shapes(sessions[0].model.graph, sessions[0].info, given)
@@ -97,6 +114,35 @@ def command(
         )
         if ops:
             click.echo("\n".join(ops_table(row["ops"])))
+
+
+def bench_language(
+    bench: LanguageBench, file: str, runs: int, ops: bool, trace: str | None, as_json: bool
+) -> None:  # fmt: skip
+    """Measures, prints and ends `bench`."""
+    summaries = [decoder.summary() for decoder in bench.decoders]
+    if not as_json:
+        say("\n".join(summaries))
+    rows = bench.measure(runs)
+    profiles: list[dict[str, Any]] = []
+    if ops or trace:
+        for decoder in bench.decoders:
+            profiles.append({"threads": decoder.threads, "ops": [vars(op) for op in bench.profile(decoder)]})
+    if trace is not None:
+        write_trace(trace, bench.model.info.name or Path(file).stem, profiles)
+    bench.close()
+    if as_json:
+        print_json(
+            {
+                "file": str(file), "runs": runs, "kv": bench.decoders[0].kv, **machine(), "summaries": summaries,
+                "results": rows, "profiles": profiles,
+            }
+        )  # fmt: skip
+        return
+    click.echo("\n".join(table(file, bench.model, rows, active_level().name)))
+    if ops:
+        for profile in profiles:
+            click.echo("\n".join([f"a decode step, {profile['threads']} threads:", *ops_table(profile["ops"])]))
 
 
 def thread_counts(text: str | None) -> list[int]:

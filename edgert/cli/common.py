@@ -18,6 +18,7 @@ from edgert.errors import InputError
 from edgert.format import ModelInfo
 from edgert.graph.ir import Array, Graph
 from edgert.kernels_cpu.jit import Progress
+from edgert.llm.decoder import CONTEXT, DEFAULT_CONTEXT
 from edgert.runtime.inputs import free_dims
 from edgert.runtime.session import Session, load
 
@@ -79,11 +80,14 @@ def parse_shapes(words: tuple[str, ...]) -> dict[str, int]:
 
 
 def default_shapes(graph: Graph, info: ModelInfo, given: Mapping[str, int]) -> dict[str, int]:
-    """Sizes for all named dimensions where no input says them: those given, one sample, the size of an image.
+    """Sizes for all named dimensions where no input says them: those given, one sample or token, the size of an
+    image, the context that LLM takes by default.
 
     Raises InputError for a dimension nothing is known of.
     """
     shapes = dict(given)
+    if info.language is not None and graph.states:
+        shapes.setdefault(CONTEXT, min(info.language.context_length, DEFAULT_CONTEXT))
     for name in graph.inputs:
         kind, image = graph.types[name], info.preprocessing
         places: dict[int, int] = {0: 1}

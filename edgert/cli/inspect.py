@@ -21,6 +21,7 @@ from edgert.format import Model, read_model
 from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
 from edgert.kernels_cpu.library import open_library
+from edgert.llm.decoder import CONTEXT, MODES, TOKENS, Decoder, Mode
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes, show_bytes
 from edgert.plan.plan import Plan
@@ -38,18 +39,26 @@ from edgert.runtime.calibrate import ensure_peaks
     "--device", default="cpu", show_default=True, metavar="NAME", help="Plan for cpu, or for an ISA level by name."
 )
 @click.option("--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension.")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="decode",
+    show_default=True,
+    help="Of a language model: plan one token, the reading of a prompt, or all its logits.",
+)
 @click.option("--ram", metavar="SIZE", help="Memory budget, for example 512M.")
 @threads_option
 @json_option
 def command(
     file: str, show_plan: bool, show_program: bool, verify: bool, device: str, shapes: tuple[str, ...],
-    ram: str | None, threads: int | None, as_json: bool,
+    mode: Mode, ram: str | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Show what the model FILE holds; with --plan, how it would run here.
 
     \b
     edgert inspect model.edge
     edgert inspect model.edge --plan --device armv8.2-dotprod
+    edgert inspect language.edge --plan --mode prefill --shape C=4096
     """
     model = read_model(file, verify="all" if verify else "touch")
     facts = facts_of(model, file)
@@ -57,7 +66,7 @@ def command(
     origin = ""
     if show_plan or show_program:
         level = level_of(device)
-        origin, plan = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes))
+        origin, plan = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
     if as_json:
         if plan is not None and show_plan:
             facts["plan"] = explain.as_json(plan, origin)
@@ -83,8 +92,13 @@ def level_of(device: str) -> Level:
     return LEVELS[device]
 
 
-def plan_of(model: Model, level: Level, threads: int, ram: str | None, shapes: dict[str, int]) -> tuple[str, Plan]:
-    """(origin of the kernels, plan). The probe runs if this machine can run the level and has not been measured."""
+def plan_of(
+    model: Model, level: Level, threads: int, ram: str | None, shapes: dict[str, int], mode: Mode = "decode"
+) -> tuple[str, Plan]:
+    """(origin of the kernels, plan). mode: of a model that generates text.
+
+    The probe runs if this machine can run the level and has not been measured.
+    """
     origin = ""
     if level in host_levels():
         library = open_library(level, cache_root())
@@ -92,6 +106,10 @@ def plan_of(model: Model, level: Level, threads: int, ram: str | None, shapes: d
         origin = library.origin
     else:
         say(f"planned for {level.name}, which this machine cannot run: predicted times are not calibrated")
+    if model.graph.states:
+        chunk = shapes.get(TOKENS)
+        decoder = Decoder(model, n_ctx=shapes.get(CONTEXT), threads=threads, ram=ram, chunk=chunk, level=level)
+        return origin, decoder.plan(mode)
     graph = infer_types(model.graph, default_shapes(model.graph, model.info, shapes))
     budget = parse_bytes(ram) if ram is not None else None
     return origin, make_plan(graph, model.tensors, level=level, threads=threads, ram=budget)

@@ -21,8 +21,12 @@ COMMANDS: dict[str, str] = {
     "check": "List everything in a network that edgert can not run, and what to do.",
     "inspect": "Show what a .edge file holds, or the plan for this machine.",
     "run": "Answer for one or more inputs.",
+    "generate": "Continue a text with a language model.",
+    "chat": "Talk with a language model in the terminal.",
+    "embed": "Embed texts, and compare them.",
     "eval": "Measure accuracy on labelled data.",
-    "bench": "Measure latency, per run and per operator.",
+    "perplexity": "Measure how well a language model predicts a text.",
+    "bench": "Measure latency, or tokens per second, per run and per operator.",
     "doctor": "Show what this machine offers and what edgert makes of it.",
     "compile": "Compile the kernels ahead of time for a kind of processor.",
     "pull": "Fetch a pinned model or data set into the cache.",
@@ -59,6 +63,7 @@ def root() -> None:
     edgert quickstart
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/
     edgert run model.edge photo.jpg
+    edgert chat language.edge
     """
 
 

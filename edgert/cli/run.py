@@ -14,7 +14,8 @@ import click
 import numpy as np
 
 from edgert.cli.common import file_argument, json_option, open_session, parse_shapes, print_json, say, session_options
-from edgert.errors import InputError
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.preprocess import IMAGE_SUFFIXES, load_image
 from edgert.runtime.postprocess import Answer, top
@@ -42,6 +43,12 @@ def command(
     edgert run model.edge photo.jpg
     edgert run model.edge x.npy --json -o outputs.npz
     """
+    language = read_model(file).info.language
+    if language is not None:
+        raise UnsupportedError(
+            f"{file}: expected a model of images or arrays, found one of language; "
+            + ("use `edgert embed`" if language.pooling else "use `edgert generate` or `edgert chat`")
+        )
     session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes))
     results: list[dict[str, Any]] = []
     with session:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Unpack, overload
@@ -27,7 +27,7 @@ from edgert.llm.perplexity import Perplexity, perplexity
 from edgert.llm.prefix import Context
 from edgert.llm.prompt_file import SavedPrompt, load_prompt, model_digest, save_prompt
 from edgert.llm.request import Fields, constraint_from, options_from, plain_messages
-from edgert.llm.responses import Response, Shape
+from edgert.llm.responses import Chunks, Response, Shape
 from edgert.llm.tokenizer import Tokenizer
 from edgert.runtime.fork import tell_after_fork
 
@@ -145,13 +145,9 @@ class LLM:
         self, prompt: Prompt, *, stream: Literal[False] = ..., **fields: Unpack[Fields]
     ) -> Response: ...
     @overload
-    def create_completion(
-        self, prompt: Prompt, *, stream: Literal[True], **fields: Unpack[Fields]
-    ) -> Iterator[Response]: ...
+    def create_completion(self, prompt: Prompt, *, stream: Literal[True], **fields: Unpack[Fields]) -> Chunks: ...
 
-    def create_completion(
-        self, prompt: Prompt, *, stream: bool = False, **fields: Unpack[Fields]
-    ) -> Response | Iterator[Response]:
+    def create_completion(self, prompt: Prompt, *, stream: bool = False, **fields: Unpack[Fields]) -> Response | Chunks:
         """Continues `prompt`: an OpenAI text completion, or an iterator of its chunks. Raises as generate does."""
         shape = Shape(self.generate(prompt, **fields), self.tokenizer, self.name, chat=False)
         return shape.chunks() if stream else shape.whole()
@@ -165,7 +161,7 @@ class LLM:
     def create_chat_completion(
         self, messages: Messages, *, stream: Literal[True], tools: Sequence[Mapping[str, Any]] | None = ...,
         chat_template_kwargs: Mapping[str, Any] | None = ..., **fields: Unpack[Fields],
-    ) -> Iterator[Response]: ...  # fmt: skip
+    ) -> Chunks: ...  # fmt: skip
 
     def create_chat_completion(
         self,
@@ -175,7 +171,7 @@ class LLM:
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         **fields: Unpack[Fields],
-    ) -> Response | Iterator[Response]:
+    ) -> Response | Chunks:
         """Answers `messages`, [{'role': 'user', 'content': '...'}]: an OpenAI chat completion, or an iterator of its
         chunks. tools: shown to the model by its template; what it answers is text. chat_template_kwargs: more names
         for the template, such as {'enable_thinking': False}. Raises as generate does, and UnsupportedError if the

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from edgert.llm.generate import Generation, Token
 from edgert.llm.tokenizer import Tokenizer
 
 Response = dict[str, Any]
+Chunks = Generator[Response, None, None]
+"""An iterator; its close() ends the generation."""
 
 
 def usage(generation: Generation) -> Response:
@@ -57,7 +59,7 @@ class Shape:
         body = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
         return self._frame("chat.completion" if self._chat else "text_completion", body, events) | self._numbers()
 
-    def chunks(self) -> Iterator[Response]:
+    def chunks(self) -> Chunks:
         """One by one; the last has the finish_reason, usage and timings. Closing this ends the generation."""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         try:

@@ -1,0 +1,140 @@
+"""What the subcommands for language models share: their options, opening a model, and the line of timings.
+
+Options that every subcommand has are in common.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgert.cli.common import compiling, device_option, ram_option, threads_option, verbose_option
+from edgert.errors import InputError, UnsupportedError
+from edgert.llm.llm import LLM
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+MODEL_OPTIONS = (
+    click.option("-c", "--n-ctx", type=int, metavar="N", help="Tokens of the context, prompt and answer together."),
+    click.option(
+        "--kv", type=click.Choice(["f16", "int8"]), default="f16", show_default=True,
+        help="Numbers in the key-value cache.",
+    ),
+    threads_option, ram_option, device_option, verbose_option,
+)  # fmt: skip
+
+REQUEST_OPTIONS = (
+    click.option("--temp", "temperature", type=float, help="0 always takes the best token.  [default: 0.8]"),
+    click.option("--top-k", type=int, help="Of so many most probable tokens; 0 of all.  [default: 40]"),
+    click.option("--top-p", type=float, help="Of the fewest that together reach it.  [default: 0.95]"),
+    click.option("--min-p", type=float, help="Of those so probable, relative to the best.  [default: 0.05]"),
+    click.option("--repeat-penalty", type=float, help="Above 1: makes repetition rarer.  [default: 1]"),
+    click.option("--repeat-last-n", type=int, help="Tokens that penalties look back.  [default: 64]"),
+    click.option("--frequency-penalty", type=float, help="Taken off for each time a token came.  [default: 0]"),
+    click.option("--presence-penalty", type=float, help="Taken off once a token came.  [default: 0]"),
+    click.option("--logit-bias", multiple=True, metavar="TOKEN=BIAS", help="Added to its logit; may be repeated."),
+    click.option("--seed", type=int, help="The same seed gives the same text."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="Ends the text where it appears; may be repeated."),
+    click.option(
+        "--on-overflow", type=click.Choice(["error", "shift"]),
+        help="What to do with more than the context holds: refuse, or forget the older half.  [default: error]",
+    ),
+    click.option("--keep", type=int, metavar="N", help="First tokens that are never forgotten.  [default: 0]"),
+    click.option("--speculative", is_flag=True, help="Guess tokens from the text so far; the answer stays the same."),
+    click.option("--json-schema", metavar="FILE|{...}", help="Keep the answer to this JSON schema."),
+    click.option("--regex", metavar="TEXT", help="Keep the answer to this regular expression."),
+    click.option("--grammar", type=click.Path(), metavar="FILE", help="Keep the answer to this Lark grammar."),
+)  # fmt: skip
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def with_options(options: tuple[Decorator, ...]) -> Decorator:
+    """A decorator that adds `options` in their order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_options = with_options(MODEL_OPTIONS)
+request_options = with_options(REQUEST_OPTIONS)
+
+
+def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
+    """LLM(file) with the values of MODEL_OPTIONS in `given`."""
+    if given["device"] != "cpu":
+        raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
+    options = {name: given[name] for name in ("n_ctx", "kv", "threads", "ram") if name in given}
+    return LLM(file, **options, **more, on_compile=compiling())
+
+
+def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of a request from the values of REQUEST_OPTIONS in `given`. Raises InputError."""
+    names = (
+        "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "frequency_penalty",
+        "presence_penalty", "seed", "on_overflow", "keep", "speculative", "regex",
+    )  # fmt: skip
+    fields = {name: given[name] for name in names}
+    fields["stop"] = list(given["stop"])
+    fields["logit_bias"] = dict(map(_bias, given["logit_bias"])) or None
+    if (schema := given["json_schema"]) is not None:
+        fields["json_schema"] = schema if schema.lstrip().startswith("{") else read_text(schema)
+    if given["grammar"] is not None:
+        fields["grammar"] = read_text(given["grammar"])
+    return fields
+
+
+def _bias(word: str) -> tuple[int, float]:
+    token, _, bias = word.partition("=")
+    try:
+        value = float(bias)
+    except ValueError:
+        value = math.nan
+    if not token.isdecimal() or math.isnan(value):
+        raise InputError(f"--logit-bias: expected TOKEN=BIAS such as 15=-100, found {word!r}")
+    return int(token), value
+
+
+def read_text(path: str) -> str:
+    """The text in a file, '-' for what is piped in. Raises InputError for bytes that are no UTF-8."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected text in UTF-8, found byte {data[error.start]:#04x} at {error.start}"
+        ) from None
+
+
+def show(text: str) -> None:
+    """A piece of an answer, at once. On a terminal without control characters: a model may say anything."""
+    if sys.stdout.isatty():
+        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    click.echo(text, nl=False)
+    sys.stdout.flush()
+
+
+def timings_line(timings: Mapping[str, Any]) -> str:
+    """What a request took, for people."""
+    words = [f"prompt {timings['prompt_n']} tokens in {timings['prompt_ms']:.0f} ms"]
+    if timings["prompt_n"] > 1:
+        words[0] += f" ({timings['prompt_per_second']:.0f}/s)"
+    if timings["cache_n"]:
+        words.append(f"{timings['cache_n']} from the cache")
+    words.append(f"answer {timings['predicted_n']} tokens, {timings['predicted_per_second']:.1f}/s")
+    if "draft_n" in timings:
+        words.append(f"{timings['draft_n_accepted']} of {timings['draft_n']} guesses right")
+    if "context_shifts" in timings:
+        words.append(f"context shifted {timings['context_shifts']} times")
+    return ", ".join(words)
