@@ -1,28 +1,20 @@
 """Gated linear units, act(gate) * up of rows [gate | up]: to rows, or to g32 for a product with grouped weights.
 
-Source: Shazeer 2020, "GLU variants improve Transformer". Of the activations, gelu is that of unary_f32.
+Source: Shazeer 2020, "GLU variants improve Transformer". The activations are in gates.py.
 """
 
 from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise import GLU
-from edgert.kernels_cpu.elementwise.functions import LN2_HIGH, LN2_LOW, LOG2_E, const
-from edgert.kernels_cpu.elementwise.unary_f32 import SQRT_2_PI
-from edgert.kernels_cpu.elementwise.unary_f32 import gelu as gelu_exact
+from edgert.kernels_cpu.elementwise.gates import gelu, gelu_tanh, sigmoid, silu
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
-    bits_f32,
-    bits_i32,
-    fma,
     helper,
     load_f32v,
     load_i32,
     load_i64,
-    maximum,
-    minimum,
     share,
-    shift_left,
     store_first_f32v,
     udiv,
     urem,
@@ -30,53 +22,8 @@ from edgert.kernels_cpu.simd import (
 from edgert.kernels_cpu.simd.group_quantize import quantize_groups
 from edgert.kernels_cpu.simd.rows import present_rows
 
-ROUNDER = 12582912.0
-"""1.5 * 2**23."""
 BLOCK = 64
 """Values of a unit of work: two groups of g32, and whole vectors at every level."""
-
-
-@helper
-def over_one_plus_exp(x, z):  # type: ignore[no-untyped-def]
-    """x / (1 + exp(-z)) within 3e-7 relative for z > -87; below, and for z = -infinity, as if it were -87.
-
-    exp has no special cases here: -z is brought to where it is a normal number. Its polynomial is the least of degree
-    5 on |r| <= ln(2) / 2, within 8e-8. A NaN stays one.
-    """
-    v = minimum(const(87.0), maximum(const(-87.0), const(0.0) - z))
-    # Adding 1.5 * 2**23 leaves the nearest whole number in the last bits, whence the exponent takes it.
-    shifted = fma(v, const(LOG2_E), const(ROUNDER))
-    n = shifted - const(ROUNDER)
-    r = fma(n, const(-LN2_LOW), fma(n, const(-LN2_HIGH), v))
-    p = fma(const(0.00829761940985918), r, const(0.04191562905907631))
-    p = fma(p, r, const(0.16667576134204865))
-    p = fma(p, r, const(0.4999889135360718))
-    p = fma(p, r, const(0.9999997019767761))
-    p = fma(p, r, const(1.0000001192092896))
-    e = bits_f32(bits_i32(p) + shift_left(bits_i32(shifted), 23))
-    return x / (const(1.0) + e)
-
-
-@helper
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    return over_one_plus_exp(const(1.0), x)
-
-
-@helper
-def silu(x):  # type: ignore[no-untyped-def]
-    return over_one_plus_exp(maximum(const(-87.0), x), x)
-
-
-@helper
-def gelu(x):  # type: ignore[no-untyped-def]
-    return gelu_exact(x, const(0.0), const(0.0))
-
-
-@helper
-def gelu_tanh(x):  # type: ignore[no-untyped-def]
-    """(1 + tanh(u)) / 2 is the sigmoid of 2 u."""
-    twice = const(2.0 * SQRT_2_PI) * (x + const(0.044715) * x * x * x)
-    return over_one_plus_exp(maximum(const(-87.0), x), twice)
 
 
 FUNCTIONS = (sigmoid, silu, gelu, gelu_tanh)

@@ -19,6 +19,7 @@ from edgert.kernels_cpu.elementwise.functions import (
     softplus,
     tanh,
 )  # fmt: skip
+from edgert.kernels_cpu.elementwise.gates import gelu, gelu_tanh
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -40,7 +41,6 @@ from edgert.kernels_cpu.simd import (
 )  # fmt: skip
 
 F = record_fields("unary_f32")
-SQRT_HALF, SQRT_2_PI = 0.70710678118654752, 0.79788456080286535
 
 
 @helper
@@ -139,14 +139,13 @@ def error_function(x, alpha, beta):  # type: ignore[no-untyped-def]
 
 
 @helper
-def gelu(x, alpha, beta):  # type: ignore[no-untyped-def]
-    return const(0.5) * x * (const(1.0) + erf(x * const(SQRT_HALF)))
+def gelu_exact(x, alpha, beta):  # type: ignore[no-untyped-def]
+    return gelu(x)
 
 
 @helper
-def gelu_tanh(x, alpha, beta):  # type: ignore[no-untyped-def]
-    inner = const(SQRT_2_PI) * (x + const(0.044715) * x * x * x)
-    return const(0.5) * x * (const(1.0) + tanh(inner))
+def gelu_by_tanh(x, alpha, beta):  # type: ignore[no-untyped-def]
+    return gelu_tanh(x)
 
 
 @helper
@@ -182,7 +181,7 @@ def clip(x, alpha, beta):  # type: ignore[no-untyped-def]
 FUNCTIONS = (
     absolute_value, negated, exponential, logarithm, square_root, reciprocal, rounded_down, rounded_up, rounded, relu,
     leaky_relu, thresholded_relu, logistic, hard_sigmoid, hard_swish, swish, mish, hyperbolic_tangent, error_function,
-    gelu, gelu_tanh, soft_plus, softsign, elu, celu, selu, clip,
+    gelu_exact, gelu_by_tanh, soft_plus, softsign, elu, celu, selu, clip,
 )  # fmt: skip
 """In the order of UNARY."""
 assert len(FUNCTIONS) == len(UNARY)
