@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress
 from edgert.converters.finish import ConversionResult, hash_of, write
+from edgert.converters.llm.compress.compression import Compressor, options_from
 from edgert.converters.llm.convert import convert_language_model
 from edgert.converters.llm.importer import is_language_model
 from edgert.converters.pack import pack_model
@@ -36,6 +37,9 @@ from edgert.graph.ir import Graph
 Weights: TypeAlias = Literal["f32", "int8"]
 WEIGHTS: tuple[Weights, ...] = ("f32", "int8")
 
+SAMPLES = 128
+"""Samples of calibration if nobody asks for another number."""
+
 ERROR_SAMPLES = 16
 """Samples on which the error of every single tensor is measured."""
 
@@ -46,12 +50,15 @@ def convert(
     *,
     weights: str | None = None,
     calib: str | os.PathLike[str] | None = None,
-    samples: int = 128,
+    samples: int | None = None,
     observer: str = "mse",
     equalize: bool = True,
     bias_correction: bool = True,
     eval_data: str | os.PathLike[str] | None = None,
     max_loss: float | None = None,
+    method: str | None = None,
+    asymmetric: bool = False,
+    overrides: Sequence[str] = (),
     info: ModelInfo | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
@@ -61,11 +68,13 @@ def convert(
 ) -> ConversionResult:
     """Converts the model in `src` and writes it to `out`, or changes nothing.
 
-    Language models (.gguf, .safetensors, or a folder with config.json) go to `convert_language_model`, which takes
-    weights, info.name, report_path and progress; the rest is for networks.
+    Language models (.gguf, .safetensors, or a folder with config.json) go to `convert_language_model`. For them
+    calib and eval_data are texts, samples are windows of text, max_loss is in per cent of perplexity, and method
+    ('rtn', 'awq', 'gptq'), asymmetric and overrides ('*.down=int8') say how weights are rounded, see
+    `llm.compress`. observer, equalize, bias_correction, labels and preprocessing are for networks.
 
     weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
-    arrays, see `load_dataset`), of which `samples` are used. eval_data: labelled data on which accuracy
+    arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
     is measured before and after; labelled calibration data serves if there is none. max_loss: the largest
     loss that is accepted, see `Report.loss`. info, labels and preprocessing go into the file; what the
     source says of itself fills the rest.
@@ -76,24 +85,25 @@ def convert(
     started = time.monotonic()
     src, out = Path(src), Path(out)
     if is_language_model(src):
-        foreign = {
-            "calib": calib,
-            "eval_data": eval_data,
-            "max_loss": max_loss,
-            "labels": labels,
-            "preprocessing": preprocessing,
-        }
+        foreign = {"labels": labels, "preprocessing": preprocessing}
         if given := [name for name, value in foreign.items() if value is not None]:
             raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
+        options = options_from(weights or "keep", method, asymmetric, overrides, calib, samples, eval_data, max_loss)
+        compressor = Compressor(options, progress)
         return convert_language_model(
             src,
             out,
             weights=weights or "keep",
+            policy=compressor.policy,
+            compress=compressor.compress,
+            judge=compressor.judge,
             name=info.name if info else "",
             report_path=report_path,
             progress=progress,
         )
-    weights = weights or "f32"
+    if method is not None or asymmetric or overrides:
+        raise ConversionError(f"{src}: method, asymmetric and overrides are for language models, this is none")
+    weights, samples = weights or "f32", SAMPLES if samples is None else samples
     check_options(weights, calib, samples, max_loss, out)
     graph, about, source = import_source(src, progress)
     about = described(about, info, labels, preprocessing, src)

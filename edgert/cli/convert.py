@@ -53,13 +53,22 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     type=click.Choice(["keep", "f32", "f16", "int8", "int4"]),
     help="Networks: f32 (default) or int8. Language models: keep what is exact (default), or one of the others.",
 )
-@click.option("--calib", type=click.Path(path_type=Path), help="Images or an .npz to calibrate int8 with.")
-@click.option("--samples", default=128, show_default=True, help="Calibration samples to use, evenly spaced.")
+@click.option("--method", type=click.Choice(["rtn", "awq", "gptq"]), help="How weights of language models are rounded.")
+@click.option("--asymmetric", is_flag=True, help="int4 of language models: groups with a minimum, 5 bits per weight.")
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="PATTERN=CHOICE",
+    help="Other weights for some matrices of a language model, such as '*.down=int8'; repeatable.",
+)
+@click.option("--calib", type=click.Path(path_type=Path), help="Images, an .npz or a text file to calibrate with.")
+@click.option("--samples", type=int, help="Calibration samples, evenly spaced: 128, or 32 windows of 512 tokens.")
 @click.option("--observer", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True)
 @click.option("--equalize/--no-equalize", default=True, show_default=True, help="Cross-layer equalization.")
 @click.option("--bias-correction/--no-bias-correction", default=True, show_default=True)
-@click.option("--eval", "eval_data", type=click.Path(path_type=Path), help="Labelled data for the accuracy.")
-@click.option("--max-loss", type=float, help="Fail if int8 loses more than this: points of top-1, or per cent.")
+@click.option("--eval", "eval_data", type=click.Path(path_type=Path), help="Labelled data for the accuracy, or a text.")
+@click.option("--max-loss", type=float, help="Fail if more is lost: points of top-1, or per cent of perplexity.")
 @click.option("--labels", type=click.Path(path_type=Path), help="A text file with one class name per line.")
 @click.option("--input-size", callback=size, help="Images are cropped to this: 224 or HEIGHTxWIDTH.")
 @click.option("--resize", type=int, help="Shorter side in pixels before the crop; without it, straight to the crop.")
@@ -86,6 +95,8 @@ def command(
     \b
     edgert convert model.gguf -o model.edge
     edgert convert SmolLM2-135M/ -o model.edge --weights int4
+    edgert convert model.gguf -o model.edge --weights int4 --method gptq --calib text.txt \\
+        --override '*.down=int8' --eval other.txt --max-loss 10
     edgert convert model.onnx -o model.edge
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
         --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1

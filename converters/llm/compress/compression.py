@@ -1,0 +1,319 @@
+"""Compression of a language model on its way to a file: which matrices, by which method, and whether it was worth it.
+`convert_language_model` calls `compress` before it packs the weights and `judge` after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from edgert.converters.llm import pack
+from edgert.converters.llm.checkpoint import ExactBlocks
+from edgert.converters.llm.compress import awq
+from edgert.converters.llm.compress.calibration import (
+    WINDOW,
+    WINDOWS,
+    Linear,
+    Text,
+    cut,
+    linears,
+    read_text,
+    split,
+    spread,
+)
+from edgert.converters.llm.compress.gptq import gptq
+from edgert.converters.llm.compress.policy import Precision, matrices, parse_override
+from edgert.converters.llm.compress.quality import (
+    Quality,
+    compare,
+    float_logits,
+    reference_of,
+    runtime_logits,
+    stored_logits,
+)
+from edgert.converters.llm.compress.round_to_nearest import round_to_nearest
+from edgert.converters.llm.compress.walk import Walk
+from edgert.converters.llm.groups import GroupEncoding
+from edgert.converters.llm.importer import LanguageModel
+from edgert.converters.llm.report import LanguageReport
+from edgert.converters.llm.weights import Held, HeldBlocks, Weight, dequantized
+from edgert.errors import ConversionError, KernelError, UnsupportedError
+from edgert.format.model import Model
+from edgert.graph.ir import Array
+
+Method: TypeAlias = Literal["rtn", "awq", "gptq"]
+METHODS: tuple[Method, ...] = ("rtn", "awq", "gptq")
+
+EVALUATION_WINDOWS = 64
+"""Windows of text that quality is measured on: 32k tokens, with which perplexity is known to about one per cent."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. method: None is 'rtn', with blocks of the source kept that are as small already.
+
+    calib: the text to calibrate with, of which `samples` windows are used. evaluation: the text that quality is
+    measured on; without it, the last fifth of `calib`. max_loss: the largest rise of perplexity that is accepted,
+    per cent. sequential: GPTQ sees the inputs that the matrices before it give once they are rounded, otherwise
+    those of the float model. runtime: quality is measured with the runtime's arithmetic, else in float32.
+    """
+
+    precision: Precision
+    method: Method | None = None
+    calib: str | os.PathLike[str] | None = None
+    samples: int = WINDOWS
+    window: int = WINDOW
+    evaluation: str | os.PathLike[str] | None = None
+    max_loss: float | None = None
+    sequential: bool = True
+    runtime: bool = True
+
+    def check(self) -> None:
+        """Raises ConversionError for what makes no sense."""
+        if self.method in ("awq", "gptq") and self.calib is None:
+            raise ConversionError(f"{self.method} needs a text to calibrate with: give one with --calib")
+        if self.method is not None and self.precision.weights not in ("int8", "int4") and not self.precision.overrides:
+            raise ConversionError(f"{self.method} needs --weights int8 or int4, found {self.precision.weights}")
+        if self.max_loss is not None and self.evaluation is None and self.calib is None:
+            raise ConversionError("a largest loss needs a text to measure it on: give one with --eval or --calib")
+        if self.samples < 1:
+            raise ConversionError(f"expected at least one window of calibration text, found {self.samples}")
+
+
+def options_from(
+    weights: str,
+    method: str | None,
+    asymmetric: bool,
+    overrides: Sequence[str],
+    calib: str | os.PathLike[str] | None,
+    samples: int | None,
+    evaluation: str | os.PathLike[str] | None,
+    max_loss: float | None,
+) -> Options:
+    """Options as the command line has them, checked. Raises ConversionError."""
+    if weights not in pack.WEIGHTS:
+        raise ConversionError(f"expected weights among {', '.join(pack.WEIGHTS)}, found {weights!r}")
+    if method not in (None, *METHODS):
+        raise ConversionError(f"expected a method among {', '.join(METHODS)}, found {method!r}")
+    parsed = tuple(parse_override(text) for text in overrides)
+    precision = Precision(weights, asymmetric, parsed, exact=method is None)
+    windows = WINDOWS if samples is None else samples
+    options = Options(precision, method, calib, windows, WINDOW, evaluation, max_loss)
+    options.check()
+    return options
+
+
+@dataclass
+class Compressor:
+    """The steps of one conversion; `compress`, `policy` and `judge` are hooks of `convert_language_model`."""
+
+    options: Options
+    progress: Progress | None = None
+    encodings: dict[str, pack.Encoding | None] = field(default_factory=dict)
+    original: LanguageModel | None = None
+    calibration: Text | None = None
+    evaluation: Text | None = None
+
+    # ---- hooks
+    def compress(self, language: LanguageModel, report: LanguageReport) -> None:
+        """Replaces the matrices that are to be rounded. Raises ConversionError or InputError."""
+        self.options.check()
+        precision, method = self.options.precision, self.options.method or "rtn"
+        precision.check(language.weights)
+        self.read_texts(language)
+        self.original = LanguageModel(**{**vars(language), "weights": dict(language.weights)})
+        self.encodings = {
+            name: precision.encoding(language.graph, name, language.weights[name])
+            for name in matrices(language.weights)
+        }
+        targets = self.targets(language)
+        errors: dict[str, float] = {}
+        if self.calibration is None:
+            for done, (name, encoding) in enumerate(targets.items()):
+                self.tell("round", done, len(targets))
+                replace(language, name, round_to_nearest(language.weights[name].load(), encoding))
+            self.tell("round", len(targets), len(targets))
+        elif targets:
+            seen = language.weights if method == "gptq" and self.options.sequential else dict(language.weights)
+            observed = self.observed(Walk(language.graph, seen, self.calibration.windows), language)
+            by_method = {"rtn": rtn_layers, "awq": awq_layers, "gptq": gptq_layers}[method]
+            errors = dict(by_method(language, observed, targets))
+        report.quality |= self.described(method, errors)
+        report.summary += self.summary(method, errors)
+
+    def policy(self, name: str, weight: Weight) -> pack.Encoding | None:
+        """What `Packer` asks."""
+        return self.encodings.get(name)
+
+    def judge(self, model: Model, report: LanguageReport) -> None:
+        """Measures the packed model against the float original, if there is a text for it.
+
+        Raises ConversionError when more is lost than accepted.
+        """
+        if self.evaluation is None or self.original is None:
+            return
+        windows = self.evaluation.windows
+        reference = reference_of(windows, self.watched("reference", float_logits(self.original, windows)))
+        after, arithmetic = self.measured(model, reference.windows, lambda logits: compare(reference, logits))
+        before, loss = reference.quality, 100.0 * (after.perplexity / reference.perplexity - 1.0)
+        report.quality |= {
+            "text": self.evaluation.describe(),
+            "arithmetic": arithmetic,
+            "before": before.as_dict(),
+            "after": after.as_dict(),
+            "loss_percent": float(f"{loss:.4g}"),
+        }
+        report.summary += [
+            f"on {self.evaluation.describe()}:",
+            f"  float reference: perplexity {before.perplexity:.2f}",
+            f"  in this file:    perplexity {after.perplexity:.2f} ({loss:+.2f} %), Jensen-Shannon divergence "
+            f"{after.divergence:.4f}, same next token {after.agreement:.1f} % ({arithmetic})",
+        ]
+        if self.options.max_loss is not None and loss > self.options.max_loss:
+            raise ConversionError(
+                f"the perplexity rises by {loss:.2f} % (from {before.perplexity:.2f} to {after.perplexity:.2f}), more "
+                f"than the accepted {self.options.max_loss:g} %; use --method gptq, --asymmetric, more bits for some "
+                "matrices with --override, or int8"
+            )
+
+    # ---- steps
+    def read_texts(self, language: LanguageModel) -> None:
+        """Calibration and evaluation text, neither of which shares a window with the other."""
+        options = self.options
+        if (options.calib is not None or options.evaluation is not None) and not language.graph.states:
+            raise ConversionError(
+                "expected a model that predicts tokens, found an encoder: it can be compressed without text alone, "
+                "by --method rtn"
+            )
+        if options.calib is not None:
+            whole = cut(language, read_text(options.calib), Path(options.calib).name, options.window)
+            if options.evaluation is None or os.path.realpath(options.evaluation) == os.path.realpath(options.calib):
+                whole, rest = split(whole)
+                self.evaluation = spread(rest, EVALUATION_WINDOWS)
+            self.calibration = spread(whole, options.samples)
+        if options.evaluation is not None and self.evaluation is None:
+            text = cut(language, read_text(options.evaluation), Path(options.evaluation).name, options.window)
+            self.evaluation = spread(text, EVALUATION_WINDOWS)
+
+    def targets(self, language: LanguageModel) -> dict[str, GroupEncoding]:
+        """The matrices to round and their encodings: not those that the source has in that very encoding."""
+        found: dict[str, GroupEncoding] = {}
+        for name, encoding in self.encodings.items():
+            if encoding == "q4" or encoding == "q4m" or encoding == "q8g":
+                blocks = language.weights[name].exact()
+                if blocks is None or blocks.encoding != encoding:
+                    found[name] = encoding
+        return found
+
+    def observed(self, walk: Walk, language: LanguageModel) -> Iterator[Linear]:
+        total = sum(node.op == "Gemm" for node in language.graph.nodes)
+        for done, linear in enumerate(linears(walk)):
+            self.tell("compress", done, total)
+            yield linear
+        self.tell("compress", total, total)
+
+    def measured(
+        self, model: Model, windows: Sequence[Array], measure: Callable[[Iterator[Array]], Quality]
+    ) -> tuple[Quality, str]:
+        """(what `measure` says of the logits of `model`, with which arithmetic they were computed)."""
+        if self.options.runtime:
+            try:
+                return measure(self.watched("evaluate", runtime_logits(model, windows))), "on the runtime"
+            except (UnsupportedError, KernelError) as error:
+                why = f"in float32, as the runtime can not run it here: {error}"
+                return measure(self.watched("evaluate", stored_logits(model, windows))), why
+        return measure(self.watched("evaluate", stored_logits(model, windows))), "in float32"
+
+    def watched(self, stage: str, logits: Iterator[Array]) -> Iterator[Array]:
+        assert self.evaluation is not None
+        total = len(self.evaluation.windows)
+        for done, found in enumerate(logits):
+            self.tell(stage, done, total)
+            yield found
+        self.tell(stage, total, total)
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(stage, done, total)
+
+    # ---- words
+    def described(self, method: str, errors: dict[str, float]) -> dict[str, Any]:
+        """For the report: the relative error of every output is on the calibration text."""
+        found: dict[str, Any] = {"method": method, "overrides": [str(o) for o in self.options.precision.overrides]}
+        if self.calibration is not None:
+            found["calibration"] = self.calibration.describe()
+            found["output_errors"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        return found
+
+    def summary(self, method: str, errors: dict[str, float]) -> list[str]:
+        if self.calibration is None or not errors:
+            return []
+        worst = max(errors, key=lambda name: errors[name])
+        return [
+            f"{method}, calibrated on {self.calibration.describe()}",
+            f"relative error of outputs there: median {np.median(list(errors.values())):.3g}, "
+            f"worst {errors[worst]:.3g} ({worst})",
+        ]
+
+
+# ---- methods: each yields (matrix, relative error of its outputs on the calibration text)
+Errors: TypeAlias = Iterator[tuple[str, float]]
+
+
+def rtn_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
+    """Round-to-nearest with scales for the least error of the output that one group makes alone."""
+    for linear in observed:
+        if linear.name in targets:
+            weights = language.weights[linear.name].load()
+            yield finish(language, linear, weights, awq.clipped(weights, linear.moments, targets[linear.name]))
+
+
+def gptq_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
+    for linear in observed:
+        if linear.name in targets:
+            weights = language.weights[linear.name].load()
+            yield finish(language, linear, weights, gptq(weights, linear.moments, targets[linear.name]))
+
+
+def awq_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
+    """Layer by layer: first all scales, as they change two weights each, then the rounding."""
+    graph, biases = language.graph, awq.biases_of(language.graph)
+    for _, layer in groupby(observed, key=lambda linear: linear.name.rsplit(".", 1)[0]):
+        found = [linear for linear in layer if linear.name in targets]
+        values = awq.Values(language.weights)
+        for i, linear in enumerate(found):
+            rows = awq.sources(graph, linear.node)
+            if rows is None or (rows.rows is not None and rows.weight not in targets):
+                continue
+            scale = awq.find_scale(values[linear.name], linear.moments, targets[linear.name], rows)
+            awq.fold(values, rows, scale, biases)
+            channels = rows.spread(scale)
+            values[linear.name] = values[linear.name] * channels
+            found[i] = awq.scaled(linear, channels)
+        for linear in found:
+            weights = values[linear.name]
+            del values[linear.name]
+            yield finish(language, linear, weights, awq.clipped(weights, linear.moments, targets[linear.name]))
+        for name, vector in values.items():
+            language.weights[name] = Held(vector, language.weights[name].source)
+
+
+def finish(language: LanguageModel, linear: Linear, weights: Array, blocks: ExactBlocks) -> tuple[str, float]:
+    """Puts `blocks` in place of `weights` and says what that changes of the outputs."""
+    difference = weights - dequantized(blocks)
+    size = awq.output_error(weights, linear.moments)
+    replace(language, linear.name, blocks, weights)
+    return linear.name, float(np.sqrt(awq.output_error(difference, linear.moments) / size)) if size else 0.0
+
+
+def replace(language: LanguageModel, name: str, blocks: ExactBlocks, weights: Array | None = None) -> None:
+    old = language.weights[name]
+    wanted = old.load() if weights is None else weights
+    language.weights[name] = HeldBlocks(blocks, old.source, pack.relative_error(wanted, dequantized(blocks)))
