@@ -24,7 +24,7 @@ def merge_splits(record, chunk, scratch):  # type: ignore[no-untyped-def]
     group, depth, kv_heads = load_i32(record + F.group), load_i32(record + F.depth), load_i32(record + F.kv_heads)
     stride, low = 4 * depth + TAIL, udiv(first_seen(past, load_i32(record + F.window)), SPLIT)
     end = udiv(past + rows - 1, SPLIT) + 1
-    top, total, y = scratch, scratch + 4, scratch + 64
+    top, total, y = scratch, scratch + 4, scratch + TAIL
     units = kv_heads * rows * group
     for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
         kv_head = udiv(unit, rows * group)

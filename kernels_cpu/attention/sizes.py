@@ -35,6 +35,11 @@ def tile_scratch(tile_rows: int) -> int:
     return tile_rows * (3 * ROW + SCORE_ROW + SUM_ROW + STATE_ROW) + ANGLE_BYTES
 
 
+def merge_scratch(depth: int) -> int:
+    """Bytes of scratch in which the sums of a row are merged."""
+    return TAIL + 4 * depth
+
+
 def partial_row(depth: int) -> int:
     """Bytes of the sums of one query row over one range of positions."""
     return 4 * depth + TAIL

@@ -19,6 +19,7 @@ from edgert.kernels_cpu.attention.sizes import (
     MAX_DEPTH,
     SPLIT,
     TURNS,
+    merge_scratch,
     partial_row,
     rope_scratch,
     tile_scratch,
@@ -61,6 +62,15 @@ class _Heads:
         """Ranges of positions that the rows of a run may see."""
         ranges = -(-self.context // SPLIT)
         return min(ranges, (self.window + self.rows - 2) // SPLIT + 2) if self.window else ranges
+
+    @property
+    def x_key(self) -> int:
+        """Where the keys of a packed row begin, in bytes."""
+        return 4 * self.depth * self.heads
+
+    @property
+    def x_value(self) -> int:
+        return 4 * self.depth * (self.heads + self.kv_heads)
 
     @property
     def tile_rows(self) -> int:
@@ -135,66 +145,95 @@ def _offer(site: Site, layout: str) -> Offer | Refusal:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What the ops of one node have in common."""
+
+    operands: dict[str, Buffer | None]
+    params: dict[str, int | float]
+    key: Buffer | None
+    value: Buffer | None
+
+
 def _emit(
     site: Site, layout: str, sizes: _Heads, emitter: Emitter, inputs: tuple[Buffer | None, ...], y: Buffer
 ) -> None:
-    node, depth, element = site.node, sizes.depth, ELEMENT_BYTES[layout]
-    cached = layout != "kvf32"
-    rows_at, threads = emitter.rows(sizes.rows), site.threads
-    x, positions = inputs[_QKV], inputs[_POSITIONS] if cached else None
-    x_row, x_key = 4 * depth * (sizes.heads + 2 * sizes.kv_heads), 4 * depth * sizes.heads
-    x_value = x_key + 4 * depth * sizes.kv_heads
-    rotary, table, fine = 0, None, 0
+    shared = _shared(site, layout, sizes, emitter, inputs)
+    _emit_rope(site, layout, sizes, emitter, shared)
+    partial = _partial_bytes(sizes) if layout != "kvf32" and _splits(sizes, site.threads) else 0
+    sums = emitter.workspace(partial) if partial else y
+    _emit_attention(site, layout, sizes, emitter, shared, sums, partial > 0)
+    if partial:
+        operands = {name: shared.operands[name] for name in ("positions", "rows_at")}
+        params: dict[str, int | float] = {
+            "rows": sizes.rows, "context": sizes.context, "group": sizes.group, "kv_heads": sizes.kv_heads,
+            "depth": sizes.depth, "window": sizes.window, "y_row": 4 * sizes.heads * sizes.depth,
+        }  # fmt: skip
+        chunks = split(site.threads, sizes.rows * sizes.heads, partial)
+        emitter.op(
+            "attention_merge_f32_row", {"x": sums, "y": y, **operands}, params, chunks=chunks,
+            scratch=merge_scratch(sizes.depth),
+        )  # fmt: skip
+
+
+def _shared(site: Site, layout: str, sizes: _Heads, emitter: Emitter, inputs: tuple[Buffer | None, ...]) -> _Shared:
+    element, cached, scaled = ELEMENT_BYTES[layout], layout != "kvf32", layout == "kvint8"
+    rotary, fine, table = 0, 0, None
     frequencies = site.values[_FREQUENCIES] if _given(site, _FREQUENCIES) else None
     if frequencies is not None:
         rotary = frequencies.size
-        packed = rotary_table(
-            np.ascontiguousarray(frequencies, np.float32).tobytes(), node.attr_float("rotary_scale", 1.0),
-            sizes.context,
-        )  # fmt: skip
+        inverse = np.ascontiguousarray(frequencies, np.float32).tobytes()
+        packed = rotary_table(inverse, site.node.attr_float("rotary_scale", 1.0), sizes.context)
         table, fine = emitter.constant(packed), packed[0].nbytes * (len(packed) - TURNS)
-    half = -(-rotary // GROUP) * GROUP
-    key_head = element * sizes.padded * depth
-    cache: dict[str, int | float] = {
-        "context": sizes.context, "kv_heads": sizes.kv_heads, "depth": depth, "x_row": x_row, "key_head": key_head,
-        "key_group": element * GROUP * depth, "value_head": key_head if cached else 4 * depth,
-        "scales": -(-sizes.kv_heads * key_head // 64) * 64 if layout == "kvint8" else 0,
-        "scale_head": 4 * sizes.padded if layout == "kvint8" else 0, "rotary": rotary, "half": half, "fine": fine,
-        "epsilon": node.attr_float("qk_norm_epsilon", 1e-6),
+    head = element * sizes.padded * sizes.depth
+    params: dict[str, int | float] = {
+        "rows": sizes.rows, "context": sizes.context, "kv_heads": sizes.kv_heads, "depth": sizes.depth,
+        "x_row": 4 * sizes.depth * (sizes.heads + 2 * sizes.kv_heads), "key_head": head,
+        "key_group": element * GROUP * sizes.depth, "value_head": head if cached else 4 * sizes.depth,
+        "scales": -(-sizes.kv_heads * head // 64) * 64 if scaled else 0,
+        "scale_head": 4 * sizes.padded if scaled else 0, "rotary": rotary, "half": -(-rotary // GROUP) * GROUP, "fine": fine,
+        "epsilon": site.node.attr_float("qk_norm_epsilon", 1e-6),
     }  # fmt: skip
-    key = inputs[_KEY] if cached else emitter.workspace(sizes.kv_heads * key_head)
+    operands = {
+        "x": inputs[_QKV], "positions": inputs[_POSITIONS] if cached else None, "rows_at": emitter.rows(sizes.rows),
+        "table": table,
+    }  # fmt: skip
+    if cached:
+        return _Shared(operands, params, inputs[_KEY], inputs[_VALUE])
+    return _Shared(operands, params, emitter.workspace(sizes.kv_heads * head), None)
+
+
+def _emit_rope(site: Site, layout: str, sizes: _Heads, emitter: Emitter, shared: _Shared) -> None:
     groups = sizes.kv_heads * ((sizes.rows + GROUP - 2) // GROUP + 1)
-    moved = (4 + element) * 2 * sizes.rows * sizes.kv_heads * depth
+    moved = 8 * (4 + ELEMENT_BYTES[layout]) * sizes.rows * sizes.kv_heads * sizes.depth
     emitter.op(
         f"rope_f32_{layout}",
-        {"x": x, "positions": positions, "rows_at": rows_at, "table": table, "norm": _norm(site, emitter, _K_NORM),
-         "key": key, "value": inputs[_VALUE] if cached else None},
-        {"rows": sizes.rows, "x_key": x_key, "x_value": x_value, **cache},
-        chunks=split(threads, groups, 4 * moved), scratch=rope_scratch(depth, element),
+        {**shared.operands, "norm": _norm(site, emitter, _K_NORM), "key": shared.key, "value": shared.value},
+        {**shared.params, "x_key": sizes.x_key, "x_value": sizes.x_value},
+        chunks=split(site.threads, groups, moved), scratch=rope_scratch(sizes.depth, ELEMENT_BYTES[layout]),
     )  # fmt: skip
-    partial = _partial_bytes(sizes) if cached and _splits(sizes, threads) else 0
-    parts = sizes.tiles * (sizes.splits if partial else 1)
-    sums = emitter.workspace(partial) if partial else y
-    scale, softcap = _scales(site.node, depth)
-    operands = {
-        "x": x, "positions": positions, "rows_at": rows_at, "table": table, "norm": _norm(site, emitter, _Q_NORM),
-        "key": key, "value": inputs[_VALUE] if cached else x, "y": sums,
+
+
+def _emit_attention(
+    site: Site, layout: str, sizes: _Heads, emitter: Emitter, shared: _Shared, sums: Buffer, splits: bool
+) -> None:
+    scale, softcap = _scales(site.node, sizes.depth)
+    cached = shared.value is not None
+    params: dict[str, int | float] = {
+        "tile_rows": sizes.tile_rows, "split": int(splits), "group": sizes.group, "window": sizes.window,
+        "causal": site.node.attr_int("causal", 1), "scale": scale, "softcap": softcap,
+        "value_row": ELEMENT_BYTES[layout] * sizes.depth if cached else shared.params["x_row"],
+        "y_row": 4 * sizes.heads * sizes.depth,
     }  # fmt: skip
+    units = sizes.tiles * (sizes.splits if splits else 1)
     emitter.op(
-        f"attention_f32_{layout}", operands,
-        {"rows": sizes.rows, "tile_rows": sizes.tile_rows, "split": int(partial > 0), "group": sizes.group,
-         "causal": node.attr_int("causal", 1), "window": sizes.window, "softcap": softcap, "scale": scale,
-         "value_row": element * depth if cached else x_row, "y_row": 4 * sizes.heads * depth, **cache},
-        chunks=min(parts, 2 * CHUNKS_PER_THREAD * threads) if threads > 1 else 1,
-        scratch=tile_scratch(sizes.tile_rows), offsets=None if cached else {"value": x_value},
+        f"attention_f32_{layout}",
+        {**shared.operands, "norm": _norm(site, emitter, _Q_NORM), "key": shared.key,
+         "value": shared.value if cached else shared.operands["x"], "y": sums},
+        {**shared.params, **params},
+        chunks=min(units, 2 * CHUNKS_PER_THREAD * site.threads) if site.threads > 1 else 1,
+        scratch=tile_scratch(sizes.tile_rows), offsets=None if cached else {"value": sizes.x_value},
     )  # fmt: skip
-    if partial:
-        emitter.op(
-            "attention_merge_f32_row", {"x": sums, "positions": positions, "rows_at": rows_at, "y": y},
-            {"rows": sizes.rows, "context": sizes.context, "group": sizes.group, "kv_heads": sizes.kv_heads,
-             "depth": depth, "window": sizes.window, "y_row": 4 * sizes.heads * depth},
-            chunks=split(threads, sizes.rows * sizes.heads, partial), scratch=64 + 4 * depth,
-        )  # fmt: skip
 
 
 def _scales(node: Node, depth: int) -> tuple[float, float]:
