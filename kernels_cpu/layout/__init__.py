@@ -106,4 +106,12 @@ KERNELS: tuple[KernelSpec, ...] = (
         )
         for encoding, numbers in (("f16", "halves"), ("f32", "floats"))
     ),
+    KernelSpec(
+        name="gather_q8",
+        module=f"{_FOLDER}.gather_q8",
+        function="gather_q8",
+        operands="x scale indices y rows_at",
+        params="rows table columns wide",
+        summary="rows of a table of int8, each with a scale, by their numbers, as floats",
+    ),
 )

@@ -22,11 +22,14 @@ def table(encoding: str, shape: tuple[int, int], rng: np.random.Generator) -> St
     values = rng.standard_normal(shape).astype(np.float32)
     if name == "f16":
         return StoredTensor.pack_f16("w", values, layout)
+    if name == "q8":
+        scale = rng.uniform(0.01, 1, shape[0]).astype(np.float32)
+        return StoredTensor.pack_q8("w", rng.integers(-127, 128, shape, np.int8), scale, dtype="float32")
     return StoredTensor.pack_dense("w", values, layout)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("encoding", [*ENCODINGS, "f16-row", "f16-n16k1", "f32-row", "f32-n16k1"])
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "f16-row", "f16-n16k1", "f32-row", "f32-n16k1", "q8"])
 def test_rows(encoding: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
     stored = table(encoding, shape, rng)
     for dtype in (np.int32, np.int64):
@@ -53,7 +56,7 @@ def test_all_halves_widen_exactly() -> None:
         check("Gather", [values.astype(np.float32), np.arange(64)], constants={0: stored}, out_dtype="float32")
 
 
-@pytest.mark.parametrize("encoding", [*ENCODINGS, "f16-row", "f32-n16k1"])
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "f16-row", "f32-n16k1", "q8"])
 def test_a_number_out_of_range_reads_inside_the_table(encoding: str, rng: np.random.Generator) -> None:
     stored = table(encoding, (20, 40), rng)
     for dtype in (np.int32, np.int64):

@@ -20,8 +20,8 @@ LINES = 16
 
 @lowers("Gather")
 def gather(site: Site) -> Offer | Refusal:
-    """float32 rows of a table [V, ...]: dense or f16 in row or n16k1, or in groups; indices int32 or int64. An index
-    beyond the table gives its first or last row: nothing outside of it is read."""
+    """float32 rows of a table [V, ...]: dense or f16 in row or n16k1, q8 in row, or in groups; indices int32 or int64.
+    An index beyond the table gives its first or last row: nothing outside of it is read."""
     stored, x, indices, y = site.stored[0], site.inputs[0], site.inputs[1], site.outputs[0]
     kernel = _kernel(stored)
     if stored is None or x is None or indices is None or is_constant(site, 1):
@@ -36,7 +36,9 @@ def gather(site: Site) -> Offer | Refusal:
     params: dict[str, int | float] = {
         "rows": rows, "table": table, "columns": columns, "wide": int(indices.dtype == "int64")
     }  # fmt: skip
-    if stored.encoding not in GROUPED:
+    if stored.encoding == "q8" and stored.layout != "row":
+        return Refusal(kernel, f"expected q8 in rows, found {stored.layout}")
+    if stored.encoding in ("dense", "f16"):
         width = 2 if stored.encoding == "f16" else 4
         lane, step = (columns * width, width) if stored.layout == "row" else (width, LINES * width)
         params |= {"block": LINES * columns * width, "lane": lane, "step": step}
@@ -48,6 +50,8 @@ def gather(site: Site) -> Offer | Refusal:
             "x": emitter.weights(stored, "data"), "indices": inputs[1], "y": outputs[0],
             "rows_at": rows_present(emitter, y, rows),
         }  # fmt: skip
+        if stored.encoding == "q8":
+            operands["scale"] = emitter.weights(stored, "scale")
         scratch = GROUP_SCRATCH if stored.encoding in GROUPED else 0
         emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
@@ -60,4 +64,4 @@ def gather(site: Site) -> Offer | Refusal:
 def _kernel(stored: StoredTensor | None) -> str:
     if stored is not None and stored.encoding in GROUPED:
         return f"gather_{stored.encoding}_n16k64"
-    return "gather_f16" if stored is not None and stored.encoding == "f16" else "gather_f32"
+    return {"f16": "gather_f16", "q8": "gather_q8"}.get(stored.encoding if stored is not None else "", "gather_f32")
