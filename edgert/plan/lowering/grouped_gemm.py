@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgert.format.encodings import GROUPED
 from edgert.format.layouts import pack
 from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, Site, g32_depth, layout_nbytes, lowers
 from edgert.plan.lowering.grouped import NUMBERS, Product
@@ -50,13 +49,22 @@ def parts(threads: int, rows: int, columns: int, macs: int, panel: int) -> tuple
 def gemm(site: Site) -> list[Offer | Refusal]:
     """x float32 [T, K], as g32 for weights in groups and as it is for halves; any T, the best for many."""
     stored = site.stored[1]
-    if stored is None or stored.encoding not in (*GROUPED, "f16"):
+    if stored is None or stored.encoding not in (*NUMBERS, "f16"):
         return []
-    halves = stored.encoding == "f16"
-    kernel = f"gemm_{stored.encoding}_{'n16k1' if halves else 'n16k64'}"
+    if stored.encoding == "f16":
+        reason = "halves, widened panel by panel" + ("" if stored.layout == "n16k1" else "; packed when planned")
+        return [many_rows(site, "gemm_f16_n16k1", FLOAT_SHARE, SCRATCH, reason)]
+    share = SHARE[site.level.symbol][list(NUMBERS).index(stored.encoding)]
+    reason = f"{NUMBERS[stored.encoding]}, unpacked panel by panel"
+    return [many_rows(site, f"gemm_{stored.encoding}_n16k64", share, SCRATCH, reason)]
+
+
+def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str) -> Offer | Refusal:
+    """The offer of one of the kernels that unpack panels; `share` is that of the peak which many rows reach."""
     product = Product.of(site, kernel)
     if isinstance(product, Refusal):
-        return [product]
+        return product
+    stored, halves = product.stored, product.stored.encoding == "f16"
     row_parts, column_parts = parts(
         site.threads, product.rows, product.columns, product.macs, FLOAT_PANEL if halves else PANEL
     )
@@ -65,12 +73,7 @@ def gemm(site: Site) -> list[Offer | Refusal]:
         "units": product.depth if halves else g32_depth(product.depth) // BLOCK_K,
         "low": product.low, "high": product.high,
     }  # fmt: skip
-    if halves:
-        layout, unit, share = "row", "fma32", FLOAT_SHARE
-        reason = "halves, widened panel by panel" + ("" if stored.layout == "n16k1" else "; packed when planned")
-    else:
-        layout, unit, share = "g32", "dot8", SHARE[site.level.symbol][GROUPED.index(stored.encoding)]
-        reason = f"{NUMBERS[stored.encoding]}, unpacked panel by panel"
+    layout = "row" if halves else "g32"
     sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
@@ -79,12 +82,12 @@ def gemm(site: Site) -> list[Offer | Refusal]:
         else:
             weights = emitter.weights(stored, "data")
         operands = product.operands(emitter, inputs, weights, outputs[0])
-        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=SCRATCH)
+        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=scratch)
 
     # the output may not take the residual's place: passes over k keep their sums there
     streamed = int(TRAFFIC * stored.nbytes)
-    offer = Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), unit,
-        share * product.rows / (product.rows + FEW_ROWS), reason, emit, streamed=streamed,
+    return too_large(kernel, *sizes) or Offer(
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes),
+        "fma32" if halves else "dot8", share * product.rows / (product.rows + FEW_ROWS), reason, emit,
+        streamed=streamed,
     )  # fmt: skip
-    return [too_large(kernel, *sizes) or offer]
