@@ -191,8 +191,8 @@ def _shared(site: Site, layout: str, sizes: _Heads, emitter: Emitter, inputs: tu
         "x_row": 4 * sizes.depth * (sizes.heads + 2 * sizes.kv_heads), "key_head": head,
         "key_group": element * GROUP * sizes.depth, "value_head": head if cached else 4 * sizes.depth,
         "scales": -(-sizes.kv_heads * head // 64) * 64 if scaled else 0,
-        "scale_head": 4 * sizes.padded if scaled else 0, "rotary": rotary, "half": -(-rotary // GROUP) * GROUP, "fine": fine,
-        "epsilon": site.node.attr_float("qk_norm_epsilon", 1e-6),
+        "scale_head": 4 * sizes.padded if scaled else 0, "rotary": rotary, "half": -(-rotary // GROUP) * GROUP,
+        "fine": fine, "epsilon": site.node.attr_float("qk_norm_epsilon", 1e-6),
     }  # fmt: skip
     operands = {
         "x": inputs[_QKV], "positions": inputs[_POSITIONS] if cached else None, "rows_at": emitter.rows(sizes.rows),
