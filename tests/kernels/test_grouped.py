@@ -143,4 +143,5 @@ def test_refusals_say_what_is_wrong(rng: np.random.Generator) -> None:
         site, _ = site_for(stored, x, None, None, LEVELS[0], **attrs)
         offers, refusals = offers_for(site)
         assert not offers
-        assert all(word in r.why or "float32" in r.why for r in refusals)
+        (refused,) = [r for r in refusals if r.kernel.startswith("matvec")]
+        assert word in refused.why
