@@ -24,7 +24,7 @@ TRUST = 0.7
 """Part of a guess that is right, before anything is known."""
 MEMORY = 0.9
 """Weight of what was known before in running means; the last ten or so count."""
-ROW_COST = 1 / 16
+ROW_COST = 1 / 4
 """Time of one more row of a verifying run, in decode steps, as long as none was measured."""
 
 
