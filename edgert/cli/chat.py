@@ -57,7 +57,7 @@ def command(
     with open_model(file, given, chat_template=template) as llm:
         llm.chat_prompt([*before, {"role": "user", "content": "?"}])  # a model without a template is said at once
         say(llm.summary())
-        Conversation(llm, before, fields).run(reader())
+        Conversation(llm, before, fields, verbose=given["verbose"]).run(reader())
 
 
 def reader() -> Reader:
@@ -80,8 +80,8 @@ def plain_line() -> str:
 class Conversation:
     """Messages, and what is typed to go on with them."""
 
-    def __init__(self, llm: LLM, before: list[Message], fields: dict[str, Any]) -> None:
-        self.llm, self.fields = llm, fields
+    def __init__(self, llm: LLM, before: list[Message], fields: dict[str, Any], *, verbose: bool = False) -> None:
+        self.llm, self.fields, self.verbose = llm, fields, verbose
         self.messages = list(before)
         self._system = [message for message in before if message["role"] == "system"]
 
@@ -149,7 +149,8 @@ class Conversation:
             say("[stopped]")
         else:
             full = ", the limit is reached" if last["choices"][0]["finish_reason"] == "length" else ""
-            say(f"[{timings_line(last['timings'])}{full}]")
+            seed = f", seed {last['seed']}" if self.verbose else ""
+            say(f"[{timings_line(last['timings'])}{full}{seed}]")
 
     def make_room(self, question: Message) -> None:
         """Drops the oldest exchanges until an answer has a quarter of the context."""

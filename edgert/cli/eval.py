@@ -22,7 +22,8 @@ from edgert.cli.common import (
     session_options,
 )  # fmt: skip
 from edgert.datasets import load_dataset
-from edgert.errors import InputError
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import read_model
 
 
 @click.command(short_help="Measure accuracy on labelled data.")
@@ -44,6 +45,8 @@ def command(
     edgert eval model.edge photos/
     edgert eval fashion.edge "$(edgert pull fashion-mnist)" --json
     """
+    if read_model(file).info.language is not None:
+        raise UnsupportedError(f"{file}: expected a classifier, found a model of language; use `edgert perplexity`")
     session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes))
     data = load_dataset(dataset, class_names=session.info.labels, split=split, needs_labels=True)
     assert data.labels is not None

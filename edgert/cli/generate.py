@@ -74,6 +74,8 @@ def command(
         else:
             click.echo()
         say(timings_line(numbers))
+        if given["verbose"]:
+            say(f"seed {generation.seed}, ended by {generation.finish_reason}, tokens {tokens} and {generation.tokens}")
 
 
 def prompt_of(prompt: str | None, prompt_file: str | None) -> str:

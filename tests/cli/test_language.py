@@ -58,12 +58,13 @@ def fails(capsys: pytest.CaptureFixture[str], words: Iterable[object], code: int
 
 class TestGenerate:
     def test_text_on_stdout_the_rest_on_stderr(self, path, capsys) -> None:
-        assert main(["generate", path, "-p", "the cat", "-n", "12", "--temp", "0", *NO_END]) == 0
+        assert main(["generate", path, "-p", "the cat", "-n", "12", "--temp", "0", "-v", *NO_END]) == 0
         captured = capsys.readouterr()
         with LLM(path) as llm:
             generation = llm.generate("the cat", max_tokens=12, temperature=0, logit_bias={99: -100})
             assert captured.out == "".join(event.text for event in generation) + "\n"
-        first, *_, last = captured.err.splitlines()
+        first, last, more = (line for line in captured.err.splitlines() if not line.startswith("compil"))
+        assert "ended by length" in more
         assert first.startswith("cpu ") and "context 96" in first
         assert "prompt 7 tokens" in last and "answer 12 tokens" in last
 
@@ -255,4 +256,5 @@ class TestOthers:
 
     def test_run_says_what_to_use(self, path, encoder, capsys) -> None:
         assert "edgert chat" in fails(capsys, ["run", path, "x.png"], 1)
+        assert "edgert perplexity" in fails(capsys, ["eval", path, "x"], 1)
         assert "edgert embed" in fails(capsys, ["run", encoder, "x.png"], 1)
