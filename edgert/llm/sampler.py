@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 COLUMNS = 512
 """Logits are looked at in so many interleaved columns to find the largest: see `largest`."""
 NUCLEUS = 1024
-"""With top-p alone, tokens that are sorted at first: nearly always enough of them to reach it."""
+"""With top-p and without top-k, the tokens that are looked at first: nearly always enough to reach it."""
 
 
 @dataclass(frozen=True)
@@ -178,35 +178,32 @@ def largest(scores: Logits, count: int) -> Ids:
 
 
 def candidates(scores: Logits, peak: float, options: Sampling) -> Ids | None:
-    """The tokens that top-k, top-p and min-p leave, most probable first; None for all. peak: the largest score.
+    """The tokens that top-k, top-p and min-p leave, None for all. peak: the largest score.
 
     With top-k, top-p is of their sum alone, as in llama.cpp.
     """
     floor = peak + math.log(options.min_p) if options.min_p > 0 else -math.inf
     if options.top_k:
         ids = largest(scores, options.top_k)
-        total = np.exp(scores[ids] - peak).sum(dtype=np.float64)
-    else:
-        if options.top_p == 1 and floor == -math.inf:
-            return None
-        total = np.exp(scores - np.float32(peak)).sum(dtype=np.float64)
-        ids = np.flatnonzero(scores >= floor) if floor > -math.inf else largest(scores, NUCLEUS)
-        ids = ids[np.argsort(-scores[ids], kind="stable")]
-    return _prefix(scores, ids, peak, floor, total, options)
-
-
-def _prefix(scores: Logits, ids: Ids, peak: float, floor: float, total: float, options: Sampling) -> Ids:
-    """The first of `ids`, sorted, as far as min-p (above `floor`) and top-p (of `total`) reach."""
-    count = len(ids)
-    if floor > -math.inf:
-        count = int(np.count_nonzero(scores[ids] >= floor))
+        if options.top_p < 1:
+            ids = ids[: _reaching(scores[ids], peak, options.top_p)]
+        return ids[scores[ids] >= floor]
     if options.top_p < 1:
-        sums = np.cumsum(np.exp(scores[ids[:count]] - np.float32(peak)), dtype=np.float64)
-        if not options.top_k and floor == -math.inf and sums[-1] < options.top_p * total and count < len(scores):
-            order = np.argsort(-scores, kind="stable")  # a flat distribution: the first NUCLEUS were not enough
-            return _prefix(scores, order, peak, floor, total, options)
-        count = min(count, int(np.searchsorted(sums, options.top_p * total)) + 1)
-    return ids[: max(count, 1)]
+        total = np.exp(scores - np.float32(peak)).sum(dtype=np.float64)
+        best = scores[largest(scores, NUCLEUS)]
+        count = _reaching(best, peak, options.top_p, total)
+        if count > len(best):  # a flat distribution
+            best = np.sort(scores)[::-1]
+            count = _reaching(best, peak, options.top_p, total)
+        floor = max(floor, float(best[min(count, len(best)) - 1]))
+    return None if floor == -math.inf else np.flatnonzero(scores >= floor)
+
+
+def _reaching(ordered: Logits, peak: float, top_p: float, total: float | None = None) -> int:
+    """How many of `ordered`, largest first, it takes to reach `top_p` of `total`, default their own sum; one more than
+    there are if they do not."""
+    sums = np.cumsum(np.exp(ordered - np.float32(peak)), dtype=np.float64)
+    return int(np.searchsorted(sums, top_p * (sums[-1] if total is None else total))) + 1
 
 
 def log_probabilities(logits: Logits, token: int, count: int) -> tuple[float, list[tuple[int, float]]]:
