@@ -14,7 +14,9 @@ from edgert.converters.calibrate.collect import Execute, Feeds, Progress
 from edgert.converters.finish import ConversionResult, hash_of, write
 from edgert.converters.llm.compress.compression import Compressor, options_from
 from edgert.converters.llm.convert import convert_language_model
-from edgert.converters.llm.importer import is_language_model
+from edgert.converters.llm.exported import IDS
+from edgert.converters.llm.from_onnx import ExportedEncoder, import_exported
+from edgert.converters.llm.importer import TOKENIZER, is_language_model
 from edgert.converters.pack import pack_model
 from edgert.converters.passes.pipeline import PassRecord, optimize
 from edgert.converters.quantize.post_training import Quantized, is_quantized, post_training, spread
@@ -30,6 +32,7 @@ from edgert.converters.report import (
 from edgert.datasets import Dataset, load_dataset
 from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedError
 from edgert.format import ModelInfo, Preprocessing
+from edgert.format.model import StoredTensor
 from edgert.graph.execute import run_graph
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
@@ -59,6 +62,7 @@ def convert(
     method: str | None = None,
     asymmetric: bool = False,
     overrides: Sequence[str] = (),
+    tokenizer: str | os.PathLike[str] | None = None,
     info: ModelInfo | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
@@ -70,8 +74,9 @@ def convert(
 
     Language models (.gguf, .safetensors, or a folder with config.json) go to `convert_language_model`. For them
     calib and eval_data are texts, samples are windows of text, max_loss is in per cent of perplexity, and method
-    ('rtn', 'awq', 'gptq'), asymmetric and overrides ('*.down=int8') say how weights are rounded, see
-    `llm.compress`. observer, equalize, bias_correction, labels and preprocessing are for networks.
+    ('rtn', 'awq', 'gptq', 'awq+gptq'), asymmetric and overrides ('*.down=int8') say how weights are rounded, see
+    `llm.compress`. observer, equalize, bias_correction, labels and preprocessing are for networks. tokenizer: a
+    tokenizer.json or a folder with one, which makes a language model of an ONNX text encoder: one that embeds texts.
 
     weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
     arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
@@ -84,7 +89,8 @@ def convert(
     """
     started = time.monotonic()
     src, out = Path(src), Path(out)
-    if is_language_model(src):
+    encoder = None if tokenizer is None else import_encoder(src, Path(tokenizer), progress)
+    if is_language_model(src) or (encoder is not None and encoder.model is not None):
         foreign = {"labels": labels, "preprocessing": preprocessing}
         if given := [name for name, value in foreign.items() if value is not None]:
             raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
@@ -100,6 +106,7 @@ def convert(
             name=info.name if info else "",
             report_path=report_path,
             progress=progress,
+            language=encoder.model if encoder is not None else None,
         )
     if method is not None or asymmetric or overrides:
         raise ConversionError(f"{src}: method, asymmetric and overrides are for language models, this is none")
@@ -107,6 +114,9 @@ def convert(
     check_options(weights, calib, samples, max_loss, out)
     graph, about, source = import_source(src, progress)
     about = described(about, info, labels, preprocessing, src)
+    if encoder is not None:
+        about.task, about.language = "text-embedding", encoder.language
+        graph.outputs = [encoder.output]
     records: list[PassRecord] = []
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
     graph = with_types(optimize(with_types(optimize(graph, records)), records))
@@ -126,7 +136,10 @@ def convert(
         measure(report, quantized, chosen, test, about, execute, progress)
         refuse_loss(report, max_loss)
     report.operators = count_operators(graph)
+    report.notes = encoder.notes if encoder is not None else notes_on(graph, src)
     model = pack_model(graph, about, {}, source)
+    if encoder is not None:
+        model.tensors[TOKENIZER] = StoredTensor.pack_dense(TOKENIZER, encoder.tokenizer)
     report.bytes_after = sum(tensor.nbytes for tensor in model.tensors.values())
     model.report = report.as_dict()
     write(model, out, Path(report_path) if report_path is not None else None)
@@ -172,6 +185,24 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     if progress is not None:
         progress("import", 1, 1)
     return graph, about, source
+
+
+def import_encoder(src: Path, tokenizer: Path, progress: Progress | None) -> ExportedEncoder:
+    """The ONNX text encoder in `src` with the tokenizer at `tokenizer`. Raises as `import_exported` does, and
+    ConversionError for a model that brings its own."""
+    if is_language_model(src):
+        raise ConversionError(f"{src}: expected an ONNX model to go with a tokenizer, this one brings its own")
+    graph, about, source = import_source(src, progress)
+    return import_exported(graph, src, tokenizer, source, about.licence if about is not None else "")
+
+
+def notes_on(graph: Graph, src: Path) -> list[str]:
+    """What a person should know of a network that was converted as it is."""
+    if IDS not in graph.inputs:
+        return []
+    beside = src.parent / "tokenizer.json"
+    where = f"one lies beside it: --tokenizer {beside}" if beside.is_file() else "give it with --tokenizer"
+    return [f"input {IDS}: a text encoder embeds texts only with its tokenizer; {where}"]
 
 
 def with_types(graph: Graph) -> Graph:

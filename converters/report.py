@@ -82,6 +82,7 @@ class Report:
     outputs: list[LayerError] = field(default_factory=list)
     agreement: float | None = None
     accuracy: Accuracy | None = None
+    notes: list[str] = field(default_factory=list)
 
     def loss(self) -> tuple[float, str]:
         """(loss in per cent, what it means): points of top-1 accuracy where there are labels, else answers
@@ -117,6 +118,7 @@ class Report:
                 f"{error.tensor:{width}}  {error.operator:24}  {error.sqnr_db:7.1f}  {error.cosine:.5f}"
                 for error in worst
             ]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from edgert.graph.ir import Array
 
-ExactEncoding = Literal["q4", "q4m", "q8g", "f16"]
+ExactEncoding = Literal["q4", "q4m", "q8", "q8g", "f16"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class ExactBlocks:
     values, scale, minimum by encoding:
     * 'q4': uint8 [N, K] 0..15, float16 [N, K/32], None; weight = scale * (value - 8)
     * 'q4m': uint8 [N, K] 0..15, float16 [N, K/32], float16 [N, K/32]; weight = scale * value + minimum
+    * 'q8': int8 [N, K], at least -127, float32 [N], None; weight = scale * value
     * 'q8g': int8 [N, K], float16 [N, K/32], None; weight = scale * value
     * 'f16': float16 [...], None, None
-    K is a multiple of 32 for the first three.
+    K is a multiple of 32 for q4, q4m and q8g.
     """
 
     encoding: ExactEncoding

@@ -37,12 +37,13 @@ def convert_language_model(
     name: str = "",
     report_path: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    language: LanguageModel | None = None,
 ) -> ConversionResult:
     """Converts the .gguf file or Hugging Face folder `src` and writes it to `out`, or changes nothing.
 
     weights: 'keep' stores exactly what can be, else 'f32', 'f16', 'int8' or 'int4' (see `pack.Packer`). policy:
     the encoding of single matrices, by name. compress: changes weights before they are packed. judge: looks at
-    the model before it is written.
+    the model before it is written. language: the model in `src` where it has been imported already.
     Raises FormatError or UnsupportedError for the source, ConversionError for options that make no sense,
     InputError where `src` is not there or `out` can not be.
     """
@@ -54,7 +55,7 @@ def convert_language_model(
         raise InputError(f"{src}: no such file or folder")
     if not out.parent.is_dir():
         raise InputError(f"{out}: expected an existing folder, found no {out.parent}")
-    language = import_language_model(src)
+    language = language or import_language_model(src)
     files = weight_files(src)
     report = LanguageReport(weights, sum(file.stat().st_size for file in files), notes=list(language.notes))
     if compress is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from edgert.converters.llm.architecture import Architecture
-from edgert.converters.llm.checkpoint import Checkpoint
 from edgert.converters.llm.settings import Settings, parse_settings
 from edgert.converters.llm.vocabulary import Vocabulary
 from edgert.errors import FormatError, UnsupportedError
@@ -28,6 +29,21 @@ POOLING_MODES: dict[str, Literal["", "mean", "cls", "last"]] = {
 NAME_LENGTH = 80
 
 
+class Source(Protocol):
+    """What is read here of a `Checkpoint`, or of a folder that has a tokenizer and no weights."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def format(self) -> Literal["gguf", "safetensors"]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+    def text(self, name: str) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class Pooling:
     """How an encoder makes one vector of a text. longest: tokens of a text, 0 for what the model was trained for."""
@@ -39,7 +55,7 @@ class Pooling:
 
 
 def model_info(
-    architecture: Architecture, checkpoint: Checkpoint, vocabulary: Vocabulary, tokenizer: str
+    architecture: Architecture, checkpoint: Source, vocabulary: Vocabulary, tokenizer: str
 ) -> tuple[ModelInfo, list[str]]:
     """(what the file says of the model, notes for people). `tokenizer` names the stored tensor.
 
@@ -81,14 +97,14 @@ def model_info(
     return ModelInfo(name_of(checkpoint), task, licence=licence_of(checkpoint), language=language), notes
 
 
-def name_of(checkpoint: Checkpoint) -> str:
+def name_of(checkpoint: Source) -> str:
     """The name in the metadata, else that of the file or folder, on one line."""
     name = checkpoint.metadata.get("general.name") if checkpoint.format == "gguf" else None
     text = name if isinstance(name, str) and name else checkpoint.path.resolve().stem
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:NAME_LENGTH]
 
 
-def licence_of(checkpoint: Checkpoint) -> str:
+def licence_of(checkpoint: Source) -> str:
     """From the metadata of a GGUF file, or the front matter of a folder's README.md; '' if unknown."""
     if checkpoint.format == "gguf":
         text = checkpoint.metadata.get("general.license")
@@ -97,7 +113,7 @@ def licence_of(checkpoint: Checkpoint) -> str:
     return found.group(1) if found else ""
 
 
-def pooling_of(checkpoint: Checkpoint, architecture: Architecture) -> Pooling:
+def pooling_of(checkpoint: Source, architecture: Architecture) -> Pooling:
     """From the metadata of a GGUF file or the modules of a sentence-transformers folder; else the mean."""
     assumed = "the source does not say how it makes one vector of a text: the normalized mean is assumed"
     default = Pooling("mean", True, note=assumed)
@@ -109,7 +125,7 @@ def pooling_of(checkpoint: Checkpoint, architecture: Architecture) -> Pooling:
     return default if modules is None else sentence_pooling(checkpoint, modules)
 
 
-def sentence_pooling(checkpoint: Checkpoint, modules: str) -> Pooling:
+def sentence_pooling(checkpoint: Source, modules: str) -> Pooling:
     """From modules.json: a transformer, a pooling, and perhaps a normalization.
 
     Raises UnsupportedError for other modules and modes, FormatError for a damaged file.
@@ -135,7 +151,7 @@ def sentence_pooling(checkpoint: Checkpoint, modules: str) -> Pooling:
     return Pooling(POOLING_MODES[chosen[0]], "Normalize" in kinds, longest)
 
 
-def table(checkpoint: Checkpoint, name: str) -> Settings:
+def table(checkpoint: Source, name: str) -> Settings:
     """The JSON object in a file of the folder, empty if there is no such file. Raises FormatError."""
     text, place = checkpoint.text(name), checkpoint.path / name
     return Settings({}, place) if text is None else parse_settings(text, place)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgert.converters.llm.checkpoint import ExactBlocks
-from edgert.converters.llm.groups import round_to_groups
+from edgert.converters.llm.groups import GROUP, round_to_groups
 from edgert.converters.llm.weights import HeldBlocks, Weight
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph
@@ -18,11 +18,11 @@ from edgert.graph.ir import Array, Graph
 Weights: TypeAlias = Literal["keep", "f32", "f16", "int8", "int4"]
 WEIGHTS: tuple[Weights, ...] = ("keep", "f32", "f16", "int8", "int4")
 
-Encoding: TypeAlias = Literal["f32", "f16", "q8g", "q4m", "q4"]
+Encoding: TypeAlias = Literal["f32", "f16", "q8g", "q8", "q4m", "q4"]
 Policy: TypeAlias = Callable[[str, Weight], "Encoding | None"]
 """policy(name, weight) -> the encoding of a matrix, None for what `Packer` would choose."""
 
-BITS: dict[str, float] = {"f32": 32, "f16": 16, "q8g": 8.5, "q4m": 5, "q4": 4.5}
+BITS: dict[str, float] = {"f32": 32, "f16": 16, "q8g": 8.5, "q8": 8, "q4m": 5, "q4": 4.5}
 
 ENDS = ("embedding", "output")
 """Matrices of the vocabulary: rounding them costs more than rounding the layers, so int4 leaves them 8 bits."""
@@ -61,6 +61,8 @@ class Packer:
             return stored, Packed(name, weight.shape, weight.source, "f32", stored.nbytes)
         chosen = self.policy(name, weight) if self.policy is not None else None
         blocks = weight.exact()
+        if blocks is not None and blocks.encoding == "q8" and self.in_groups(name, chosen):
+            return self.packed(name, weight, q8_as_q8g(blocks), weight.load())
         if blocks is not None and self.keeps(name, blocks, chosen):
             return self.packed(name, weight, blocks, None)
         values = weight.load()
@@ -70,7 +72,7 @@ class Packer:
         if chosen == "f16":
             blocks = ExactBlocks("f16", np.asarray(values, np.float16))
         else:
-            blocks = round_to_groups(values, chosen)
+            blocks = round_to_groups(values, "q8g" if chosen == "q8" else chosen)
         return self.packed(name, weight, blocks, values)
 
     def keeps(self, name: str, blocks: ExactBlocks, chosen: Encoding | None) -> bool:
@@ -81,6 +83,11 @@ class Packer:
             return True
         limit = BITS[self.asked(name)]
         return BITS[blocks.encoding] <= (BITS["q4m"] if limit == BITS["q4"] else limit)
+
+    def in_groups(self, name: str, chosen: Encoding | None) -> bool:
+        """Whether int8 with a scale per row gets the scale in every group: for products in integers."""
+        wanted = chosen or (self.asked(name) if self.weights != "keep" else "q8")
+        return wanted == "q8g" and self.layout(name) != "row"
 
     def asked(self, name: str) -> Encoding:
         """The encoding that `weights` means for a matrix that is not kept."""
@@ -112,6 +119,9 @@ class Packer:
             return stored, Packed(name, weight.shape, weight.source, "f32", stored.nbytes)
         if blocks.encoding == "f16":
             stored = StoredTensor.pack_f16(name, blocks.values, layout)
+        elif blocks.encoding == "q8":
+            assert blocks.scale is not None
+            stored = StoredTensor.pack_q8(name, blocks.values, blocks.scale, dtype="float32")
         else:
             stored = pack_blocks(name, blocks)
         error = 0.0 if values is None else relative_error(values, stored.dense())
@@ -133,6 +143,13 @@ def pack_blocks(name: str, blocks: ExactBlocks) -> StoredTensor:
         return StoredTensor.pack_q8g(name, blocks.values, blocks.scale)
     assert blocks.encoding == "q4m" and blocks.minimum is not None
     return StoredTensor.pack_q4m(name, blocks.values, blocks.scale, blocks.minimum)
+
+
+def q8_as_q8g(blocks: ExactBlocks) -> ExactBlocks:
+    """The same numbers, the scale of each row rounded to half precision."""
+    assert blocks.scale is not None
+    groups = -(-blocks.values.shape[1] // GROUP)
+    return ExactBlocks("q8g", blocks.values, np.repeat(blocks.scale.astype(np.float16)[:, None], groups, axis=1))
 
 
 def relative_error(wanted: Array, found: Array) -> float:

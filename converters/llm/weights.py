@@ -49,6 +49,25 @@ class Held:
 
 
 @dataclass(frozen=True)
+class HeldRows:
+    """int8 numbers [N, K], at least -127, each row with a scale, float32 [N]: weights that were exported so."""
+
+    numbers: Array
+    scale: Array
+    source: str = "int8"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.numbers.shape
+
+    def load(self) -> Array:
+        return np.asarray(self.numbers.astype(np.float32) * self.scale[:, None])
+
+    def exact(self) -> ExactBlocks | None:
+        return ExactBlocks("q8", self.numbers, self.scale)
+
+
+@dataclass(frozen=True)
 class HeldBlocks:
     """Values in memory, already in an encoding: what quantization puts in place of a weight.
 
@@ -176,6 +195,8 @@ def q4_as_q4m(blocks: ExactBlocks) -> ExactBlocks:
 def dequantized(blocks: ExactBlocks) -> Array:
     """The float32 values of `blocks`, computed in float32."""
     values = blocks.values.astype(np.float32)
+    if blocks.encoding == "q8" and blocks.scale is not None:
+        return np.asarray(values * blocks.scale[:, None])
     if blocks.encoding == "q4":
         values -= 8
     if blocks.scale is not None:

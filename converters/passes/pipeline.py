@@ -19,6 +19,7 @@ from edgert.converters.passes.fuse_residual import fuse_residual
 from edgert.converters.passes.normalize_gemm import normalize_gemm
 from edgert.converters.passes.recognise_activations import recognise_activations
 from edgert.converters.passes.recognise_pooling import recognise_pooling
+from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.passes.reparameterize import reparameterize
 from edgert.graph.ir import Graph
 
@@ -26,6 +27,7 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 
 OPTIMIZE: tuple[Pass, ...] = (
     # First what exporters leave behind, so that patterns are not hidden by it.
+    recognise_weight_only,
     fold_constants,
     fold_shapes,
     fold_constants,

@@ -76,21 +76,7 @@ class SafetensorsCheckpoint:
         return self._tensor(name).dtype
 
     def text(self, name: str) -> str | None:
-        place = PurePosixPath(name)
-        if not place.parts or place.is_absolute() or ".." in place.parts or "\\" in name or "\0" in name:
-            raise FormatError(self._path, None, "the name of a file in the folder", repr(name[:200]))
-        file = self._folder / place
-        try:
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TEXT_BYTES:
-                raise FormatError(file, None, f"a file of at most {MAX_TEXT_BYTES} bytes", f"{status.st_size}")
-            return file.read_text("utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except UnicodeDecodeError as error:
-            raise FormatError(file, error.start, "text in UTF-8", error.reason) from None
-        except OSError as error:
-            raise FormatError(file, None, "a file that can be read", error.strerror or str(error)) from None
+        return read_beside(self._folder, name, self._path)
 
     def _tensor(self, name: str) -> SafeTensor:
         if name not in self._tensors:
@@ -127,3 +113,25 @@ class SafetensorsCheckpoint:
             if name not in tensors or tensors[name].file.name != file:
                 raise FormatError(self._folder / file, None, f"tensor {name[:80]!r}, as {INDEX} says", "no such tensor")
         return tensors
+
+
+def read_beside(folder: Path, name: str, path: Path) -> str | None:
+    """The text file `name` in `folder` or below, None if there is none. path: what is read, for messages.
+
+    Raises FormatError for a name that leads elsewhere, and for a file that is too large or no text.
+    """
+    place = PurePosixPath(name)
+    if not place.parts or place.is_absolute() or ".." in place.parts or "\\" in name or "\0" in name:
+        raise FormatError(path, None, "the name of a file in the folder", repr(name[:200]))
+    file = folder / place
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TEXT_BYTES:
+            raise FormatError(file, None, f"a file of at most {MAX_TEXT_BYTES} bytes", f"{status.st_size}")
+        return file.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError as error:
+        raise FormatError(file, error.start, "text in UTF-8", error.reason) from None
+    except OSError as error:
+        raise FormatError(file, None, "a file that can be read", error.strerror or str(error)) from None

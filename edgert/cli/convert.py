@@ -53,7 +53,11 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     type=click.Choice(["keep", "f32", "f16", "int8", "int4"]),
     help="Networks: f32 (default) or int8. Language models: keep what is exact (default), or one of the others.",
 )
-@click.option("--method", type=click.Choice(["rtn", "awq", "gptq"]), help="How weights of language models are rounded.")
+@click.option(
+    "--method",
+    type=click.Choice(["rtn", "awq", "gptq", "awq+gptq"]),
+    help="How weights of language models are rounded.",
+)
 @click.option("--asymmetric", is_flag=True, help="int4 of language models: groups with a minimum, 5 bits per weight.")
 @click.option(
     "--override",
@@ -69,6 +73,11 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--bias-correction/--no-bias-correction", default=True, show_default=True)
 @click.option("--eval", "eval_data", type=click.Path(path_type=Path), help="Labelled data for the accuracy, or a text.")
 @click.option("--max-loss", type=float, help="Fail if more is lost: points of top-1, or per cent of perplexity.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    help="Of an ONNX text encoder: its tokenizer.json, or a folder with it and how vectors are pooled.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="A text file with one class name per line.")
 @click.option("--input-size", callback=size, help="Images are cropped to this: 224 or HEIGHTxWIDTH.")
 @click.option("--resize", type=int, help="Shorter side in pixels before the crop; without it, straight to the crop.")
@@ -97,6 +106,7 @@ def command(
     edgert convert SmolLM2-135M/ -o model.edge --weights int4
     edgert convert model.gguf -o model.edge --weights int4 --method gptq --calib text.txt \\
         --override '*.down=int8' --eval other.txt --max-loss 10
+    edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
         --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1

@@ -73,7 +73,7 @@ class Precision:
     def _is_small(self, weight: Weight) -> bool:
         blocks = weight.exact()
         return blocks is not None and blocks.encoding in (
-            ("q4", "q4m") if self.weights == "int4" else ("q4", "q4m", "q8g")
+            ("q4", "q4m") if self.weights == "int4" else ("q4", "q4m", "q8", "q8g")
         )
 
     def _chosen(self, graph: Graph, name: str, weight: Weight, choice: Choice) -> Encoding:
