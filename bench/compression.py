@@ -37,7 +37,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "int4, rtn, calibrated": {"weights": "int4", "method": "rtn", "calibrated": True},
     "int4, awq": {"weights": "int4", "method": "awq", "calibrated": True},
     "int4, gptq": {"weights": "int4", "method": "gptq", "calibrated": True},
-    "int4, gptq, down in int8": {"weights": "int4", "method": "gptq", "calibrated": True, "overrides": ["*.down=int8"]},
+    "int4, awq+gptq": {"weights": "int4", "method": "awq+gptq", "calibrated": True},
+    "the same, down in int8": {
+        "weights": "int4",
+        "method": "awq+gptq",
+        "calibrated": True,
+        "overrides": ["*.down=int8"],
+    },
 }
 
 

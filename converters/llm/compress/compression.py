@@ -46,13 +46,16 @@ from edgert.errors import ConversionError, KernelError, UnsupportedError
 from edgert.format.model import Model
 from edgert.graph.ir import Array
 
-Method: TypeAlias = Literal["rtn", "awq", "gptq"]
-METHODS: tuple[Method, ...] = ("rtn", "awq", "gptq")
+Method: TypeAlias = Literal["rtn", "awq", "gptq", "awq+gptq"]
+METHODS: tuple[Method, ...] = ("rtn", "awq", "gptq", "awq+gptq")
 
 EVALUATION_WINDOWS = 64
 """Windows of text that quality is measured on: 32k tokens, with which perplexity is known to about one per cent."""
 
 Progress = Callable[[str, int, int], None]
+
+Targets: TypeAlias = dict[str, GroupEncoding]
+"""Matrices to round, and what to."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Options:
 
     def check(self) -> None:
         """Raises ConversionError for what makes no sense."""
-        if self.method in ("awq", "gptq") and self.calib is None:
+        if self.method not in (None, "rtn") and self.calib is None:
             raise ConversionError(f"{self.method} needs a text to calibrate with: give one with --calib")
         if self.method is not None and self.precision.weights not in ("int8", "int4") and not self.precision.overrides:
             raise ConversionError(f"{self.method} needs --weights int8 or int4, found {self.precision.weights}")
@@ -142,9 +145,10 @@ class Compressor:
             self.tell("round", len(targets), len(targets))
         elif targets:
             seen = language.weights if method == "gptq" and self.options.sequential else dict(language.weights)
-            observed = self.observed(Walk(language.graph, seen, self.calibration.windows), language)
-            by_method = {"rtn": rtn_layers, "awq": awq_layers, "gptq": gptq_layers}[method]
-            errors = dict(by_method(language, observed, targets))
+            observed = self.observed(Walk(language.graph, seen, self.calibration.windows), targets)
+            layers = scaled_layers if method.startswith("awq") else single_layers
+            rounding = gptq if method.endswith("gptq") else awq.clipped
+            errors = dict(layers(language, observed, targets, rounding))
         report.quality |= self.described(method, errors)
         report.summary += self.summary(method, errors)
 
@@ -202,9 +206,9 @@ class Compressor:
             text = cut(language, read_text(options.evaluation), Path(options.evaluation).name, options.window)
             self.evaluation = spread(text, EVALUATION_WINDOWS)
 
-    def targets(self, language: LanguageModel) -> dict[str, GroupEncoding]:
+    def targets(self, language: LanguageModel) -> Targets:
         """The matrices to round and their encodings: not those that the source has in that very encoding."""
-        found: dict[str, GroupEncoding] = {}
+        found: Targets = {}
         for name, encoding in self.encodings.items():
             if encoding == "q4" or encoding == "q4m" or encoding == "q8g":
                 blocks = language.weights[name].exact()
@@ -212,12 +216,16 @@ class Compressor:
                     found[name] = encoding
         return found
 
-    def observed(self, walk: Walk, language: LanguageModel) -> Iterator[Linear]:
-        total = sum(node.op == "Gemm" for node in language.graph.nodes)
-        for done, linear in enumerate(linears(walk)):
-            self.tell("compress", done, total)
+    def observed(self, walk: Walk, targets: Targets) -> Iterator[Linear]:
+        """The matrix products up to the last of `targets`."""
+        missing = set(targets)
+        for linear in linears(walk):
+            self.tell("compress", len(targets) - len(missing), len(targets))
             yield linear
-        self.tell("compress", total, total)
+            missing.discard(linear.name)
+            if not missing:
+                break
+        self.tell("compress", len(targets), len(targets))
 
     def measured(
         self, model: Model, windows: Sequence[Array], measure: Callable[[Iterator[Array]], Quality]
@@ -265,25 +273,20 @@ class Compressor:
 
 # ---- methods: each yields (matrix, relative error of its outputs on the calibration text)
 Errors: TypeAlias = Iterator[tuple[str, float]]
+Rounding: TypeAlias = Callable[[Array, Array, GroupEncoding], ExactBlocks]
+"""rounding(weights, moments of the inputs, encoding): `gptq`, or `awq.clipped`."""
 
 
-def rtn_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
-    """Round-to-nearest with scales for the least error of the output that one group makes alone."""
+def single_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets, rounding: Rounding) -> Errors:
+    """One matrix after the other, as the network computes them."""
     for linear in observed:
         if linear.name in targets:
             weights = language.weights[linear.name].load()
-            yield finish(language, linear, weights, awq.clipped(weights, linear.moments, targets[linear.name]))
+            yield finish(language, linear, weights, rounding(weights, linear.moments, targets[linear.name]))
 
 
-def gptq_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
-    for linear in observed:
-        if linear.name in targets:
-            weights = language.weights[linear.name].load()
-            yield finish(language, linear, weights, gptq(weights, linear.moments, targets[linear.name]))
-
-
-def awq_layers(language: LanguageModel, observed: Iterator[Linear], targets: dict[str, GroupEncoding]) -> Errors:
-    """Layer by layer: first all scales, as they change two weights each, then the rounding."""
+def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets, rounding: Rounding) -> Errors:
+    """Layer by layer: first all scales of AWQ, as they change two weights each, then the rounding."""
     graph, biases = language.graph, awq.biases_of(language.graph)
     for _, layer in groupby(observed, key=lambda linear: linear.name.rsplit(".", 1)[0]):
         found = [linear for linear in layer if linear.name in targets]
@@ -300,7 +303,7 @@ def awq_layers(language: LanguageModel, observed: Iterator[Linear], targets: dic
         for linear in found:
             weights = values[linear.name]
             del values[linear.name]
-            yield finish(language, linear, weights, awq.clipped(weights, linear.moments, targets[linear.name]))
+            yield finish(language, linear, weights, rounding(weights, linear.moments, targets[linear.name]))
         for name, vector in values.items():
             language.weights[name] = Held(vector, language.weights[name].source)
 

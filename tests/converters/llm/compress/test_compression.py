@@ -41,7 +41,7 @@ def compress(folder: Callable[[str], Path], tmp_path: Path) -> Made:
     return made
 
 
-@pytest.mark.parametrize("method", ["rtn", "awq", "gptq"])
+@pytest.mark.parametrize("method", ["rtn", "awq", "gptq", "awq+gptq"])
 @pytest.mark.parametrize("case", ["llama", "gemma2", "gpt2"])
 def test_methods(method: Any, case: str, compress: Made, text: Callable[..., Path]) -> None:
     model, report = compress(case, "int4", method=method, calib=text(1000), evaluation=text(100, 1))
@@ -131,7 +131,7 @@ def test_refused(compress: Made, text: Callable[..., Path], tmp_path: Path) -> N
     [
         ({"weights": "int4", "method": "gptq"}, "gptq needs a text to calibrate with: give one with --calib"),
         ({"weights": "int4", "method": "awq"}, "awq needs a text"),
-        ({"weights": "int4", "method": "magic"}, "a method among rtn, awq, gptq"),
+        ({"weights": "int4", "method": "magic"}, r"a method among rtn, awq, gptq, awq\+gptq"),
         ({"weights": "keep", "method": "rtn"}, "rtn needs --weights int8 or int4, found keep"),
         ({"weights": "int4", "max_loss": 1.0}, "needs a text to measure it on"),
         ({"weights": "int5"}, "expected weights among"),
