@@ -120,6 +120,8 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
                 process.kill()
                 process.wait()
     for name in missing:
+        if not (folder / object_name(name)).exists():
+            raise KernelError(f"the sources of {name} changed while it was compiled; run again")
         prune_objects(folder, name)
     prune(folder)
 

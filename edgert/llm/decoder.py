@@ -24,7 +24,7 @@ from edgert.kernels_cpu.levels import Level, active_level
 from edgert.kernels_cpu.library import KernelLibrary, open_library
 from edgert.plan import explain
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
-from edgert.plan.lowering.api import KV
+from edgert.plan.lowering.api import ACTIVATIONS, KV
 from edgert.plan.plan import Plan, State
 from edgert.plan.planner import make_plan
 from edgert.program.assembler import aligned_bytes
@@ -71,12 +71,14 @@ class Decoder:
         threads: int | None = None,
         ram: str | int | None = None,
         kv: str = "f16",
+        activations: str = "int8",
         chunk: int | None = None,
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
         such as '300M' that weights, cache and programs must fit. kv: 'f16' or 'int8' numbers in the cache.
+        activations: 'int8', or 'int16' where the last digit counts: the float model's answers, at up to twice the work.
         chunk: most tokens of a prefill run; default by the size of the processor's cache.
 
         Raises InputError, UnsupportedError or MemoryBudgetError.
@@ -90,11 +92,13 @@ class Decoder:
         check_threads(threads)
         if kv not in KV:
             raise InputError(f"kv: expected one of {', '.join(KV)}, found {kv!r}")
+        if activations not in ACTIVATIONS:
+            raise InputError(f"activations: expected one of {', '.join(ACTIVATIONS)}, found {activations!r}")
         longest = language.context_length
         self.n_ctx = min(longest, DEFAULT_CONTEXT) if n_ctx is None else n_ctx
         if isinstance(self.n_ctx, bool) or not 1 <= self.n_ctx <= longest:
             raise InputError(f"n_ctx: expected 1..{longest} positions, the model's own length, found {n_ctx!r}")
-        self.model, self.kv = model, kv
+        self.model, self.kv, self.activations = model, kv, activations
         self.vocabulary = language.vocabulary
         self.level = level or active_level()
         self.threads = threads or usable_cores()
@@ -195,7 +199,13 @@ class Decoder:
         graph = prune(graph, [] if mode == "prefill" else ["logits"])
         graph = infer_types(graph, {TOKENS: rows, CONTEXT: self.n_ctx})
         return make_plan(
-            graph, self.model.tensors, level=self.level, threads=self.threads, kv=self.kv, varying_rows=rows > 1
+            graph,
+            self.model.tensors,
+            level=self.level,
+            threads=self.threads,
+            kv=self.kv,
+            activations=self.activations,
+            varying_rows=rows > 1,
         )
 
     def _executable(self, mode: Mode) -> Executable:

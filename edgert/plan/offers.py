@@ -38,8 +38,9 @@ class Options:
 
 
 def site_of(
-    node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, kv: str = "f16"
-) -> Site:
+    node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, kv: str = "f16",
+    activations: str = "int8",
+) -> Site:  # fmt: skip
     """The node with everything known about it. A constant made while shapes were inferred counts as stored."""
 
     def stored(name: str) -> StoredTensor | None:
@@ -58,18 +59,19 @@ def site_of(
         level,
         threads,
         kv,
+        activations,
     )
 
 
 def options_of(
     node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks,
-    kv: str = "f16",
+    kv: str = "f16", activations: str = "int8",
 ) -> Options:  # fmt: skip
     """Every way to run `node`; the host operator is among them, last, unless the node works on a state.
 
     Raises UnsupportedError where nothing is left.
     """
-    site = site_of(node, graph, tensors, level, threads, kv)
+    site = site_of(node, graph, tensors, level, threads, kv, activations)
     states = {*graph.states.keys(), *graph.states.values()}
     rules = load_rules().get(node.op, [])
     options: list[Option] = []

@@ -49,17 +49,18 @@ def make_plan(
     ram: int | None = None,
     peaks: Peaks | None = None,
     kv: str = "f16",
+    activations: str = "int8",
     varying_rows: bool = False,
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
     tensors: the stored constants of the model. peaks: default is what is known of this machine. kv: how
-    key-value caches keep their numbers. varying_rows: a run may have fewer rows (tokens) than the first
-    dimension of the inputs says, see emitter.ROWS.
+    key-value caches keep their numbers. activations: what meets weights in groups, see api.ACTIVATIONS.
+    varying_rows: a run may have fewer rows (tokens) than the first dimension of the inputs says, see emitter.ROWS.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    options = (kv, varying_rows)
+    options = (kv, activations, varying_rows)
     plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
@@ -92,11 +93,11 @@ class _Task:
 class _Planner:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
-        varying_rows: bool,
+        activations: str, varying_rows: bool,
     ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
-        self.kv, self.varying_rows = kv, varying_rows
+        self.kv, self.activations, self.varying_rows = kv, activations, varying_rows
         self._inputs = [name for name in graph.inputs if name not in graph.states]
         self._states: dict[str, str] = {}
         self._conversions: dict[tuple[str, str, str], Offer | Refusal] = {}
@@ -106,7 +107,8 @@ class _Planner:
     def plan(self) -> Plan:
         graph = self.graph
         every = [
-            options_of(node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv) for node in graph.nodes
+            options_of(node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv, self.activations)
+            for node in graph.nodes
         ]
         presents = set(graph.states.values())
         outputs = [name for name in graph.outputs if not self._is_constant(name) and name not in presents]

@@ -49,6 +49,14 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="rows of floats to int8 in groups of 32, each with its scale and its sum",
     ),
     KernelSpec(
+        name="quantize_f32_g32x2",
+        module=f"{_FOLDER}.quantize_g32x2",
+        function="quantize_g32x2",
+        operands="x y rows_at",
+        params="rows count blocks x_row y_row",
+        summary="rows of floats to two terms of int8 in groups of 32, the second of what the first left over",
+    ),
+    KernelSpec(
         name="interleave_q8_k4p",
         module=f"{_FOLDER}.interleave_k4p",
         function="interleave_k4p",

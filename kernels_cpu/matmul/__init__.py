@@ -29,7 +29,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"{_FOLDER}.matvec_groups",
             function=f"matvec_{encoding}",
             operands="x w bias residual y rows_at",
-            params="rows columns blocks low high",
+            params="rows columns blocks terms low high",
             summary=f"a few rows of int8 in groups of 32 times {numbers}, weights streamed once",
         )
         for encoding, numbers in (
@@ -52,7 +52,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"{_FOLDER}.gemm_group",
             function=f"gemm_{encoding}",
             operands="x w bias residual y rows_at",
-            params="rows columns units row_parts column_parts low high",
+            params="rows columns units row_parts column_parts low high terms",
             summary=f"many rows of int8 in groups of 32 times {numbers}, unpacked panel by panel",
         )
         for encoding, numbers in (
@@ -66,7 +66,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module=f"{_FOLDER}.gemm_group_f16",
         function="gemm_f16",
         operands="x w bias residual y rows_at",
-        params="rows columns units row_parts column_parts low high",
+        params="rows columns units row_parts column_parts low high terms",
         summary="many rows of floats times half-precision weights in lines of 16 columns, widened panel by panel",
     ),
     *(
@@ -75,7 +75,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"{_FOLDER}.gemm_group_amx",
             function=f"gemm_{encoding}_amx",
             operands="x w bias residual y rows_at",
-            params="rows columns units row_parts column_parts low high",
+            params="rows columns units row_parts column_parts low high terms",
             summary=f"many rows of int8 in groups of 32 times {numbers}, on matrix tiles",
             needs="amx",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
 from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, excess, group_bytes, group_step, unpack_block
 from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, Grouped
@@ -21,24 +21,31 @@ VECTORS = 2
 
 @helper
 def x_row(record):  # type: ignore[no-untyped-def]
-    """Bytes of a row of g32: a unit is 64 values with two scales and two sums."""
-    return 80 * load_i32(record + F.units)
+    """Bytes of a row of g32, of as many terms as it has: a unit is 64 values with two scales and two sums."""
+    return 80 * load_i32(record + F.units) * load_i32(record + F.terms)
 
 
 def _product(form: Grouped) -> Any:
-    size = group_bytes(form)
+    size, half = group_bytes(form), form.nbytes // 2
+    ahead = fetcher(PANEL_BLOCKS, half)
 
     def tile_of(rows):  # type: ignore[no-untyped-def]
         step, starts = group_step(form, rows, VECTORS), row_starts(rows)
 
         @helper
-        def tile(record, acc, x, unit, units, panel, scratch):  # type: ignore[no-untyped-def]
-            depth = load_i32(record + F.units)
+        def tile(record, acc, x, unit, units, panel, scratch, fetch):  # type: ignore[no-untyped-def]
+            depth, terms = load_i32(record + F.units), load_i32(record + F.terms)
             addresses = starts(x, x_row(record))
-            for g in range(2 * units):
-                group = 2 * unit + g
-                scale = 64 * depth + 4 * group
-                acc = step(acc, addresses, 32 * group, scale, scale + 8 * depth, panel + size * g)
+            for u in range(units):
+                for term in range(terms):
+                    at = 80 * depth * term
+                    for g in range(2):
+                        if fetch != 0 and term == 0:
+                            ahead(fetch + half * (2 * u + g), 2 * half * depth)
+                        group = 2 * (unit + u) + g
+                        scale = at + 64 * depth + 4 * group
+                        lines = panel + size * (2 * u + g)
+                        acc = step(acc, addresses, at + 32 * group, scale, scale + 8 * depth, lines)
             return acc
 
         return tile

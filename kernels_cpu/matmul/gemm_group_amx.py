@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgert.kernels_cpu.matmul.gemm_group import x_row
-from edgert.kernels_cpu.matmul.gemm_group_panels import PANEL_BYTES, F, chunk_rows, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import PANEL_BYTES, F, chunk_rows, fetcher, walk
 from edgert.kernels_cpu.simd import helper, load_i32, load_u8, store_i8, store_i16, store_i64
 from edgert.kernels_cpu.simd.amx import amx_configure, amx_dot_signed, amx_load, amx_release, amx_store, amx_zero
 from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, PITCH, group_add, group_bytes, unpack_block
@@ -41,9 +41,11 @@ def _configure(scratch, rows):  # type: ignore[no-untyped-def]
 
 def _tile_of(form: Grouped, rows: int) -> Any:
     add, starts, size = group_add(form, rows), row_starts(rows), group_bytes(form)
+    form_bytes = form.nbytes
+    ahead = fetcher(PANEL_BLOCKS, form_bytes)
 
     @helper
-    def tile(record, acc, x, unit, units, panel, scratch):  # type: ignore[no-untyped-def]
+    def tile(record, acc, x, unit, units, panel, scratch, fetch):  # type: ignore[no-untyped-def]
         stride, state = x_row(record), scratch + STATE
         depth = 64 * load_i32(record + F.units)
         addresses = starts(x, stride)
@@ -51,6 +53,9 @@ def _tile_of(form: Grouped, rows: int) -> Any:
         above = load_u8(scratch + CONFIG + 48) - rows
         values, dots = x - above * stride, scratch + DOTS
         for i in range(unit, unit + units):
+            if fetch != 0:
+                ahead(fetch, form_bytes * load_i32(record + F.units))
+                fetch += form_bytes
             amx_zero(state, 0)
             amx_load(state, 2, values + 64 * i, stride)
             amx_load(state, 4, panel, PITCH)
@@ -74,7 +79,17 @@ def _tile_of(form: Grouped, rows: int) -> Any:
 def _product(form: Grouped) -> Any:
     unpack, size = unpack_block(form, 0), 2 * group_bytes(form)
     tiles = helper(
-        walk(lambda rows: _tile_of(form, rows), unpack, x_row, ROWS, 1, PANEL_BLOCKS, form.nbytes, size, even=False)
+        walk(
+            lambda rows: _tile_of(form, rows),
+            unpack,
+            x_row,
+            ROWS,
+            1,
+            PANEL_BLOCKS,
+            form.nbytes,
+            size,
+            even=False,
+        )
     )
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]

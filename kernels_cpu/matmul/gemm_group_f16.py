@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgert.kernels_cpu.matmul.gemm_group_panels import F, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
 from edgert.kernels_cpu.simd.panel_floats import float_step, widen_line
 from edgert.kernels_cpu.simd.panel_sums import row_starts
@@ -19,6 +19,9 @@ BLOCKS = 4 if VECTOR_BYTES == 64 else 1
 """Blocks of 16 columns in a panel."""
 LINE = 64 * BLOCKS
 """Bytes of one k in a panel; in the file it has 32 for each block."""
+EACH = 16
+"""k between what is fetched ahead."""
+_ahead = fetcher(BLOCKS, 32 * EACH)
 
 
 @helper
@@ -30,10 +33,13 @@ def _tile_of(rows: int) -> Any:
     step, starts = float_step(rows, VECTORS), row_starts(rows)
 
     @helper
-    def tile(record, acc, x, unit, units, panel, scratch):  # type: ignore[no-untyped-def]
+    def tile(record, acc, x, unit, units, panel, scratch, fetch):  # type: ignore[no-untyped-def]
         addresses = starts(x + 4 * unit, _x_row(record))
-        for k in range(units):
-            acc = step(acc, addresses, 4 * k, panel + LINE * k)
+        for first in range(0, units, EACH):
+            if fetch != 0:
+                _ahead(fetch + 32 * first, 32 * load_i32(record + F.units))
+            for k in range(first, min(first + EACH, units)):
+                acc = step(acc, addresses, 4 * k, panel + LINE * k)
         return acc
 
     return tile

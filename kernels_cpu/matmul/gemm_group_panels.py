@@ -38,10 +38,10 @@ def _finished(tile, rows, vectors):  # type: ignore[no-untyped-def]
     store = panel_store_f32(rows, vectors)
 
     @helper
-    def finished(height, record, x, unit, units, panel, scratch, y, residual, bias, count):  # type: ignore[no-untyped-def]
+    def finished(height, record, x, unit, units, panel, scratch, fetch, y, residual, bias, count):  # type: ignore[no-untyped-def]
         y_row = 4 * load_i32(record + F.columns)
         acc = load(y, y_row, count) if unit > 0 else zero()
-        acc = tile(record, acc, x, unit, units, panel, scratch)
+        acc = tile(record, acc, x, unit, units, panel, scratch, fetch)
         low, high = splat_f32(-INFINITY), splat_f32(INFINITY)
         if unit + units == load_i32(record + F.units):
             if bias != 0:
@@ -62,11 +62,11 @@ def _up_to(tile_of, rows, vectors):  # type: ignore[no-untyped-def]
     smaller = _up_to(tile_of, rows - 1, vectors)
 
     @helper
-    def chosen(height, record, x, unit, units, panel, scratch, y, residual, bias, count):  # type: ignore[no-untyped-def]
+    def chosen(height, record, x, unit, units, panel, scratch, fetch, y, residual, bias, count):  # type: ignore[no-untyped-def]
         if height == rows:
-            whole(height, record, x, unit, units, panel, scratch, y, residual, bias, count)
+            whole(height, record, x, unit, units, panel, scratch, fetch, y, residual, bias, count)
         else:
-            smaller(height, record, x, unit, units, panel, scratch, y, residual, bias, count)
+            smaller(height, record, x, unit, units, panel, scratch, fetch, y, residual, bias, count)
 
     return chosen
 
@@ -79,11 +79,24 @@ def chunk_rows(record, chunk):  # type: ignore[no-untyped-def]
     return udiv(present * part, row_parts), udiv(present * (part + 1), row_parts)
 
 
+def fetcher(blocks, nbytes):  # type: ignore[no-untyped-def]
+    """A function that brings near what the next panel unpacks: `nbytes` of each of its blocks, stride bytes apart."""
+
+    @helper
+    def fetch(address, stride):  # type: ignore[no-untyped-def]
+        for block in range(blocks):
+            for line in range(0, nbytes, 64):
+                prefetch(address + block * stride + line)
+
+    return fetch
+
+
 def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, even=True):  # type: ignore[no-untyped-def]
     """A kernel. Depth is counted in units: what `unpack` takes at once.
 
-    tile_of(rows): a function `tile(record, acc, x, unit, units, panel, scratch)` -> acc. rows, vectors: of the largest
-    tile. even: tiles of nearly the same height; else all but the last are `rows` high.
+    tile_of(rows): a function `tile(record, acc, x, unit, units, panel, scratch, fetch)` -> acc; unless `fetch` is 0, it
+    brings near the weights that the next panel unpacks, its first block's from that address on (`fetcher`).
+    rows, vectors: of the largest tile. even: tiles of nearly the same height; else all but the last are `rows` high.
     unpack(w, panel): a unit of 16 columns, w_unit bytes, into a panel, panel_unit bytes of all its `blocks`.
     x_row_of(record): bytes from a row of x to the next.
     """
@@ -97,14 +110,6 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, e
             source = w + w_block * min(block + i, last)
             for u in range(units):
                 unpack(source + w_unit * u, panel + 64 * i + panel_unit * u)
-
-    @helper
-    def fetch(w, w_block, units, tile, tiles):  # type: ignore[no-untyped-def]
-        """Brings the share of one of `tiles` tiles of the weights that the next panel unpacks near."""
-        lines = udiv(units * w_unit + 63, 64)
-        for i in range(blocks):
-            for line in range(udiv(lines * tile, tiles), udiv(lines * (tile + 1), tiles)):
-                prefetch(w + w_block * i + 64 * line)
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
@@ -136,11 +141,10 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, e
                     beside = skip + begin * y_row + at if skip != 0 else skip
                     row = 0
                     for i in range(tiles):
-                        if column == first:
-                            fetch(following, w_block, units, i, tiles)
+                        fetch = following if i == 0 and column == first else 0
                         high = (height + 1 if i < taller else height) if even else min(rows, count - row)
                         finished(
-                            high, record, x + row * x_row, unit, units, scratch + 4 * (column - first), scratch,
+                            high, record, x + row * x_row, unit, units, scratch + 4 * (column - first), scratch, fetch,
                             y + row * y_row + at, beside + row * y_row if skip != 0 else skip, own, columns - column,
                         )  # fmt: skip
                         row += high

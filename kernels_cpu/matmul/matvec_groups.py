@@ -1,5 +1,6 @@
 """A few rows of int8 in groups (g32) against weights in groups (n16k64): y = clamp(x w + bias + residual).
 
+Rows of two terms (g32x2) are a row of g32 and behind it one of what that left over; a block meets both in turn.
 For decoding, where the weights are streamed once and memory is the limit. Many rows are gemm_group*.py's.
 """
 
@@ -30,7 +31,7 @@ def _product(form: Grouped, streams: bool) -> Any:
     step, size = block_step(form), form.nbytes
 
     @helper
-    def product(x, w, blocks):  # type: ignore[no-untyped-def]
+    def product(x, w, blocks, terms):  # type: ignore[no-untyped-def]
         scale, total = x + 64 * blocks, x + 72 * blocks
         acc = zero_sums()
         for i in range(blocks):
@@ -38,6 +39,9 @@ def _product(form: Grouped, streams: bool) -> Any:
                 for line in range(0, size, 64):
                     prefetch(w + AHEAD + line)
             acc = step(acc, x + 64 * i, scale + 8 * i, total + 8 * i, w)
+            if terms == 2:
+                at = 80 * blocks + 8 * i
+                acc = step(acc, x + 80 * blocks + 64 * i, scale + at, total + at, w)
             w += size
         return acc
 
@@ -54,11 +58,12 @@ def _kernel(form: Grouped, F: Any) -> Any:
         low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
         x, w, y = load_i64(record + F.x), load_i64(record + F.w), load_i64(record + F.y)
         bias, residual = load_i64(record + F.bias), load_i64(record + F.residual)
-        units = udiv(columns + 15, 16)
+        terms, units = load_i32(record + F.terms), udiv(columns + 15, 16)
         for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
             for row in range(rows):
                 at = w + unit * blocks * size
-                acc = first(x, at, blocks) if row == 0 else rest(x + row * 80 * blocks, at, blocks)
+                beside = x + row * 80 * terms * blocks
+                acc = first(x, at, blocks, terms) if row == 0 else rest(beside, at, blocks, terms)
                 store_columns(acc, bias, residual, low, high, y, row, columns, 16 * unit)
 
     return matvec

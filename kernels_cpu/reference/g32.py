@@ -44,6 +44,15 @@ class G32(NamedTuple):
         return np.asarray(self.values * np.repeat(self.scale, GROUP, axis=-1), np.float32)
 
 
+def quantize_g32x2(x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """float32 [..., K] as rows of two terms [..., 2.5 * K64]: the bytes of its g32, and behind them those of the g32
+    of what is left over, x - scale * value in float32. Together they are about 16 bits."""
+    first = quantize_g32(x)
+    with np.errstate(all="ignore"):
+        left = x - first.dense()[..., : x.shape[-1]]
+    return np.concatenate([first.rows(), quantize_g32(left.astype(np.float32)).rows()], axis=-1)
+
+
 def quantize_g32(x: npt.NDArray[np.float32]) -> G32:
     """float32 [..., K] in groups of 32 along the last axis, every step in float32:
 

@@ -105,17 +105,15 @@ def unpack_block(form: Grouped, more: int) -> Any:
 
 
 def _repeat(b: Any, count: int, values: list[Any], body: Callable[[list[Any], Any], list[Any]]) -> list[Any]:
-    """values = body(values, i) for i below `count`, as a loop that stays one: LLVM would unroll it, move all loads to
-    its beginning and run out of registers."""
+    """values = body(values, i) for i below `count`, as a loop: of steps that are written out LLVM would reorder the
+    sums, move all loads to the beginning and run out of registers."""
     before, loop, after = b.block, b.append_basic_block("steps"), b.append_basic_block("summed")
     b.branch(loop)
     b.position_at_end(loop)
     index, phis = b.phi(I64), [b.phi(v.type) for v in values]
     made = body(phis, index)
     following = b.add(index, ir.Constant(I64, 1))
-    branch = b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), loop, after)
-    rolled = b.module.add_metadata([ir.MetaDataString(b.module, "llvm.loop.unroll.disable")])
-    branch.set_metadata("llvm.loop", b.module.add_metadata([rolled]))
+    b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), loop, after)
     for phi, first, next_ in zip([index, *phis], [ir.Constant(I64, 0), *values], [following, *made], strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(next_, b.block)

@@ -33,20 +33,24 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def product(
-    x: G32, stored: StoredTensor, bias: np.ndarray | None = None, residual: np.ndarray | None = None
-) -> np.ndarray:
-    """float32 [T, N]: for each output one sum over the groups in their order, then bias, then residual."""
+    x: G32, stored: StoredTensor, bias: np.ndarray | None = None, residual: np.ndarray | None = None,
+    second: G32 | None = None,
+) -> np.ndarray:  # fmt: skip
+    """float32 [T, N]: for each output one sum over the groups in their order, then bias, then residual. second: of
+    x in two terms; each block of two groups meets the first, then the second."""
     numbers, scale, minimum = stored.groups()
     values = numbers.astype(np.int32) - (8 if stored.encoding == "q4" else 0)
     depth = values.shape[1]
     y = np.zeros((x.values.shape[0], values.shape[0]), np.float32)
-    for g in range(-(-depth // 32)):
+    groups = range(-(-depth // 32))
+    terms = (x,) if second is None else (x, second)
+    for term, g in [(term, g) for block in groups[::2] for term in terms for g in groups[block : block + 2]]:
         k = slice(32 * g, min(32 * g + 32, depth))
-        dot = x.values[:, k].astype(np.int32) @ values[:, k].T
-        x_scale = x.scale[:, g, None]
+        dot = term.values[:, k].astype(np.int32) @ values[:, k].T
+        x_scale = term.scale[:, g, None]
         y = fma(dot.astype(np.float32), x_scale * scale[None, :, g].astype(np.float32), y)
         if minimum is not None:
-            y = fma(x_scale * x.sums[:, g, None].astype(np.float32), minimum[None, :, g].astype(np.float32), y)
+            y = fma(x_scale * term.sums[:, g, None].astype(np.float32), minimum[None, :, g].astype(np.float32), y)
     if bias is not None:
         y = y + bias
     return y if residual is None else y + residual

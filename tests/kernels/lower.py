@@ -11,7 +11,7 @@ from harness import Output, aligned, call_kernel, place
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.reference.g32 import G32, quantize_g32
+from edgert.kernels_cpu.reference.g32 import G32, quantize_g32, quantize_g32x2
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, Rule, Site, layout_nbytes, plane_pixels
 
 
@@ -21,6 +21,8 @@ def to_layout(array: Array, layout: str, level: Level) -> Array:
         return array
     if layout == "g32":
         return quantize_g32(array).rows()
+    if layout == "g32x2":
+        return quantize_g32x2(array)
     batch, channels = array.shape[:2]
     pixels = prod(array.shape[2:])
     padded = plane_pixels(pixels)

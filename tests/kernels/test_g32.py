@@ -14,9 +14,9 @@ from offers import check, offers_for, run_offer, site_of
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.elementwise import GLU
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.reference.g32 import quantize_g32
+from edgert.kernels_cpu.reference.g32 import quantize_g32, quantize_g32x2
 from edgert.kernels_cpu.reference.glu import GLU_ACTIVATIONS
-from edgert.plan.lowering.api import Buffer, Offer, Refusal, g32_stride
+from edgert.plan.lowering.api import Buffer, Offer, Refusal, g32_stride, layout_nbytes
 from edgert.plan.lowering.convert import conversion
 
 SHAPES = [(1, 1), (1, 31), (2, 32), (3, 33), (1, 63), (2, 64), (5, 65), (7, 96), (1, 576), (19, 160), (2, 3, 40), (70,)]
@@ -28,12 +28,13 @@ def random(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     return np.where(rng.random(shape) < 0.3, np.round(x * 2) / 2, x).astype(np.float32)
 
 
-def converted(x: Any, level: Level, threads: int, order: str) -> Any:
+def converted(x: Any, level: Level, threads: int, order: str, layout: str = "g32") -> Any:
     """The bytes that the conversion from rows makes."""
-    offer = conversion(TensorType("float32", x.shape), "row", "g32", level, threads)
+    kind = TensorType("float32", x.shape)
+    offer = conversion(kind, "row", layout, level, threads)
     assert isinstance(offer, Offer)
     emitter, rows = DirectEmitter(level, order), x.size // x.shape[-1]
-    given, made = emitter.add(x), Output((rows, g32_stride(x.shape[-1])), np.uint8)
+    given, made = emitter.add(x), Output((rows, layout_nbytes(kind, layout) // rows), np.uint8)
     emitter.memory.append(made.array.reshape(-1))
     offer.emit(emitter, (given,), (Buffer("test", len(emitter.memory) - 1, made.array.nbytes),))
     made.check_guards()
@@ -47,6 +48,15 @@ def test_conversion(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     for level in LEVELS:
         for threads, order in ((1, "forward"), (4, "backward")):
             np.testing.assert_array_equal(converted(x, level, threads, order), want, level.name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_conversion_to_two_terms(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    x = random(shape, rng)
+    want = quantize_g32x2(x.reshape(-1, shape[-1]))
+    for level in LEVELS:
+        for threads, order in ((1, "forward"), (4, "backward")):
+            np.testing.assert_array_equal(converted(x, level, threads, order, "g32x2"), want, level.name)
 
 
 def test_groups_of_extremes(rng: np.random.Generator) -> None:
@@ -164,6 +174,7 @@ def test_glu_of_large_and_odd_values() -> None:
 
 KERNELS: dict[str, dict[str, int | float]] = {
     "quantize_f32_g32": {"count": 96, "blocks": 2, "x_row": 384, "y_row": 160},
+    "quantize_f32_g32x2": {"count": 96, "blocks": 2, "x_row": 384, "y_row": 320},
     "normalize_f32_g32": {"count": 96, "x_row": 384, "y_row": 160, "centre": 0, "epsilon": 1e-5},
     "normalize_f32_row": {
         "count": 96, "x_row": 384, "y_row": 384, "centre": 0, "epsilon": 1e-5, "period": 1, "channel_scale": 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from grouped_model import ENCODINGS, fma, product, weights
@@ -11,7 +13,7 @@ from offers import check, offers_for, run_offer, site_of
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.reference.g32 import quantize_g32
+from edgert.kernels_cpu.reference.g32 import G32, quantize_g32, quantize_g32x2
 from edgert.plan.lowering.api import Offer, Site
 
 SIZES = [  # rows, depth, columns: around groups of 32, blocks of 64 and of 16 columns
@@ -58,6 +60,23 @@ def test_groups(encoding: str, added: str, rows: int, depth: int, columns: int, 
             site, inputs = site_for(stored, x, bias_in, residual_in, level, threads, **attrs)
             (got,), _ = run_offer(matvec(site), site, inputs, order)
             np.testing.assert_array_equal(got, want, f"{encoding}, {level.name}, {threads} threads")
+
+
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 33, 15), (2, 95, 17), (9, 200, 70), (40, 576, 33)])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_two_terms(encoding: str, rows: int, depth: int, columns: int, rng: np.random.Generator) -> None:
+    """Activations as int16: few rows and many have the bits of the model, near those of a float product."""
+    stored, x = weights(encoding, columns, depth, rng), rng.standard_normal((rows, depth)).astype(np.float32)
+    terms = np.split(quantize_g32x2(x), 2, axis=-1)
+    want = product(G32.of(terms[0]), stored, second=G32.of(terms[1]))
+    exact = x.astype(np.float64) @ stored.dense().astype(np.float64).T
+    assert np.abs(want - exact).max() < 2e-4 * np.abs(exact).max()
+    for level in LEVELS:
+        site, inputs = site_for(stored, x, None, None, level, threads=2)
+        site = replace(site, activations="int16")
+        for offer in offers_for(site)[0]:
+            (got,), _ = run_offer(offer, site, inputs, "forward")
+            np.testing.assert_array_equal(got, want, f"{offer.kernel} {level.name}")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -109,7 +128,7 @@ def test_rows_that_are_absent_are_not_touched(kernel: str, rng: np.random.Genera
                 "x": place(quantize_g32(x).rows() if grouped else x), "w": place(np.asarray(stored.parts["data"])),
                 "bias": None, "residual": None, "y": y.array, "rows_at": place(np.array([present], np.int32)),
             }  # fmt: skip
-            call_kernel(level, kernel, operands, bounds | ({"blocks": 1} if grouped else {"depth": 64}))
+            call_kernel(level, kernel, operands, bounds | ({"blocks": 1, "terms": 1} if grouped else {"depth": 64}))
             y.check_guards()
             untouched = (y.array.view(np.uint32) == 0xA5A5A5A5).all(axis=1)
             np.testing.assert_array_equal(untouched, np.arange(3) >= expected)

@@ -83,7 +83,8 @@ def test_rows_that_are_absent_are_neither_read_nor_written(
         "rows_at": place(np.array([present], np.int32)),
     }  # fmt: skip
     params: dict[str, int | float] = {
-        "rows": 20, "columns": 20, "units": 1, "row_parts": 2, "column_parts": 1, "low": -np.inf, "high": np.inf
+        "rows": 20, "columns": 20, "units": 1, "row_parts": 2, "column_parts": 1, "low": -np.inf, "high": np.inf,
+        "terms": 1,
     }  # fmt: skip
     call_kernel(AMX, f"gemm_{encoding}_n16k64_amx", operands, params, chunks=2, scratch=AMX_SCRATCH)
     y.check_guards()

@@ -131,7 +131,7 @@ def test_rows_that_are_absent_are_not_touched(kernel: str, row_parts: int, rng: 
     x = rng.standard_normal((7, 64)).astype(np.float32)
     params: dict[str, int | float] = {
         "rows": 7, "columns": 40, "units": 1 if grouped else 64, "row_parts": row_parts, "column_parts": 1,
-        "low": -np.inf, "high": np.inf,
+        "low": -np.inf, "high": np.inf, "terms": 1,
     }  # fmt: skip
     for level in LEVELS:
         for present, expected in ((0, 0), (1, 1), (5, 5), (9, 7)):
@@ -176,5 +176,5 @@ def test_work_is_cut_so_that_threads_end_together() -> None:
 def test_refusals_say_what_is_wrong(rng: np.random.Generator) -> None:
     stored = weights("q4", 16, 64, rng)
     site, _ = site_for(stored, np.zeros((8, 64), np.float32), None, None, LEVELS[0], alpha=2.0)
-    refused = [r for r in offers_for(site)[1] if r.kernel.startswith("gemm_q4")]
+    refused = [r for r in offers_for(site)[1] if r.kernel == "gemm_q4_n16k64"]
     assert len(refused) == 1 and "alpha" in refused[0].why

@@ -50,11 +50,17 @@ def test_logits_are_those_of_the_reference(encoding: str) -> None:
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
 
 
-@pytest.mark.parametrize("kv", ["f16", "int8"])
+def test_int16_activations_give_the_float_model(model: Model) -> None:
+    expected = reference(model, IDS)
+    found = one_by_one(Decoder(model, activations="int16"), IDS)
+    assert np.sqrt(np.mean((found - expected) ** 2)) / expected.std() < 2e-3
+
+
+@pytest.mark.parametrize(("kv", "activations"), [("f16", "int8"), ("int8", "int8"), ("f16", "int16")])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_grouping_does_not_change_a_bit(model: Model, kv: str, threads: int) -> None:
-    expected = one_by_one(Decoder(model, kv=kv, threads=1), IDS)
-    decoder = Decoder(model, kv=kv, threads=threads, chunk=16)
+def test_grouping_does_not_change_a_bit(model: Model, kv: str, activations: str, threads: int) -> None:
+    expected = one_by_one(Decoder(model, kv=kv, activations=activations, threads=1), IDS)
+    decoder = Decoder(model, kv=kv, activations=activations, threads=threads, chunk=16)
     assert np.array_equal(decoder.score(IDS), expected)
     for split in (1, 15, 16, 17, 33, 59):
         decoder.truncate(0)
@@ -108,7 +114,7 @@ def test_wrong_tokens_and_full_contexts(model: Model) -> None:
 
 
 def test_options_are_checked(model: Model) -> None:
-    for options in ({"n_ctx": 0}, {"n_ctx": tiny.CONTEXT + 1}, {"kv": "f8"}, {"threads": 0}):
+    for options in ({"n_ctx": 0}, {"n_ctx": tiny.CONTEXT + 1}, {"kv": "f8"}, {"activations": "f16"}, {"threads": 0}):
         with pytest.raises(InputError):
             Decoder(model, **options)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match=r"edgert\.LLM"):

@@ -15,9 +15,13 @@ from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Node, TensorType
 from edgert.kernels_cpu.levels import Level
 
-LAYOUTS = ("row", "kp", "k4p", "g32", "kvf16", "kvint8")
+LAYOUTS = ("row", "kp", "k4p", "g32", "g32x2", "kvf16", "kvint8")
 """Activation layouts, see docs/kernels.md: row-major; float planes of 16-pixel multiples; NC4HW4 bytes; rows of int8
-in groups of 32 with a scale and a sum each; and what a key-value cache of half or of int8 numbers lies in."""
+in groups of 32 with a scale and a sum each, and such rows of two terms, the second of what the first left over; and
+what a key-value cache of half or of int8 numbers lies in."""
+ACTIVATIONS = {"int8": "g32", "int16": "g32x2"}
+"""What activations become before they meet weights in groups, and the layout that is. int16 are two terms of int8:
+nothing is lost that a float32 product would keep, at up to twice the work."""
 KV = ("f16", "int8")
 """What the numbers of a key-value cache may be."""
 GROUP = 32
@@ -40,6 +44,8 @@ class Site:
     threads: int
     kv: str = "f16"
     """How a key-value cache keeps its numbers: 'f16' or 'int8'."""
+    activations: str = "int8"
+    """What meets weights in groups: a key of ACTIVATIONS."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +168,12 @@ def kv_nbytes(shape: tuple[int, ...], layout: str) -> int:
 
 def layout_nbytes(kind: TensorType, layout: str) -> int:
     """Bytes a tensor takes in the arena. kp/k4p take rank 2 [N, C] (one pixel), 3 [N, C, W] or 4 [N, C, H, W];
-    g32 takes [..., K]; the layouts of a cache take [heads, positions, depth]."""
+    g32 and g32x2 take [..., K]; the layouts of a cache take [heads, positions, depth]."""
     if layout == "row":
         return kind.nbytes
     shape = kind.static_shape
-    if layout == "g32":
-        return prod(shape[:-1]) * g32_stride(shape[-1])
+    if layout in ("g32", "g32x2"):
+        return prod(shape[:-1]) * g32_stride(shape[-1]) * (2 if layout == "g32x2" else 1)
     if layout in ("kvf16", "kvint8"):
         return kv_nbytes(shape, layout)
     batch, channels = shape[0], shape[1]

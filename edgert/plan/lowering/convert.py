@@ -50,8 +50,8 @@ def conversion(kind: TensorType, source: str, target: str, level: Level, threads
         return _copy_planes(kind, source, target, threads)
     if {source, target} == {"row", "k4p"} and kind.dtype == "uint8" and has_planes(kind):
         return _interleave(kind, source, target, level, threads)
-    if (source, target) == ("row", "g32") and kind.dtype == "float32" and kind.shape and kind.numel > 0:
-        return _group(kind, threads)
+    if source == "row" and target in ("g32", "g32x2") and kind.dtype == "float32" and kind.shape and kind.numel > 0:
+        return _group(kind, target, threads)
     shape = list(kind.shape)
     return Refusal(COPY, f"no conversion of {kind.dtype} {shape} from {source} to {target}")
 
@@ -94,19 +94,21 @@ def _interleave(kind: TensorType, source: str, target: str, level: Level, thread
     return Offer(kernel, (source,), (target,), 0, nbytes, "bytes", 0.3, reason, emit)
 
 
-def _group(kind: TensorType, threads: int) -> Offer | Refusal:
-    kernel, depth = "quantize_f32_g32", kind.static_shape[-1]
-    rows, blocks = kind.numel // depth, g32_depth(depth) // BLOCK_K
-    params = {"rows": rows, "count": depth, "blocks": blocks, "x_row": 4 * depth, "y_row": g32_stride(depth)}
-    nbytes = kind.nbytes + layout_nbytes(kind, "g32")
-    chunks = split(threads, rows * blocks, nbytes, GROUP_COST * kind.numel)
+def _group(kind: TensorType, target: str, threads: int) -> Offer | Refusal:
+    kernel, depth = f"quantize_f32_{target}", kind.static_shape[-1]
+    rows, blocks, terms = kind.numel // depth, g32_depth(depth) // BLOCK_K, 2 if target == "g32x2" else 1
+    params = {"rows": rows, "count": depth, "blocks": blocks, "x_row": 4 * depth, "y_row": terms * g32_stride(depth)}
+    nbytes = kind.nbytes + layout_nbytes(kind, target)
+    chunks = split(threads, rows * blocks if terms == 1 else rows, nbytes, terms * GROUP_COST * kind.numel)
+    scratch = 4 * g32_depth(depth) if terms == 2 else 0
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         operands = {"x": inputs[0], "y": outputs[0], "rows_at": rows_present(emitter, kind, rows)}
-        emitter.op(kernel, operands, params, chunks=chunks)
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
 
+    reason = "int8 in groups of 32" if terms == 1 else "int16 as two terms of int8 in groups of 32"
     return too_large(kernel, nbytes) or Offer(
-        kernel, ("row",), ("g32",), 0, nbytes, "bytes", 0.17, "int8 in groups of 32", emit
+        kernel, ("row",), (target,), 0, nbytes, "bytes", 0.17 / terms, reason, emit
     )
 
 

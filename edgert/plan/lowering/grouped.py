@@ -13,13 +13,26 @@ from edgert.format.encodings import GROUPED
 from edgert.format.layouts import pack
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, TensorType
-from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, Site, g32_depth, layout_nbytes, lowers
+from edgert.plan.lowering.api import (
+    ACTIVATIONS,
+    BLOCK_K,
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    layout_nbytes,
+    lowers,
+)
 from edgert.plan.lowering.matmul import bias_values, residual_index
 from edgert.plan.lowering.requantize import activation_floats
 from edgert.plan.lowering.shapes import CHUNKS_PER_THREAD, is_constant
 
 NUMBERS = {"q4": "int4 groups of 32", "q4m": "int4 groups of 32 with minima", "q8g": "int8 groups of 32"}
 """Encodings as people say them."""
+TERMS = {"int8": "", "int16": ", by int16 in two terms"}
+"""How activations are said to be met."""
 CHUNK = 32 << 10
 """Bytes of weights of a chunk, at least: 2 to 10 us, some ten times what it costs to share an op."""
 STREAMING = 0.9
@@ -103,6 +116,7 @@ def matvec(site: Site) -> list[Offer | Refusal]:
     if stored is None or stored.encoding not in (*GROUPED, "f16"):
         return []
     halves = stored.encoding == "f16"
+    terms = 2 if site.activations == "int16" and not halves else 1
     kernel = f"matvec_{stored.encoding}_{'n16k1' if halves else 'n16k64'}"
     product = Product.of(site, kernel)
     if isinstance(product, Refusal):
@@ -117,8 +131,9 @@ def matvec(site: Site) -> list[Offer | Refusal]:
             reason += "; packed when planned"
         streamed = 32 * product.depth * -(-product.columns // 16)
     else:
-        layout = "g32"
-        reason = f"{NUMBERS[stored.encoding]} in lines of 16 rows, streamed once"
+        layout = ACTIVATIONS[site.activations]
+        reason = f"{NUMBERS[stored.encoding]} in lines of 16 rows, streamed once{TERMS[site.activations]}"
+        params["terms"] = terms
         params["blocks"] = g32_depth(product.depth) // BLOCK_K
         streamed = stored.nbytes
     nbytes = streamed + layout_nbytes(product.x, layout) + 4 * product.rows * product.columns
@@ -135,7 +150,7 @@ def matvec(site: Site) -> list[Offer | Refusal]:
     if product.rows > 1 and halves:
         unit, efficiency = "fma32", FLOAT_SHARE
     elif product.rows > 1:
-        unit, efficiency = "dot8", SHARE[site.level.symbol][stored.encoding == "q8g"]
+        unit, efficiency = "dot8", SHARE[site.level.symbol][stored.encoding == "q8g"] / terms
     return [
         Offer(
             kernel, product.in_layouts(site, layout), ("row",), product.macs, nbytes, unit, efficiency, reason, emit,

@@ -8,8 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from edgert.format.layouts import pack
-from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, Site, g32_depth, layout_nbytes, lowers
-from edgert.plan.lowering.grouped import NUMBERS, Product
+from edgert.plan.lowering.api import (
+    ACTIVATIONS,
+    BLOCK_K,
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    layout_nbytes,
+    lowers,
+)
+from edgert.plan.lowering.grouped import NUMBERS, TERMS, Product
 from edgert.plan.lowering.shapes import CHUNK_MACS, CHUNKS_PER_THREAD, too_large
 
 SCRATCH = 24 << 10
@@ -65,15 +76,18 @@ def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str) 
     if isinstance(product, Refusal):
         return product
     stored, halves = product.stored, product.stored.encoding == "f16"
+    terms = 2 if site.activations == "int16" and not halves else 1
     row_parts, column_parts = parts(
         site.threads, product.rows, product.columns, product.macs, FLOAT_PANEL if halves else PANEL
     )
     params: dict[str, int | float] = {
         "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
         "units": product.depth if halves else g32_depth(product.depth) // BLOCK_K,
-        "low": product.low, "high": product.high,
+        "low": product.low, "high": product.high, "terms": terms,
     }  # fmt: skip
-    layout = "row" if halves else "g32"
+    layout = "row" if halves else ACTIVATIONS[site.activations]
+    if terms == 2:
+        reason += TERMS[site.activations]
     sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
@@ -88,6 +102,6 @@ def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str) 
     streamed = int(TRAFFIC * stored.nbytes)
     return too_large(kernel, *sizes) or Offer(
         kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes),
-        "fma32" if halves else "dot8", share * product.rows / (product.rows + FEW_ROWS), reason, emit,
+        "fma32" if halves else "dot8", share / terms * product.rows / (product.rows + FEW_ROWS), reason, emit,
         streamed=streamed,
     )  # fmt: skip
