@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from edgert.converters.llm.compress.walk import Walk, Window
 from edgert.converters.llm.importer import LanguageModel
 from edgert.errors import ConversionError, InputError
 from edgert.graph.ir import Array, Node
-from edgert.llm.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgert.llm.tokenizer import Tokenizer
 
 WINDOW = 512
 """Tokens of a window: long enough that most tokens have a context, short enough for attention in NumPy."""
@@ -71,6 +74,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def tokenizer_of(language: LanguageModel) -> Tokenizer:
     """The tokenizer that goes into the file. Raises UnsupportedError without the tokenizers package."""
+    from edgert.llm.tokenizer import Tokenizer
+
     about = language.info.language
     bos = about.bos if about is not None else -1
     return Tokenizer(language.tokenizer.tobytes(), bos=bos, add_bos=about is not None and about.add_bos)
