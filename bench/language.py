@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,31 @@ import numpy as np
 from bench.measure import machine, save
 
 CONTEXT = 1024
+OURS, EXACT, THEIRS, FLOAT = "edgert q4m (Q4_1)", "edgert q4m int16", "llama.cpp Q4_1", "llama.cpp F32"
+"""The same weights: edgert with int8 and with int16 activations, llama.cpp with its own, and dequantized to float."""
 PROMPT, TOKENS = 512, 128
 REST = 0.05
 WORKER = Path(__file__).with_name("language_worker.py")
 QUANTIZE = """
 import ctypes, sys, llama_cpp
 options = llama_cpp.llama_model_quantize_default_params()
-options.ftype, options.allow_requantize = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + sys.argv[3]), True
+options.ftype, options.allow_requantize = getattr(llama_cpp, "LLAMA_FTYPE_" + sys.argv[3]), True
 sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(options)))
 """
+
+
+Model = tuple[str, Path] | tuple[str, Path, str]
+"""A runtime, a file, and perhaps the activations that edgert is to use."""
 
 
 class Worker:
     """A runtime with one model at one thread count, in a process of its own."""
 
-    def __init__(self, name: str, runtime: str, path: Path, threads: int, context: int = CONTEXT) -> None:
+    def __init__(self, name: str, model: Model, threads: int, context: int = CONTEXT) -> None:
         self.name = name
+        runtime, path, *options = model
         python = os.environ.get("LLAMA_CPP_PYTHON", sys.executable) if runtime == "llama.cpp" else sys.executable
-        command = [python, str(WORKER), runtime, str(path), str(threads), str(context)]
+        command = [python, str(WORKER), runtime, str(path), str(threads), str(context), *options]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -64,14 +72,15 @@ class Worker:
         self._process.wait()
 
 
-def models(folder: Path) -> dict[str, tuple[str, Path]]:
-    """name -> (runtime, file): the lossless import, int8 and int4 of ours; Q4_1, Q4_0 and Q8_0 of llama.cpp."""
+def models(folder: Path) -> dict[str, Model]:
+    """By name: the lossless import (int8 and int16 activations), int8 and int4 of ours; Q4_1, Q4_0, Q8_0 and F32 of
+    llama.cpp."""
     from edgert.assets.fetch import pull
     from edgert.converters.convert import convert
 
     source = pull("smollm2-135m")
-    found = {"edgert q4m (Q4_1)": ("edgert", folder / "q4m.edge")}
     convert(source, folder / "q4m.edge")
+    found: dict[str, Model] = {OURS: ("edgert", folder / "q4m.edge"), EXACT: ("edgert", folder / "q4m.edge", "int16")}
     for weights, name in (("int4", "edgert q4 (int4)"), ("int8", "edgert q8 (int8)")):
         convert(source, folder / f"{weights}.edge", weights=weights)
         found[name] = ("edgert", folder / f"{weights}.edge")
@@ -79,17 +88,17 @@ def models(folder: Path) -> dict[str, tuple[str, Path]]:
     if subprocess.run([python, "-c", "import llama_cpp"], capture_output=True).returncode:
         print("left out: llama_cpp is not installed; LLAMA_CPP_PYTHON names the Python that has it", file=sys.stderr)
         return found
-    found["llama.cpp Q4_1"] = ("llama.cpp", source)
-    for kind in ("Q4_0", "Q8_0"):
+    found[THEIRS] = ("llama.cpp", source)
+    for kind, ftype in (("Q4_0", "MOSTLY_Q4_0"), ("Q8_0", "MOSTLY_Q8_0"), ("F32", "ALL_F32")):
         path = folder / f"{kind}.gguf"
-        subprocess.run([python, "-c", QUANTIZE, str(source), str(path), kind], check=True, capture_output=True)
+        subprocess.run([python, "-c", QUANTIZE, str(source), str(path), ftype], check=True, capture_output=True)
         found[f"llama.cpp {kind}"] = ("llama.cpp", path)
     return found
 
 
-def speed(files: dict[str, tuple[str, Path]], threads: int, rounds: int) -> dict[str, dict[str, Any]]:
+def speed(files: dict[str, Model], threads: int, rounds: int) -> dict[str, dict[str, Any]]:
     """Tokens per second of each, runs alternating: {'name': {'pp512': {...}, 'tg128': {...}}}."""
-    workers = [Worker(name, runtime, path, threads) for name, (runtime, path) in files.items()]
+    workers = [Worker(name, model, threads) for name, model in files.items() if name != FLOAT]
     rates: dict[str, dict[str, list[float]]] = {w.name: {"pp512": [], "tg128": []} for w in workers}
     try:
         for turn in range(rounds + 1):
@@ -118,29 +127,34 @@ def speed(files: dict[str, tuple[str, Path]], threads: int, rounds: int) -> dict
     }  # fmt: skip
 
 
-def agreement(files: dict[str, tuple[str, Path]], text: Path, count: int = 512) -> dict[str, Any]:
-    """Logits on the first `count` tokens of `text`: how often the lossless import and llama.cpp's Q4_1 agree on the
-    most likely token, and both perplexities."""
-    pair = [Worker(name, *files[name], threads=2) for name in ("edgert q4m (Q4_1)", "llama.cpp Q4_1")]
+def agreement(files: dict[str, Model], text: Path, count: int = 512) -> dict[str, Any]:
+    """Logits on the first `count` tokens of `text` by every runtime that has the same weights: perplexities, and of
+    each pair how often both find the same token most likely, and how far their logits are apart."""
+    workers = [Worker(name, files[name], threads=2) for name in (OURS, EXACT, THEIRS, FLOAT)]
+    logits: dict[str, np.ndarray[Any, Any]] = {}
     try:
-        ids = [w.ask(do="tokenize", text=str(text))["ids"][:count] for w in pair]
-        logits = []
+        every = [w.ask(do="tokenize", text=str(text))["ids"] for w in workers]
+        ids = every[0][:count]
         with tempfile.TemporaryDirectory() as folder:
-            for worker in pair:
+            for worker in workers:
                 out = Path(folder) / "logits.npy"
-                worker.ask(do="score", ids=ids[0], out=str(out))
-                logits.append(np.load(out).astype(np.float64))
+                worker.ask(do="score", ids=ids, out=str(out))
+                logits[worker.name] = np.load(out).astype(np.float64)
     finally:
-        for worker in pair:
+        for worker in workers:
             worker.close()
-    ours, theirs = logits
     return {
         "tokens": count,
-        "same_tokens": ids[0] == ids[1],
-        "top1_agreement": float(np.mean(ours.argmax(1) == theirs.argmax(1))),
-        "perplexity": {w.name: perplexity(v, ids[0]) for w, v in zip(pair, logits, strict=True)},
-        "logits_rms_difference": float(np.sqrt(np.mean((ours - theirs) ** 2))),
-        "logits_deviation": float(theirs.std()),
+        "all_tokens_equal": every.count(every[0]) == len(every),
+        "perplexity": {name: perplexity(values, ids) for name, values in logits.items()},
+        "pairs": {
+            f"{a} / {b}": {
+                "top1_agreement": float(np.mean(logits[a].argmax(1) == logits[b].argmax(1))),
+                "rms_difference": float(np.sqrt(np.mean((logits[a] - logits[b]) ** 2))),
+            }
+            for a, b in combinations(logits, 2)
+        },
+        "logits_deviation": float(logits[FLOAT].std()),
     }
 
 
@@ -158,8 +172,8 @@ def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
     record: dict[str, Any] = {"machine": machine(), "prompt": PROMPT, "tokens": TOKENS, "threads": {}}
     with tempfile.TemporaryDirectory() as name:
         files = models(Path(name))
-        record["bytes"] = {name: path.stat().st_size for name, (_, path) in files.items()}
-        if "llama.cpp Q4_1" in files:
+        record["bytes"] = {name: model[1].stat().st_size for name, model in files.items()}
+        if FLOAT in files:
             record["agreement"] = agreement(files, pull("austen") / "prideprejudice.txt")
             print(json.dumps(record["agreement"], indent=1))
         for threads in thread_counts:
@@ -172,7 +186,7 @@ def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
 
 def table(title: str, results: dict[str, dict[str, Any]]) -> str:
     """Results as text; ratios to llama.cpp's Q4_1 where it was measured."""
-    base = results.get("llama.cpp Q4_1")
+    base = results.get(THEIRS)
     lines = [title]
     for name, kinds in results.items():
         cells = [f"  {name:20}"]

@@ -1,7 +1,8 @@
 """One language-model runtime in a process of its own, told by lines on stdin what to time; bench/language.py asks.
 
-`python language_worker.py edgert|llama.cpp FILE THREADS CONTEXT [KV]`. Needs nothing of the other runtime, so that
-each may live in its own environment. A request is a JSON object on a line, and so is its answer.
+`python language_worker.py edgert|llama.cpp FILE THREADS CONTEXT [int16]`; int16: activations of edgert. Needs nothing
+of the other runtime, so that each may live in its own environment. A request is a JSON object on a line, and so is its
+answer.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ class Runtime(Protocol):
 
 
 class Edgert:
-    def __init__(self, path: str, threads: int, context: int, kv: str) -> None:
+    def __init__(self, path: str, threads: int, context: int, activations: str) -> None:
         import edgert
         from edgert.format import read_model
         from edgert.llm.decoder import Decoder
 
         self.version = edgert.__version__
         self._model = read_model(path)
-        self._decoder = Decoder(self._model, n_ctx=context, threads=threads, kv=kv)
+        self._decoder = Decoder(self._model, n_ctx=context, threads=threads, activations=activations)
         self.vocabulary = self._decoder.vocabulary
 
     def clear(self) -> None:
@@ -69,13 +70,11 @@ class Edgert:
 
 
 class LlamaCpp:
-    def __init__(self, path: str, threads: int, context: int, kv: str) -> None:
+    def __init__(self, path: str, threads: int, context: int, activations: str) -> None:
         import llama_cpp
 
         self.version, self._library = llama_cpp.__version__, llama_cpp
         options = {"n_threads": threads, "n_threads_batch": threads, "n_batch": 512, "n_ubatch": 512}
-        if kv == "int8":
-            options |= {"type_k": llama_cpp.GGML_TYPE_Q8_0, "type_v": llama_cpp.GGML_TYPE_Q8_0, "flash_attn": True}
         self._model = llama_cpp.Llama(path, n_ctx=context, verbose=False, logits_all=True, **options)
         self._context = self._model.ctx
         self.vocabulary = self._model.n_vocab()
@@ -131,9 +130,9 @@ def answer(runtime: Runtime, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    name, path, threads, context, *kv = sys.argv[1:]
+    name, path, threads, context, *activations = sys.argv[1:]
     make = {"edgert": Edgert, "llama.cpp": LlamaCpp}[name]
-    runtime: Runtime = make(path, int(threads), int(context), kv[0] if kv else "f16")
+    runtime: Runtime = make(path, int(threads), int(context), activations[0] if activations else "int8")
     print(json.dumps({"version": runtime.version, "vocabulary": runtime.vocabulary}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(runtime, json.loads(line))), flush=True)
