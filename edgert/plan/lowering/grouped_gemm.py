@@ -33,7 +33,7 @@ PART = 512
 """Rows of a chunk, at most, for the same reason."""
 FEW_ROWS = 3
 """At so many rows half the time goes into unpacking."""
-TRAFFIC = 1.5
+TRAFFIC = 1.3
 """Weights come in bursts, panel by panel: what their bytes cost, compared with streaming them."""
 SHARE = {
     "avx512vnni": (0.79, 0.73, 0.79), "avx2": (1.65, 1.55, 1.0), "dotprod": (0.7, 0.65, 0.7), "neon": (1.8, 1.7, 1.3),
