@@ -40,7 +40,7 @@ SHARE = {
     "portable": (1.8, 1.6, 1.8),
 }  # fmt: skip
 """Of the int8 peak, which the convolutions set, with many rows of q4, q4m and q8g: nibbles add up in 16 bits where
-there are no dot products. Measured on x86, on ARM counted in instructions."""
+there are no dot products. Measured on x86; on ARM estimated from the instructions of the loops."""
 FLOAT_SHARE = 0.85
 """Of the float peak."""
 
