@@ -59,7 +59,10 @@ def images_in(folder: Path) -> list[Path]:
 def arriving(folder: Path, poll: float = POLL_SECONDS) -> Iterator[Path]:
     """Every image that appears in `folder` or changes there, once it has kept its size for one poll: not while it
     is still being written. Ends never; what is there at the start is passed over."""
-    done = {path: _stamp(path) for path in images_in(folder)}
+    return _arriving(folder, poll, {path: _stamp(path) for path in images_in(folder)})
+
+
+def _arriving(folder: Path, poll: float, done: dict[Path, tuple[int, int]]) -> Iterator[Path]:
     growing: dict[Path, tuple[int, int]] = {}
     while True:
         present = images_in(folder)
@@ -117,8 +120,9 @@ def main(argv: list[str] | None = None) -> int:
             return 0 if report(classify, options.source, options.top) else 1
         if options.once:
             return 0 if all([report(classify, image, options.top) for image in images_in(options.source)]) else 1
+        images = arriving(options.source)  # from now on, not from the first one asked for
         print(f"watching {options.source}; Ctrl-C ends", file=sys.stderr, flush=True)
-        for image in arriving(options.source):
+        for image in images:
             report(classify, image, options.top)
     except EdgertError as error:
         print(f"error: {error}", file=sys.stderr)
