@@ -24,7 +24,7 @@ HIDDEN = "hidden"
 
 UNARY = {"Gelu", "Relu", "Tanh", "Sigmoid", "Swish", "HardSwish", "Erf"}
 VIEWS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Expand", "Identity"}
-"""Operators whose outputs hold elements of their first input."""
+"""Operators whose outputs hold elements of their first input; Gather is another, where that is not a table."""
 
 ROLES = ("o", "up", "down")
 """Of the linear layers that follow an attention, in order."""
@@ -359,6 +359,8 @@ def _unary(r: _Reader, node: Node, given: list[Value | None]) -> list[Value] | N
 
 def _gather(r: _Reader, node: Node, given: list[Value | None]) -> list[Value] | None:
     table = given[0]
+    if isinstance(table, View):
+        return _views(r, node, given)
     if node.inputs[1] != IDS or not isinstance(table, Known) or table.value.ndim != 2 or node.attr_int("axis", 0):
         return None
     name = r.weight("embedding", matrix(table, transposed=True))

@@ -35,6 +35,7 @@ IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
 """Inputs of encoders, as our converter names them, and as exporters to ONNX do."""
 LENGTHS = (16, 64, 256, 1024, 4096)
 """Plans are made for texts of up to so many tokens; a text takes the smallest that fits."""
+ATTENTION = "GroupQueryAttention"
 SMALLEST_NORM = 1e-12
 """Vectors shorter than this are not scaled up, as in PyTorch's `normalize`."""
 
@@ -70,6 +71,7 @@ class Encoder:
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._ready: dict[int, Executable] = {}
+        self._exact = False
         tell_after_fork(self)
 
     def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -128,14 +130,24 @@ class Encoder:
         )  # fmt: skip
 
     def _length(self, count: int) -> int:
-        """Tokens of the plan that a text of `count` takes."""
+        """Tokens of the plan that a text of `count` takes. Graphs with a mask may be for one length only."""
         longest = self.language.context_length
+        if self._masked:
+            sequence = self.model.graph.types[IDS].shape[1]
+            if isinstance(sequence, int):
+                return sequence
         return next((size for size in LENGTHS if count <= size < longest), longest)
 
     def _executable(self, count: int) -> Executable:
-        length = self._length(count)
+        length = count if self._exact else self._length(count)
         if length not in self._ready:
             plan = self.plan(length)
+            if not self._exact and any(step.kind == "host" and step.op == ATTENTION for step in plan.steps):
+                # In NumPy tokens would attend to rows that are absent: plans are for the very text, one at a time.
+                self._exact = True
+                return self._executable(count)
+            if self._exact:
+                self._ready.clear()
             if self._library is None:
                 self._library = open_library(self.level, cache_root())
             self._library.prepare(plan.program.kernels, self._on_compile)
