@@ -58,13 +58,20 @@ PROFILED_RUNS = 10
 @click.option("--prompt", type=click.IntRange(0), default=512, show_default=True, help="Tokens a language model reads.")
 @click.option("--gen", type=click.IntRange(0), default=128, show_default=True, help="Tokens that it generates.")
 @click.option("--kv", type=click.Choice(["f16", "int8"]), default="f16", show_default=True, help="Its cache.")
+@click.option(
+    "--activations",
+    type=click.Choice(["int8", "int16"]),
+    default="int8",
+    show_default=True,
+    help="What meets its int4 and int8 weights.",
+)
 @json_option
 @ram_option
 @device_option
 @shape_option
 def command(
     file: str, threads: str | None, runs: int | None, ops: bool, trace: str | None, prompt: int, gen: int, kv: str,
-    as_json: bool, ram: str | None, device: str, shapes: tuple[str, ...],
+    activations: str, as_json: bool, ram: str | None, device: str, shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure the model FILE on random inputs.
 
@@ -81,7 +88,7 @@ def command(
     if model.graph.states:
         if device != "cpu":
             raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
-        bench = LanguageBench(model, counts, prompt, gen, kv=kv, ram=ram)
+        bench = LanguageBench(model, counts, prompt, gen, kv=kv, activations=activations, ram=ram)
         bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
         return
     runs = runs or RUNS
@@ -134,7 +141,8 @@ def bench_language(
     if as_json:
         print_json(
             {
-                "file": str(file), "runs": runs, "kv": bench.decoders[0].kv, **machine(), "summaries": summaries,
+                "file": str(file), "runs": runs, "kv": bench.decoders[0].kv,
+                "activations": bench.decoders[0].activations, **machine(), "summaries": summaries,
                 "results": rows, "profiles": profiles,
             }
         )  # fmt: skip

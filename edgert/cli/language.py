@@ -26,6 +26,10 @@ MODEL_OPTIONS = (
         "--kv", type=click.Choice(["f16", "int8"]), default="f16", show_default=True,
         help="Numbers in the key-value cache.",
     ),
+    click.option(
+        "--activations", type=click.Choice(["int8", "int16"]), default="int8", show_default=True,
+        help="What meets int4 and int8 weights. int16 gives the float model's answers, at more work.",
+    ),
     threads_option, ram_option, device_option, verbose_option,
 )  # fmt: skip
 
@@ -75,7 +79,7 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     """LLM(file) with the values of MODEL_OPTIONS in `given`."""
     if given["device"] != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
-    options = {name: given[name] for name in ("n_ctx", "kv", "threads", "ram") if name in given}
+    options = {name: given[name] for name in ("n_ctx", "kv", "activations", "threads", "ram") if name in given}
     return LLM(file, **options, **more, on_compile=compiling())
 
 
