@@ -40,57 +40,50 @@ def _configure(scratch, rows):  # type: ignore[no-untyped-def]
 
 
 def _tile_of(form: Grouped, rows: int) -> Any:
-    add, starts, size = group_add(form, rows), row_starts(rows), group_bytes(form)
-    form_bytes = form.nbytes
-    ahead = fetcher(PANEL_BLOCKS, form_bytes)
+    add, starts = group_add(form, rows), row_starts(rows)
+    size, unit_bytes = group_bytes(form), form.nbytes
+    ahead = fetcher(PANEL_BLOCKS, unit_bytes)
 
     @helper
     def tile(record, acc, x, unit, units, panel, scratch, fetch):  # type: ignore[no-untyped-def]
-        stride, state = x_row(record), scratch + STATE
-        depth = 64 * load_i32(record + F.units)
+        stride, depth, state = x_row(record), load_i32(record + F.units), scratch + STATE
         addresses = starts(x, stride)
         # a lower tile is computed with rows before it, that no row beyond the last one be read
         above = load_u8(scratch + CONFIG + 48) - rows
-        values, dots = x - above * stride, scratch + DOTS
-        for i in range(unit, unit + units):
+        dots = scratch + DOTS
+        own = dots + LINE * above
+        for u in range(units):
             if fetch != 0:
-                ahead(fetch, form_bytes * load_i32(record + F.units))
-                fetch += form_bytes
-            amx_zero(state, 0)
-            amx_load(state, 2, values + 64 * i, stride)
-            amx_load(state, 4, panel, PITCH)
-            amx_dot_signed(state, 0, 2, 4)
-            amx_store(state, 0, dots, LINE)
-            amx_zero(state, 1)
-            amx_load(state, 3, values + 64 * i + DEPTH, stride)
-            amx_load(state, 5, panel + size, PITCH)
-            amx_dot_signed(state, 1, 3, 5)
-            amx_store(state, 1, dots + TILE, LINE)
-            scale, own = depth + 8 * i, dots + LINE * above
-            total = scale + (depth >> 3)
-            acc = add(acc, addresses, own, scale, total, panel)
-            acc = add(acc, addresses, own + TILE, scale + 4, total + 4, panel + size)
-            panel += 2 * size
+                ahead(fetch + unit_bytes * u, unit_bytes * depth)
+            lines = panel + 2 * size * u
+            for term in range(load_i32(record + F.terms)):
+                at = 80 * depth * term
+                values = x - above * stride + at + 64 * (unit + u)
+                amx_zero(state, 0)
+                amx_load(state, 2, values, stride)
+                amx_load(state, 4, lines, PITCH)
+                amx_dot_signed(state, 0, 2, 4)
+                amx_store(state, 0, dots, LINE)
+                amx_zero(state, 1)
+                amx_load(state, 3, values + DEPTH, stride)
+                amx_load(state, 5, lines + size, PITCH)
+                amx_dot_signed(state, 1, 3, 5)
+                amx_store(state, 1, dots + TILE, LINE)
+                scale = at + 64 * depth + 8 * (unit + u)
+                total = scale + 8 * depth
+                acc = add(acc, addresses, own, scale, total, lines)
+                acc = add(acc, addresses, own + TILE, scale + 4, total + 4, lines + size)
         return acc
 
     return tile
 
 
 def _product(form: Grouped) -> Any:
+    def tile_of(rows):  # type: ignore[no-untyped-def]
+        return _tile_of(form, rows)
+
     unpack, size = unpack_block(form, 0), 2 * group_bytes(form)
-    tiles = helper(
-        walk(
-            lambda rows: _tile_of(form, rows),
-            unpack,
-            x_row,
-            ROWS,
-            1,
-            PANEL_BLOCKS,
-            form.nbytes,
-            size,
-            even=False,
-        )
-    )
+    tiles = helper(walk(tile_of, unpack, x_row, ROWS, 1, PANEL_BLOCKS, form.nbytes, size, even=False))
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is that of `walk`."""

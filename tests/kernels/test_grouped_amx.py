@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import harness
@@ -21,7 +22,7 @@ from test_grouped_gemm import site_for
 
 from edgert.kernels_cpu.levels import LEVELS, host_levels
 from edgert.kernels_cpu.library import JitLibrary
-from edgert.kernels_cpu.reference.g32 import quantize_g32
+from edgert.kernels_cpu.reference.g32 import G32, quantize_g32, quantize_g32x2
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering.api import Offer
 from edgert.plan.lowering.grouped_amx import AMX_SCRATCH
@@ -60,6 +61,18 @@ def check(encoding: str, rows: int, depth: int, columns: int, rng: np.random.Gen
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_model(encoding: str, rows: int, depth: int, columns: int, model: None, rng: np.random.Generator) -> None:
     check(encoding, rows, depth, columns, rng)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_two_terms(encoding: str, model: None, rng: np.random.Generator) -> None:
+    """Activations as int16."""
+    stored, x = weights(encoding, 33, 704, rng), rng.standard_normal((17, 704)).astype(np.float32)
+    first, second = (G32.of(part) for part in np.split(quantize_g32x2(x), 2, axis=-1))
+    site, inputs = site_for(stored, x, None, None, AMX)
+    site = replace(site, activations="int16")
+    (offer,) = [o for o in offers_for(site)[0] if o.kernel.endswith("_amx")]
+    (got,), _ = run_offer(offer, site, inputs, "forward")
+    np.testing.assert_array_equal(got, product(first, stored, second=second))
 
 
 @on_silicon

@@ -26,8 +26,6 @@ def gemm_amx(site: Site) -> list[Offer | Refusal]:
     kernel = f"gemm_{stored.encoding}_n16k64_amx"
     if "amx" not in site.level.features:
         return [Refusal(kernel, f"{site.level.name} has no AMX tiles")]
-    if site.activations != "int8":
-        return [Refusal(kernel, f"activations as {site.activations}: tiles take one term")]
     x = site.inputs[0]
     if x is not None and x.shape and x.static_shape[0] < TILE_ROWS:
         return [Refusal(kernel, f"{x.static_shape[0]} rows: a tile has {TILE_ROWS}")]
