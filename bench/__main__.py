@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from bench import compression, efficientnet
+from bench import compression, efficientnet, embedding
 from edgert.kernels_cpu.levels import active_level
 
-BENCHES = {"efficientnet": efficientnet.run, "compression": compression.run}
+BENCHES = {"efficientnet": efficientnet.run, "compression": compression.run, "embedding": embedding.run}
 
 
 @click.command()

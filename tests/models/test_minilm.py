@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 COSINE_DISTANCE = 1e-3
 PEARSON = 0.65
 """Of the Lee corpus; two people agree by 0.6. Source: Lee, Pincombe and Welsh 2005."""
-EMBEDDING = "inner.embeddings.word_embeddings.weight"
 NUMBERS, SCALE = "_q", "_scale"
 """What the ONNX file calls int8 weights and their scales, after the name of the product."""
 
@@ -61,6 +60,10 @@ def with_float_weights(source: Path, weights: Path) -> Any:
     nodes = [node for node in model.graph.node if node.output[0].removesuffix("_f") not in made]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    gone = {name + part for name in made for part in (NUMBERS, SCALE)}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in gone]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     model.graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(v), n) for n, v in made.items())
     return model
 
