@@ -23,6 +23,7 @@ from edgert.converters.passes.fold_constants import fold_constants
 from edgert.converters.passes.fold_shapes import fold_shapes
 from edgert.converters.passes.pipeline import optimize
 from edgert.converters.passes.recognise_activations import recognise_activations
+from edgert.converters.passes.recognise_layer_norm import recognise_layer_norm
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.safetensors.checkpoint import read_beside
 from edgert.errors import ConversionError, UnsupportedError
@@ -32,6 +33,7 @@ from edgert.graph.ir import Array, Graph
 
 READABLE = (
     recognise_weight_only, fold_constants, fold_shapes, fold_constants, eliminate, deduplicate, recognise_activations,
+    recognise_layer_norm,
 )  # fmt: skip
 """The passes after which `read_exported` knows the operators; weights are still what they were."""
 

@@ -18,6 +18,7 @@ from edgert.converters.passes.fuse_activation import fuse_activation
 from edgert.converters.passes.fuse_residual import fuse_residual
 from edgert.converters.passes.normalize_gemm import normalize_gemm
 from edgert.converters.passes.recognise_activations import recognise_activations
+from edgert.converters.passes.recognise_layer_norm import recognise_layer_norm
 from edgert.converters.passes.recognise_pooling import recognise_pooling
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.passes.reparameterize import reparameterize
@@ -34,6 +35,7 @@ OPTIMIZE: tuple[Pass, ...] = (
     eliminate,
     deduplicate,
     recognise_activations,
+    recognise_layer_norm,
     recognise_pooling,
     normalize_gemm,
     # Branches are summed before lone batch norms are lowered and before anything is fused into a Conv.

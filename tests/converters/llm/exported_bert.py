@@ -15,8 +15,12 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 class Exporter:
     """Writes nodes one by one; each method returns the name of what it made."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray], heads: int, *, int8: bool, fused: bool) -> None:
-        self.weights, self.heads, self.int8, self.fused = weights, heads, int8, fused
+    def __init__(
+        self, weights: Mapping[str, np.ndarray], heads: int, *, int8: bool = False, fused: bool = False,
+        old: bool = False,
+    ) -> None:  # fmt: skip
+        """int8: see `matrix`. fused: query, key and value are one product. old: layer norms are written out."""
+        self.weights, self.heads, self.int8, self.fused, self.old = weights, heads, int8, fused, old
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -46,7 +50,12 @@ class Exporter:
 
     def norm(self, x: str, name: str) -> str:
         weight, bias = self.const(self.weights[f"{name}.weight"]), self.const(self.weights[f"{name}.bias"])
-        return self.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=1e-12)
+        if not self.old:
+            return self.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=1e-12)
+        centred = self.op("Sub", x, self.op("ReduceMean", x, axes=[-1]))
+        variance = self.op("ReduceMean", self.op("Pow", centred, self.const(2.0)), axes=[-1])
+        root = self.op("Sqrt", self.op("Add", variance, self.const(1e-12)))
+        return self.op("Add", self.op("Mul", self.op("Div", centred, root), weight), bias)
 
     def shaped(self, x: str, like: str, *sizes: int) -> str:
         """`x` reshaped to [batch, sequence of `like`, *sizes]."""
@@ -121,9 +130,8 @@ class Exporter:
 
 
 def export_bert(
-    path: Path, weights: Mapping[str, np.ndarray], *, heads: int = 4, layers: int = 2, int8: bool = False,
-    fused: bool = False, shape: tuple[int | str, ...] = ("batch", "sequence"),
-) -> Path:  # fmt: skip
-    """The .onnx file at `path`: its output is last_hidden_state [batch, sequence, width]."""
-    exporter = Exporter(weights, heads, int8=int8, fused=fused)
-    return exporter.save(path, exporter.encoder(layers), weights["embeddings.LayerNorm.weight"].shape[0], shape)
+    path: Path, weights: Mapping[str, np.ndarray], shape: tuple[int | str, ...] = ("batch", "sequence"), **style: bool
+) -> Path:
+    """The .onnx file at `path`, of two layers: its output is last_hidden_state [batch, sequence, width]."""
+    exporter = Exporter(weights, 4, **style)
+    return exporter.save(path, exporter.encoder(2), weights["embeddings.LayerNorm.weight"].shape[0], shape)

@@ -49,10 +49,10 @@ def embedded(path: Path, tokens: list[int] = TOKENS) -> np.ndarray:
         encoder.close()
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_an_exported_encoder_is_read_as_rows(tiny: Callable[[str], Any], folder: Path, fused: bool) -> None:
+@pytest.mark.parametrize("style", [{}, {"fused": True}, {"old": True}], ids=["plain", "fused", "old"])
+def test_an_exported_encoder_is_read_as_rows(tiny: Callable[[str], Any], folder: Path, style: dict[str, bool]) -> None:
     model = tiny("bert")
-    source = export_bert(folder.parent / "bert.onnx", model.weights, fused=fused)
+    source = export_bert(folder.parent / "bert.onnx", model.weights, **style)
     result = convert(source, folder.parent / "bert.edge", tokenizer=folder)
     assert isinstance(result.report, LanguageReport)
     assert result.report.lossless
@@ -133,7 +133,7 @@ def test_another_graph_is_kept_as_it_is(tiny: Callable[[str], Any], folder: Path
     """Padded, with a mask, and weights that are int8 no longer: the same numbers all the same."""
     from onnxruntime import InferenceSession
 
-    exporter = Exporter(tiny("bert").weights, 4, int8=True, fused=False)
+    exporter = Exporter(tiny("bert").weights, 4, int8=True)
     source = exporter.save(folder.parent / "other.onnx", with_slope(exporter), 32, shape)
     result = convert(source, folder.parent / "other.edge", tokenizer=folder)
     assert not isinstance(result.report, LanguageReport)
@@ -150,10 +150,10 @@ def test_another_graph_is_kept_as_it_is(tiny: Callable[[str], Any], folder: Path
 def test_what_is_no_text_encoder_is_refused(tiny: Callable[[str], Any], folder: Path) -> None:
     model = tiny("bert")
     good = export_bert(folder.parent / "bert.onnx", model.weights)
-    exporter = Exporter(model.weights, 4, int8=False, fused=False)
+    exporter = Exporter(model.weights, 4)
     last = exporter.op("Cast", exporter.op("Unsqueeze", "input_ids", exporter.const([2], np.int64)), to=1)
     no_table = exporter.save(folder.parent / "no_table.onnx", last, 1, inputs=("input_ids",))
-    exporter = Exporter(model.weights, 4, int8=False, fused=False)
+    exporter = Exporter(model.weights, 4)
     last = exporter.op("Cast", exporter.op("Unsqueeze", "pixels", exporter.const([2], np.int64)), to=1)
     other = exporter.save(folder.parent / "other.onnx", last, 1, inputs=("pixels",))
     batch = export_bert(folder.parent / "batch.onnx", model.weights, shape=(8, "sequence"))
