@@ -258,6 +258,11 @@ class Decoder:
         return f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._chunk}"
 
     # ---- the cache as data
+    @property
+    def cache_kind(self) -> str:
+        """What a cache must agree in, to go on with it: 'f16', 'int8', or one of these 'by int16'."""
+        return self.kv if self.activations == "int8" else f"{self.kv} by {self.activations}"
+
     def export_cache(self, count: int | None = None) -> list[CacheSlice]:
         """Copies of what the first `count` positions (default: all) have in the cache, state by state."""
         count = self.n_past if count is None else count

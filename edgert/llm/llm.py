@@ -243,7 +243,7 @@ class LLM:
                 self._context.read(tokens)
             held = self._context.tokens[: None if tokens is None else len(tokens)]
             slices = self._context.export_cache(len(held))
-        save_prompt(path, SavedPrompt(self._digest, decoder.kv, held, slices))
+        save_prompt(path, SavedPrompt(self._digest, decoder.cache_kind, held, slices))
         return len(held)
 
     def load_prompt(self, path: str | os.PathLike[str]) -> int:
@@ -252,7 +252,7 @@ class LLM:
         Raises FormatError for a file that is damaged or of another model, InputError if the context is too small.
         """
         decoder = self._need_decoder()
-        saved = load_prompt(path, self._digest, decoder.kv)
+        saved = load_prompt(path, self._digest, decoder.cache_kind)
         with self._turn:
             self._context.restore(saved.tokens, saved.slices)
         return len(saved.tokens)

@@ -41,7 +41,7 @@ _DAMAGED = "the file is damaged: delete it and save the prompt again"
 
 @dataclass(frozen=True)
 class SavedPrompt:
-    """model: digest of the file that computed it. kv: 'f16' or 'int8'. slices: the cache of `tokens`."""
+    """model: digest of the file that computed it. kv: Decoder.cache_kind. slices: the cache of `tokens`."""
 
     model: str
     kv: str
@@ -118,7 +118,7 @@ def _parse(file: Path, data: bytes, at: int, raw: object, model: str, kv: str) -
         raise FormatError(file, None, "a prompt saved with this model", "one of another", "save it again with this one")
     if table["kv"].line() != kv:
         raise FormatError(
-            file, None, f"a cache of {kv}", f"one of {table['kv'].line()}", "use the kv it was saved with"
+            file, None, f"a cache of {kv}", f"one of {table['kv'].line()}", "use the options it was saved with"
         )
     count = table["tokens"].integer(0, MAX_CONTEXT)
     entries = [_state(item) for item in table["states"].items(MAX_NODES)]

@@ -211,8 +211,10 @@ class TestSavedPrompts:
             answer = llm.create_completion(prompt + "and?", **GREEDY)
             assert answer["choices"] == expected
             assert answer["timings"]["cache_n"] == len(prompt)
-        with edgert.LLM(path, kv="f16" if kv == "int8" else "int8") as llm, pytest.raises(FormatError, match="kv"):
-            llm.load_prompt(tmp_path / "p")
+        other = {"kv": "f16" if kv == "int8" else "int8"}
+        for options in (other, {"kv": kv, "activations": "int16"}):
+            with edgert.LLM(path, **options) as llm, pytest.raises(FormatError, match="options"):
+                llm.load_prompt(tmp_path / "p")
         with edgert.LLM(path, kv=kv, n_ctx=16) as llm, pytest.raises(InputError, match="n_ctx"):
             llm.load_prompt(tmp_path / "p")
 
