@@ -44,8 +44,8 @@ KERNELS: tuple[KernelSpec, ...] = (
         name="unary_f32",
         module=f"{_FOLDER}.unary_f32",
         function="unary_f32",
-        operands="x y",
-        params="op count alpha beta",
+        operands="x y rows_at",
+        params="op count rows columns alpha beta",
         summary="activation and elementary functions of floats, by polynomials with stated bounds",
     ),
     KernelSpec(

@@ -39,6 +39,7 @@ from edgert.kernels_cpu.simd import (
     store_first_f32v,
     udiv,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.rows import present_rows
 
 F = record_fields("unary_f32")
 
@@ -225,8 +226,10 @@ _apply = _chain(0)
 
 
 def unary_f32(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of vectors."""
+    """A chunk is a range of vectors. Of a matrix, only the rows that the run has are computed."""
     count = load_i32(record + F.count)
+    if load_i64(record + F.rows_at) != 0:
+        count = load_i32(record + F.columns) * present_rows(record + F.rows_at, record + F.rows)
     vectors = udiv(count + LANES - 1, LANES)
     alpha, beta = splat_f32(load_f32(record + F.alpha)), splat_f32(load_f32(record + F.beta))
     start, stop = share(record, vectors, chunk), share(record, vectors, chunk + 1)

@@ -47,8 +47,8 @@ def test_functions_keep_their_stated_bounds(name: str, rng: np.random.Generator)
     want = _exact(name, x.astype(np.float64))
     for level in LEVELS:
         out = Output(x.shape, np.float32)
-        params = {"op": UNARY.index(name), "count": x.size, "alpha": 1.0, "beta": 0.0}
-        call_kernel(level, "unary_f32", {"x": source, "y": out.array}, params, chunks=3)
+        params = {"op": UNARY.index(name), "count": x.size, "rows": 0, "columns": 0, "alpha": 1.0, "beta": 0.0}
+        call_kernel(level, "unary_f32", {"x": source, "y": out.array, "rows_at": None}, params, chunks=3)
         out.check_guards()
         error = np.abs(out.array - want)
         allowed = relative * np.abs(want) + max(absolute, 1.2e-38)
@@ -57,6 +57,19 @@ def test_functions_keep_their_stated_bounds(name: str, rng: np.random.Generator)
         results.append(out.array.view(np.uint32).copy())
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0], "levels differ in bits")
+
+
+def test_rows_that_are_absent_are_not_written(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((5, 7)).astype(np.float32)
+    params = {"op": UNARY.index("Relu"), "count": x.size, "rows": 5, "columns": 7, "alpha": 0.0, "beta": 0.0}
+    for level in LEVELS:
+        for present in (0, 3, 5):
+            out = Output(x.shape, np.float32)
+            operands = {"x": place(x), "y": out.array, "rows_at": place(np.array([present], np.int32))}
+            call_kernel(level, "unary_f32", operands, params, chunks=2)
+            out.check_guards()
+            np.testing.assert_array_equal(out.array[:present], np.maximum(x, 0)[:present])
+            assert (out.array[present:].view(np.uint32) == 0xA5A5A5A5).all()
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -69,8 +82,8 @@ def test_special_values(name: str) -> None:
         skip[:] = [0, 0, 0, 0, 0, 0]
     for level in LEVELS:
         out = Output(x.shape, np.float32)
-        params = {"op": UNARY.index(name), "count": x.size, "alpha": 1.0, "beta": 0.0}
-        call_kernel(level, "unary_f32", {"x": place(x), "y": out.array}, params)
+        params = {"op": UNARY.index(name), "count": x.size, "rows": 0, "columns": 0, "alpha": 1.0, "beta": 0.0}
+        call_kernel(level, "unary_f32", {"x": place(x), "y": out.array, "rows_at": None}, params)
         close = np.isclose(out.array, want, rtol=1e-6, atol=1e-30, equal_nan=True)
         assert (close | skip).all(), f"{level.name}: {name} {out.array} not {want}"
 

@@ -84,8 +84,13 @@ def _unary(site: Site, x: TensorType, layout: str, op: str, alpha: float, beta: 
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         if count:
-            params: dict[str, int | float] = {"op": UNARY.index(op), "count": count, "alpha": alpha, "beta": beta}
-            emitter.op("unary_f32", {"x": inputs[0], "y": outputs[0]}, params, chunks=chunks)
+            matrix = len(x.shape) == 2 and count == x.numel  # without padding
+            rows, columns = x.static_shape if matrix else (0, 0)
+            params: dict[str, int | float] = {
+                "op": UNARY.index(op), "count": count, "rows": rows, "columns": columns, "alpha": alpha, "beta": beta
+            }  # fmt: skip
+            operands = {"x": inputs[0], "y": outputs[0], "rows_at": emitter.rows(rows) if matrix else None}
+            emitter.op("unary_f32", operands, params, chunks=chunks)
 
     absent = (None,) * (len(site.inputs) - 1)
     return too_large("unary_f32", nbytes) or Offer(

@@ -17,10 +17,12 @@ class Exporter:
 
     def __init__(
         self, weights: Mapping[str, np.ndarray], heads: int, *, int8: bool = False, fused: bool = False,
-        old: bool = False,
+        old: bool = False, pooled: bool = False,
     ) -> None:  # fmt: skip
-        """int8: see `matrix`. fused: query, key and value are one product. old: layer norms are written out."""
+        """int8: see `matrix`. fused: query, key and value are one product. old: layer norms are written out.
+        pooled: the first output is the mean of a text."""
         self.weights, self.heads, self.int8, self.fused, self.old = weights, heads, int8, fused, old
+        self.pooled = pooled
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -117,11 +119,15 @@ class Exporter:
         inputs: tuple[str, ...] = INPUTS,
     ) -> Path:  # fmt: skip
         self.nodes.append(helper.make_node("Identity", [last], ["last_hidden_state"], "last"))
+        outputs = [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, (*shape, width))]
+        if self.pooled:
+            mask = self.op("Cast", self.op("Unsqueeze", "attention_mask", self.const([2], np.int64)), to=1)
+            mean = self.op("ReduceMean", self.op("Mul", "last_hidden_state", mask), axes=[1], keepdims=0)
+            outputs.insert(0, helper.make_tensor_value_info(mean, TensorProto.FLOAT, (shape[0], width)))
         graph = helper.make_graph(
             self.nodes, "bert",
             [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in inputs],
-            [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, (*shape, width))],
-            self.constants,
+            outputs, self.constants,
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.checker.check_model(model)
