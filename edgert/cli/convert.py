@@ -104,7 +104,7 @@ def command(
     \b
     edgert convert model.gguf -o model.edge
     edgert convert SmolLM2-135M/ -o model.edge --weights int4
-    edgert convert model.gguf -o model.edge --weights int4 --method gptq --calib text.txt \\
+    edgert convert model.gguf -o model.edge --weights int4 --method awq+gptq --calib text.txt \\
         --override '*.down=int8' --eval other.txt --max-loss 10
     edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge

@@ -4,7 +4,7 @@ The pass over the model that observes it is in `walk.py`."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,13 +119,14 @@ def split(text: Text) -> tuple[Text, Text]:
     return Text(text.name, text.windows[:at], text.found), Text(f"end of {text.name}", text.windows[at:], text.found)
 
 
-def linears(walk: Walk) -> Iterator[Linear]:
-    """Every matrix product that `walk` comes to, with the moments of its inputs.
+def linears(walk: Walk, names: Collection[str] | None = None) -> Iterator[Linear]:
+    """The matrix products that `walk` comes to, with the moments of their inputs: all, or those with `names`.
 
     Raises ConversionError, naming the matrix, for inputs that are not finite.
     """
     for node, inputs in walk.linears():
-        yield Linear(node, moments_of(node.inputs[1], inputs))
+        if names is None or node.inputs[1] in names:
+            yield Linear(node, moments_of(node.inputs[1], inputs))
 
 
 def moments_of(name: str, inputs: Sequence[Array]) -> Array:

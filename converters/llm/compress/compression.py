@@ -217,13 +217,11 @@ class Compressor:
         return found
 
     def observed(self, walk: Walk, targets: Targets) -> Iterator[Linear]:
-        """The matrix products up to the last of `targets`."""
-        missing = set(targets)
-        for linear in linears(walk):
-            self.tell("compress", len(targets) - len(missing), len(targets))
+        """The matrix products of `targets`. The walk ends at the last of them; tables are in none."""
+        for done, linear in enumerate(linears(walk, targets), 1):
+            self.tell("compress", done - 1, len(targets))
             yield linear
-            missing.discard(linear.name)
-            if not missing:
+            if done == len(targets):
                 break
         self.tell("compress", len(targets), len(targets))
 

@@ -105,6 +105,16 @@ def test_overrides(compress: Made) -> None:
     assert {name: found[name] for name in expected} == expected
 
 
+def test_tables_are_rounded_too(compress: Made, text: Callable[..., Path]) -> None:
+    """No product reads an untied embedding, so that no method sees its inputs."""
+    model, report = compress(
+        "gpt2", "int4", method="gptq", calib=text(200), overrides=["embedding=int4", "position_table=int8"]
+    )
+    assert model.tensors["embedding"].encoding == "q4"
+    assert model.tensors["position_table"].encoding == "q8g"
+    assert "position_table" not in report.quality["output_errors"]
+
+
 def test_overrides_that_match_nothing(compress: Made) -> None:
     with pytest.raises(ConversionError, match=r"'\*\.gate=int8' matches no matrix; expected .*layers\.\*\.gate_up"):
         compress("llama", "int4", overrides=["*.gate=int8"])
