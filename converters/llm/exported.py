@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +26,9 @@ HIDDEN = "hidden"
 UNARY = {"Gelu", "Relu", "Tanh", "Sigmoid", "Swish", "HardSwish", "Erf"}
 VIEWS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Expand", "Identity"}
 """Operators whose outputs hold elements of their first input; Gather is another, where that is not a table."""
+
+MAX_KNOWN = 1 << 28
+"""Bytes that what does not depend on the text may take beyond its inputs: masks of 8192 tokens just fit."""
 
 ROLES = ("o", "up", "down")
 """Of the linear layers that follow an attention, in order."""
@@ -77,7 +81,13 @@ class View:
     def whole(self) -> bool:
         """Whether it is all of the rows, in order."""
         flat = self.index.reshape(-1)
-        return self.scale == 1.0 and flat[-1] == len(flat) - 1 and bool((np.diff(flat) == 1).all()) and flat[0] == 0
+        return (
+            self.scale == 1.0
+            and len(flat) > 0
+            and flat[-1] == len(flat) - 1
+            and bool((np.diff(flat) == 1).all())
+            and flat[0] == 0
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +205,9 @@ class _Reader:
         self.values |= zip(node.outputs, made, strict=False)
 
     def known(self, node: Node, given: list[Known | None]) -> None:
+        nbytes = sum(self.source.types[name].nbytes for name in node.outputs if name)
+        if nbytes > MAX_KNOWN + 8 * sum(v.value.nbytes for v in given if v is not None):
+            raise Unreadable(f"node {node.name!r} ({node.op}) makes a constant of {nbytes} bytes")
         made = evaluate_node(self.source, node, [v.value if v is not None else None for v in given])
         for name, value in made.items():
             self.values[name] = Known(value)
@@ -259,7 +272,9 @@ class _Reader:
 
     def attention(self, scores: Scores, value: View) -> View:
         """One product for queries, keys and values, then attention among them."""
-        heads, depth = value.index.reshape(-1, *value.index.shape[-3:]).shape[1::2]
+        if value.index.ndim < 3 or value.index.size == 0:
+            raise Unreadable(f"expected values [heads, sequence, depth], found {list(value.index.shape)}")
+        heads, _, depth = value.index.shape[-3:]
         parts = [
             selected(view, axes, heads, depth, self.length)
             for view, axes in ((scores.query, (0, 1, 2)), (scores.key, (0, 2, 1)), (value, (0, 1, 2)))
@@ -277,16 +292,17 @@ class _Reader:
             attrs["scale"] = scale
         name = self.emit("GroupQueryAttention", (qkv,), f"layers.{self.attentions - 1}.attention", **attrs)
         place = np.arange(self.length * heads * depth).reshape(self.length, heads, depth)
-        return View(name, place.transpose(1, 0, 2)[None], heads * depth)
+        return View(name, place.transpose(1, 0, 2).reshape(value.index.shape), heads * depth)
 
 
 def selected(view: View, axes: tuple[int, int, int], heads: int, depth: int, length: int) -> Linear:
     """The linear layer that makes just the columns that `view` [heads, S, depth] (after `axes`) takes, in its order.
 
     Raises Unreadable unless every token takes the same columns of its own row."""
-    if not isinstance(view.rows, Linear) or view.index.size != heads * length * depth:
+    shape = view.index.shape
+    if not isinstance(view.rows, Linear) or len(shape) < 3 or view.index.size != prod(shape[-3:]):
         raise Unreadable("queries, keys or values are not linear in the rows, or heads share them")
-    index = np.asarray(view.index.reshape(view.index.shape[-3:]).transpose(axes))
+    index = np.asarray(view.index.reshape(shape[-3:]).transpose(axes))
     if list(index.shape) != [heads, length, depth]:
         raise Unreadable(f"expected {heads} heads of {depth}, found {list(index.shape)}")
     columns = index[:, 0, :]
@@ -413,7 +429,8 @@ def _add(r: _Reader, node: Node, given: list[Value | None]) -> list[Value] | Non
 
 
 def _add_known(r: _Reader, x: View, value: Array) -> list[Value] | None:
-    if value.ndim > x.index.ndim or np.broadcast_shapes(value.shape, x.index.shape) != x.index.shape or not x.whole:
+    fits = all(a in (1, b) for a, b in zip(value.shape[::-1], x.index.shape[::-1], strict=False))
+    if value.ndim > x.index.ndim or not fits or not x.whole:
         return None
     rows = x.rows
     if isinstance(rows, Linear) and value.size in (1, x.width) and value.shape[-1:] in ((), (1,), (x.width,)):
@@ -429,10 +446,12 @@ def _scale(r: _Reader, node: Node, given: list[Value | None]) -> list[Value] | N
     """Mul and Div by one number; Mul of rows by rows or by a vector."""
     for x, y in (given, given[::-1]) if node.op == "Mul" else (given,):
         if isinstance(y, Known) and y.value.size == 1 and isinstance(x, View | Scores):
-            factor = float(y.value.reshape(())) if node.op == "Mul" else 1.0 / float(y.value.reshape(()))
+            number = float(y.value.reshape(()))
+            if number == 0.0 or y.value.ndim > len(r.source.types[node.outputs[0]].shape):
+                return None
             if isinstance(x, Scores) and x.normalized:
                 return None
-            return [replace(x, scale=x.scale * factor)]
+            return [replace(x, scale=x.scale * number if node.op == "Mul" else x.scale / number)]
         vector = isinstance(y, Known) and y.value.shape and y.value.size == y.value.shape[-1]
         if node.op == "Mul" and isinstance(x, View) and isinstance(y, Known) and vector and y.value.size == x.width:
             return [replace(x, rows=r.emit("Mul", (r.tensor(x), r.vector("factor", y.value)), "scaled"))]

@@ -85,13 +85,17 @@ def evaluate(
     """Runs operator `op` on `inputs` and returns its outputs, always a tuple.
 
     Trailing entries of quant_in, quant_out and dtype_out may be left out when the operator does not need
-    them. Raises UnsupportedError for an operator without a reference.
+    them. Raises UnsupportedError for an operator without a reference, and for inputs that it can not combine.
     """
     if op not in REFERENCE:
         raise UnsupportedError(f"operator {op} has no reference implementation")
     quant_in = (*quant_in, *(None,) * (len(inputs) - len(quant_in)))
     call = Call(op, dict(attrs or {}), quant_in, tuple(quant_out), tuple(dtype_out))
-    with np.errstate(all="ignore"):
-        result = REFERENCE[op](call, *inputs)
+    try:
+        with np.errstate(all="ignore"):
+            result = REFERENCE[op](call, *inputs)
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        shapes = ", ".join("none" if x is None else f"{x.dtype}{list(x.shape)}" for x in inputs)
+        raise UnsupportedError(f"{op} of {shapes}: {error}") from error
     outputs = result if isinstance(result, tuple) else (result,)
     return tuple(np.asarray(out) for out in outputs)

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from exported_bert import Exporter, export_bert
+from onnx import numpy_helper
 from tiny import TOKENS, tiny_tokenizer
 
 from edgert.converters.convert import convert
+from edgert.converters.llm.from_onnx import import_exported
 from edgert.converters.llm.report import LanguageReport
+from edgert.converters.onnx.importer import import_onnx
 from edgert.errors import ConversionError, EdgertError, FormatError, UnsupportedError
 from edgert.format import read_model
 from edgert.graph.execute import run_graph
@@ -186,3 +190,49 @@ def test_without_a_tokenizer_it_is_a_network_and_the_report_says_how_to_get_more
     assert f"--tokenizer {folder / 'tokenizer.json'}" in result.report.table()
     (folder / "tokenizer.json").unlink()
     assert "give it with --tokenizer" in convert(source, folder / "bert.edge").report.table()
+
+
+def mutate(model: Any, rng: np.random.Generator) -> None:
+    """Wires a node otherwise, makes it another operator, changes an attribute or one number of a constant."""
+    nodes, values = model.graph.node, model.graph.initializer
+    at = int(rng.integers(len(nodes)))
+    node, kind = nodes[at], rng.integers(4)
+    made = [name for other in nodes[:at] for name in other.output] + [value.name for value in values]
+    if kind == 0:
+        node.input[int(rng.integers(len(node.input)))] = str(rng.choice(made))
+    elif kind == 1:
+        node.op_type = str(rng.choice(["Add", "Div", "MatMul", "Softmax", "Transpose", "Reshape", "Where", "Identity"]))
+    elif kind == 2 and node.attribute:
+        node.attribute[0].i = int(rng.integers(-3, 4))
+        node.attribute[0].ints[:] = rng.permutation(node.attribute[0].ints).tolist()
+    else:
+        value = values[int(rng.integers(len(values)))]
+        array = numpy_helper.to_array(value).copy()
+        array.reshape(-1)[rng.integers(array.size)] = rng.choice([0, -1, 2, 100])
+        value.CopyFrom(numpy_helper.from_array(array, value.name))
+
+
+def test_hostile_graphs_are_read_right_kept_or_refused(
+    tiny: Callable[[str], Any], folder: Path, rng: np.random.Generator
+) -> None:
+    """What is read gives the numbers of the exported graph for another text than the one the importer tries."""
+    source, read = folder.parent / "bert.onnx", 0
+    model = onnx.load(export_bert(source, tiny("bert").weights, fused=True))
+    tokens, row = TOKENS[:9], np.array(TOKENS[:9])[None]
+    feeds = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
+    for _ in range(120):
+        changed = onnx.ModelProto.FromString(model.SerializeToString())
+        mutate(changed, rng)
+        onnx.save(changed, source)
+        try:
+            graph = import_onnx(source)
+            encoder = import_exported(graph, source, folder, {})
+            wanted = run_graph(graph, feeds)[encoder.output][0]
+        except EdgertError:
+            continue
+        if encoder.model is not None:
+            given = {"tokens": np.array(tokens, np.int32), "positions": np.arange(9, dtype=np.int32)}
+            found = run_graph(encoder.model.reference_graph(), given)["hidden"]
+            np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+            read += 1
+    assert read > 20
