@@ -10,61 +10,91 @@ from typing import Any
 
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
+    REGISTERS,
     helper,
     load_f32,
     load_i32,
     load_i64,
+    panel_store_f32,
     prefetch,
     share,
     splat_f32,
     udiv,
 )  # fmt: skip
-from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, Grouped, block_step, store_columns, zero_sums
+from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, VECTORS, Grouped, block_step
+from edgert.kernels_cpu.simd.panel_sums import row_starts, sums_add, sums_zero
 from edgert.kernels_cpu.simd.rows import present_rows
 
+ROWS = 4 if REGISTERS == 32 else 2
+"""Of the largest tile: so many share each line of weights, loaded and unpacked, while their sums stay in registers."""
 AHEAD = 6144
 """Bytes of prefetch. One stream, block after block, runs at the speed of memory; two side by side at 0.8 of it."""
 
 
-def _product(form: Grouped, streams: bool) -> Any:
-    """A function: the sums of one row of x with 16 rows of weights; `streams`: which come from memory."""
-    step, size = block_step(form), form.nbytes
+def _tile(form: Grouped, rows: int, F: Any) -> Any:
+    """A function: `rows` rows of x and y times 16 rows of weights, from `column` on."""
+    step, starts, size = block_step(form, rows), row_starts(rows), form.nbytes
+    zero, add, store = sums_zero(rows, VECTORS), sums_add(rows, VECTORS), panel_store_f32(rows, VECTORS)
 
     @helper
-    def product(x, w, blocks, terms):  # type: ignore[no-untyped-def]
-        scale, total = x + 64 * blocks, x + 72 * blocks
-        acc = zero_sums()
+    def tile(height, record, row, column, w, ahead):  # type: ignore[no-untyped-def]
+        blocks, terms, columns = load_i32(record + F.blocks), load_i32(record + F.terms), load_i32(record + F.columns)
+        stride = 80 * terms * blocks
+        x = starts(load_i64(record + F.x) + row * stride, stride)
+        acc = zero()
         for i in range(blocks):
-            if streams:
-                for line in range(0, size, 64):
-                    prefetch(w + AHEAD + line)
-            acc = step(acc, x + 64 * i, scale + 8 * i, total + 8 * i, w)
+            for line in range(0, size, 64):
+                prefetch(w + ahead + line)
+            scale = 64 * blocks + 8 * i
+            acc = step(acc, x, 64 * i, scale, scale + 8 * blocks, w)
             if terms == 2:
-                at = 80 * blocks + 8 * i
-                acc = step(acc, x + 80 * blocks + 64 * i, scale + at, total + at, w)
+                second = 80 * blocks
+                acc = step(acc, x, second + 64 * i, second + scale, second + scale + 8 * blocks, w)
             w += size
-        return acc
+        pitch, count = 4 * columns, columns - column
+        place = row * pitch + 4 * column
+        bias, residual = load_i64(record + F.bias), load_i64(record + F.residual)
+        if bias != 0:
+            acc = add(acc, bias + 4 * column, 0, count)
+        if residual != 0:
+            acc = add(acc, residual + place, pitch, count)
+        low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+        store(acc, low, high, load_i64(record + F.y) + place, pitch, count)
 
-    return product
+    return tile
+
+
+def _up_to(form: Grouped, rows: int, F: Any) -> Any:
+    """A function like that of `_tile`, of any height from 1 to `rows`."""
+    whole = _tile(form, rows, F)
+    if rows == 1:
+        return whole
+    smaller = _up_to(form, rows - 1, F)
+
+    @helper
+    def chosen(height, record, row, column, w, ahead):  # type: ignore[no-untyped-def]
+        if height == rows:
+            whole(height, record, row, column, w, ahead)
+        else:
+            smaller(height, record, row, column, w, ahead)
+
+    return chosen
 
 
 def _kernel(form: Grouped, F: Any) -> Any:
-    first, rest, size = _product(form, True), _product(form, False), form.nbytes
+    tile, size = _up_to(form, ROWS, F), form.nbytes
 
     def matvec(record, chunk, scratch):  # type: ignore[no-untyped-def]
-        """A chunk is a range of blocks of 16 rows of w. The rows of x pass one by one while a block is near."""
+        """A chunk is a range of blocks of 16 rows of w. The rows of x pass, a tile at a time, while a block is near."""
         rows = present_rows(record + F.rows_at, record + F.rows)
-        blocks, columns = load_i32(record + F.blocks), load_i32(record + F.columns)
-        low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
-        x, w, y = load_i64(record + F.x), load_i64(record + F.w), load_i64(record + F.y)
-        bias, residual = load_i64(record + F.bias), load_i64(record + F.residual)
-        terms, units = load_i32(record + F.terms), udiv(columns + 15, 16)
+        w, pitch = load_i64(record + F.w), size * load_i32(record + F.blocks)
+        units = udiv(load_i32(record + F.columns) + 15, 16)
         for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
-            for row in range(rows):
-                at = w + unit * blocks * size
-                beside = x + row * 80 * terms * blocks
-                acc = first(x, at, blocks, terms) if row == 0 else rest(beside, at, blocks, terms)
-                store_columns(acc, bias, residual, low, high, y, row, columns, 16 * unit)
+            row, ahead = 0, AHEAD
+            while row < rows:
+                height = min(ROWS, rows - row)
+                tile(height, record, row, 16 * unit, w + unit * pitch, ahead)
+                row, ahead = row + height, 0
 
     return matvec
 

@@ -112,92 +112,117 @@ def _high(b: Any, line: Any) -> Any:
     return b.lshr(line, const(line.type, 4))
 
 
-def _pairs(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """The numbers of each quad as bytes, with the quad's x: nibbles are unsigned, bytes signed. Both nibbles of a line
+Rows = Sequence[Sequence[Any]]
+"""The quads of each row of x."""
+
+
+def _pairs(b: Any, form: Grouped, lines: Sequence[Any]) -> Iterator[tuple[Any, int]]:
+    """The numbers of each quad as bytes, and which quad: nibbles are unsigned, bytes signed. Both nibbles of a line
     follow each other, so that it need not stay in a register."""
     for j, line in enumerate(lines):
-        yield (_low(b, line) if form.nibbles else line), x[j]
+        yield (_low(b, line) if form.nibbles else line), j
         if form.nibbles:
-            yield _high(b, line), x[QUADS // 2 + j]
+            yield _high(b, line), QUADS // 2 + j
 
 
-def _dot_vnni(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any], total: Any) -> Any:
+def _dot_vnni(b: Any, form: Grouped, lines: Sequence[Any], x: Rows, totals: Sequence[Any]) -> list[Any]:
     """vpdpbusd takes unsigned weights: bytes are offset by 128, high nibbles stay where they are until the end."""
-    dot = "llvm.x86.avx512.vpdpbusd.512"
+    dot, zero = "llvm.x86.avx512.vpdpbusd.512", const(i32v.llvm, 0)
     if form.nibbles:
-        low, high = b.mul(total, const(total.type, -form.zero)), const(i32v.llvm, 0)
-        for j, line in enumerate(lines):
-            low = call(b, dot, low.type, low, _low(b, line), x[j])
-            high = call(b, dot, high.type, high, b.and_(line, const(line.type, 0xF0)), x[QUADS // 2 + j])
-        return b.add(low, b.ashr(high, const(high.type, 4)))
-    first = b.shl(b.neg(total), const(total.type, 7))
-    sums = [first, const(i32v.llvm, 0)]
-    for j, line in enumerate(lines):
-        sums[j % 2] = call(b, dot, first.type, sums[j % 2], b.xor(line, const(line.type, 0x80)), x[j])
-    return b.add(*sums)
+        low, high = [_low(b, line) for line in lines], [b.and_(line, const(line.type, 0xF0)) for line in lines]
+    else:
+        low = [b.xor(line, const(line.type, 0x80)) for line in lines]
+    found = []
+    for quads, total in zip(x, totals, strict=True):
+        if form.nibbles:
+            first, second = b.mul(total, const(total.type, -form.zero)), zero
+            for j in range(form.lines):
+                first = call(b, dot, first.type, first, low[j], quads[j])
+                second = call(b, dot, first.type, second, high[j], quads[QUADS // 2 + j])
+            found.append(b.add(first, b.ashr(second, const(first.type, 4))))
+        else:
+            sums = [b.shl(b.neg(total), const(total.type, 7)), zero]
+            for j, line in enumerate(low):
+                sums[j % 2] = call(b, dot, zero.type, sums[j % 2], line, quads[j])
+            found.append(b.add(*sums))
+    return found
 
 
-def _dot_avx2(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]) -> Any:
+def _dot_avx2(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]:
     """vpmaddubsw of nibbles: 8 sums of two products are at most 30720, so they are added in 16 bits. Of bytes:
     |w| with the sign given to x; a sum of two is at most 2 * 128 * 127."""
     words, ones = i16v.llvm, const(i16v.llvm, 1)
-    total = None
-    for w, quad in _pairs(b, form, lines, x):
-        if not form.nibbles:
-            quad = call(b, "llvm.x86.avx2.psign.b", w.type, quad, w)
-            w = call(b, f"llvm.abs.v{VB}i8", w.type, w, ir.Constant(ir.IntType(1), 0))
-        two = call(b, "llvm.x86.avx2.pmadd.ub.sw", words, w, quad)
-        if not form.nibbles:
-            two = call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, two, ones)
-        total = two if total is None else b.add(total, two)
-    return call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, total, ones) if form.nibbles else total
+    totals: list[Any] = [None] * len(x)
+    for w, i in _pairs(b, form, lines):
+        size = w if form.nibbles else call(b, f"llvm.abs.v{VB}i8", w.type, w, ir.Constant(ir.IntType(1), 0))
+        for r, quads in enumerate(x):
+            quad = quads[i] if form.nibbles else call(b, "llvm.x86.avx2.psign.b", w.type, quads[i], w)
+            two = call(b, "llvm.x86.avx2.pmadd.ub.sw", words, size, quad)
+            if not form.nibbles:
+                two = call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, two, ones)
+            totals[r] = two if i == 0 else b.add(totals[r], two)
+    if not form.nibbles:
+        return totals
+    return [call(b, "llvm.x86.avx2.pmadd.wd", i32v.llvm, total, ones) for total in totals]
 
 
-def _dot_sdot(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]) -> Any:
-    total = const(i32v.llvm, 0)
-    for w, quad in _pairs(b, form, lines, x):
-        total = call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", total.type, total, w, quad)
-    return total
+def _dot_sdot(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]:
+    totals = [const(i32v.llvm, 0)] * len(x)
+    for w, i in _pairs(b, form, lines):
+        for r, quads in enumerate(x):
+            totals[r] = call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", i32v.llvm, totals[r], w, quads[i])
+    return totals
 
 
-def _dot_neon(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]) -> Any:
+def _dot_neon(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]:
     """smull and smlal in 16 bits: all 8 products of nibbles fit (8 * 15 * 128), and two of bytes (2 * 128 * 127)."""
     words = ir.VectorType(I16, 8)
     together = QUADS if form.nibbles else 2
-    total: list[Any] = [None, None]
-    products: list[Any] = [None, None]
-    for i, (w, quad) in enumerate(_pairs(b, form, lines, x)):
-        for side, (w8, x8) in enumerate(zip(halves(b, w), halves(b, quad), strict=True)):
-            product = call(b, "llvm.aarch64.neon.smull.v8i16", words, w8, x8)
-            products[side] = product if i % together == 0 else b.add(products[side], product)
-            if (i + 1) % together == 0 and not form.nibbles:
-                pairs = call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, products[side])
-                total[side] = pairs if total[side] is None else b.add(total[side], pairs)
-    if not form.nibbles:
-        return call(b, "llvm.aarch64.neon.addp.v4i32", i32v.llvm, *total)
-    # pairs of sums are at most 2 * 15240
-    pairs = call(b, "llvm.aarch64.neon.addp.v8i16", words, *products)
-    return call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, pairs)
+    totals: list[Any] = [None] * len(x)
+    products: list[list[Any]] = [[None, None] for _ in x]
+    sides: list[list[Any]] = [[None, None] for _ in x]
+    for count, (w, i) in enumerate(_pairs(b, form, lines)):
+        for r, quads in enumerate(x):
+            for side, (w8, x8) in enumerate(zip(halves(b, w), halves(b, quads[i]), strict=True)):
+                product = call(b, "llvm.aarch64.neon.smull.v8i16", words, w8, x8)
+                products[r][side] = product if count % together == 0 else b.add(products[r][side], product)
+                if (count + 1) % together == 0 and not form.nibbles:
+                    pairs = call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, products[r][side])
+                    sides[r][side] = pairs if sides[r][side] is None else b.add(sides[r][side], pairs)
+    for r in range(len(x)):
+        if form.nibbles:  # pairs of sums are at most 2 * 15240
+            pairs = call(b, "llvm.aarch64.neon.addp.v8i16", words, *products[r])
+            totals[r] = call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", i32v.llvm, pairs)
+        else:
+            totals[r] = call(b, "llvm.aarch64.neon.addp.v4i32", i32v.llvm, *sides[r])
+    return totals
 
 
-def _dot_words(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]) -> Any:
+def _dot_words(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]:
     """SSE2: even and odd bytes as 16-bit values, pmaddwd."""
     words, eight = i16v.llvm, const(i16v.llvm, 8)
-    total = const(i32v.llvm, 0)
-    for w, quad in _pairs(b, form, lines, x):
-        ww, xw = b.bitcast(w, words), b.bitcast(quad, words)
-        even = call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, *(b.ashr(b.shl(v, eight), eight) for v in (ww, xw)))
-        odd = call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, b.ashr(ww, eight), b.ashr(xw, eight))
-        total = b.add(total, b.add(even, odd))
-    return total
+
+    def split(bytes8: Any) -> tuple[Any, Any]:
+        both = b.bitcast(bytes8, words)
+        return b.ashr(b.shl(both, eight), eight), b.ashr(both, eight)
+
+    totals = [const(i32v.llvm, 0)] * len(x)
+    for w, i in _pairs(b, form, lines):
+        for r, quads in enumerate(x):
+            even, odd = (
+                call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, *pair)
+                for pair in zip(split(w), split(quads[i]), strict=True)
+            )
+            totals[r] = b.add(totals[r], b.add(even, odd))
+    return totals
 
 
-def emit_dot_group(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any], total: Any) -> Any:
-    """The exact sums of (number - zero) * x over a group -> i32v; `total` (i32v) is the sum of x.
+def emit_dot_group(b: Any, form: Grouped, lines: Sequence[Any], x: Rows, totals: Sequence[Any]) -> list[Any]:
+    """The exact sums of (number - zero) * x over a group -> i32v for each row of x; `totals` (i32v) are its sums.
 
-    x must be at least -127."""
+    x must be at least -127. What is made of a line serves all rows."""
     if has("avx512vnni"):
-        return _dot_vnni(b, form, lines, x, total)
+        return _dot_vnni(b, form, lines, x, totals)
     if has("avx2"):
         dot = _dot_avx2
     elif has("dotprod"):
@@ -207,46 +232,55 @@ def emit_dot_group(b: Any, form: Grouped, lines: Sequence[Any], x: Sequence[Any]
     else:
         dot = _dot_words
     found = dot(b, form, lines, x)
-    return b.sub(found, b.mul(total, const(total.type, form.zero))) if form.zero else found
+    if not form.zero:
+        return found
+    return [b.sub(dots, b.mul(t, const(t.type, form.zero))) for dots, t in zip(found, totals, strict=True)]
 
 
 _SUMS = types.UniTuple(f32v, VECTORS)
 """The accumulators of 16 columns of y, which are 16 rows of weights."""
 
 
-def block_step(form: Grouped) -> Any:
-    """An intrinsic `step(acc, q, scale, total, w)`: 64 k of a g32 row (its int8 at q, scales at scale, sums at
-    total) against the block at w.
+def block_step(form: Grouped, rows: int) -> Any:
+    """An intrinsic `step(acc, x, value, scale, total, w)`: 64 k of `rows` g32 rows against the block at w. x is a tuple
+    of the rows' addresses (row_starts); value, scale and total are the offsets in a row of its int8, of their scales
+    and of their sums. acc: sum (row r, vector v) is element r * VECTORS + v.
 
     Per group: acc = fma(dot, w_scale * x_scale, acc) and, with minima, acc = fma(x_scale * total, w_min, acc): the
     order that every product with grouped weights keeps, so that all agree."""
+    kind, addresses = types.UniTuple(f32v, rows * VECTORS), types.UniTuple(types.int64, rows)
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, q: Any, scale: Any, total: Any, w: Any) -> Any:
+    def step(tyctx: Any, acc: Any, x: Any, value: Any, scale: Any, total: Any, w: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, q, scale, total, w = args
-            values = cgutils.unpack_tuple(b, acc)
+            acc, x, value, scale, total, w = args
+            values, starts = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+
+            def every(offset: Any, group: int, element: Any, vec: Any) -> list[Any]:
+                places = [at(b, b.add(start, offset), 4 * group) for start in starts]
+                return [splat(b, b.load(pointer(b, place, element), align=4), vec) for place in places]
+
             for g in range(GROUPS):
-                x = emit_load_quads(b, at(b, q, 32 * g))
-                x_scale = splat(b, b.load(pointer(b, at(b, scale, 4 * g), F32), align=4), f32v.llvm)
-                sums = splat(b, b.load(pointer(b, at(b, total, 4 * g), I32), align=4), i32v.llvm)
+                quads = [emit_load_quads(b, at(b, b.add(start, value), 32 * g)) for start in starts]
+                scales, totals = every(scale, g, F32, f32v.llvm), every(total, g, I32, i32v.llvm)
                 for v in range(VECTORS):
                     lines = [
                         b.load(pointer(b, at(b, w, (g * form.lines + j) * LINE + v * VB), i8v.llvm), align=1)
                         for j in range(form.lines)
                     ]
-                    dot = b.sitofp(emit_dot_group(b, form, lines, x, sums), f32v.llvm)
+                    dots = emit_dot_group(b, form, lines, quads, totals)
                     factors = at(b, w, form.factors + g * LINE // GROUPS + v * VB // 2)
-                    factor = b.fmul(emit_load_half(b, factors, f32v.lanes), x_scale)
-                    values[v] = emit_fma(b, dot, factor, values[v])
-                    if form.minima:
-                        minimum = emit_load_half(b, at(b, factors, LINE), f32v.lanes)
-                        offset = b.fmul(x_scale, b.sitofp(sums, f32v.llvm))
-                        values[v] = emit_fma(b, offset, minimum, values[v])
+                    factor = emit_load_half(b, factors, f32v.lanes)
+                    minimum = emit_load_half(b, at(b, factors, LINE), f32v.lanes) if form.minima else None
+                    for r, i in enumerate(range(v, rows * VECTORS, VECTORS)):
+                        values[i] = emit_fma(b, b.sitofp(dots[r], f32v.llvm), b.fmul(factor, scales[r]), values[i])
+                        if form.minima:
+                            offset = b.fmul(scales[r], b.sitofp(totals[r], f32v.llvm))
+                            values[i] = emit_fma(b, offset, minimum, values[i])
             return cgutils.pack_array(b, values)
 
         i64 = types.int64
-        return _SUMS(_SUMS, i64, i64, i64, i64), codegen
+        return kind(kind, addresses, i64, i64, i64, i64), codegen
 
     return step
 
