@@ -48,6 +48,8 @@ def read_info(properties: Iterable[StringStringEntryProto], file: str | Path) ->
     if steps is not None:
         _check_fields(steps, Preprocessing, file)
         steps = Preprocessing(**_with_tuple(steps, file))
+    if table.get("language") is not None:
+        raise FormatError(file, None, f"no language in {KEY}, as the tokenizer is no part of an ONNX file", "one")
     labels = table.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise FormatError(file, None, f"a list of names as labels in {KEY}", type(labels).__name__)

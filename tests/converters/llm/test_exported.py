@@ -14,6 +14,7 @@ from exported_bert import Exporter, export_bert
 from onnx import numpy_helper
 from tiny import TOKENS, tiny_tokenizer
 
+from edgert.cli.main import main
 from edgert.converters.convert import convert
 from edgert.converters.llm.from_onnx import import_exported
 from edgert.converters.llm.report import LanguageReport
@@ -236,3 +237,13 @@ def test_hostile_graphs_are_read_right_kept_or_refused(
             np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
             read += 1
     assert read > 20
+
+
+def test_the_command_line(tiny: Callable[[str], Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = export_bert(folder.parent / "bert.onnx", tiny("bert").weights), folder.parent / "bert.edge"
+    assert main(["convert", str(source), "-o", str(out), "--tokenizer", str(folder), "--weights", "int8"]) == 0
+    assert "q8g: rounded" in capsys.readouterr().err
+    assert main(["embed", str(out), "t5 t17", "t3 t60"]) == 0
+    assert "t5 t17 | t3 t60" in capsys.readouterr().out
+    assert main(["convert", str(source), "-o", str(out), "--tokenizer", str(folder.parent / "none")]) == 1
+    assert "expected a tokenizer.json or a folder with one" in capsys.readouterr().err

@@ -51,6 +51,7 @@ GOOD = {"input": "image", "crop": [2, 2]}
         '{"name": 3}',
         '{"labels": "cat"}',
         '{"labels": [1]}',
+        '{"language": {"tokenizer": "x"}}',
         *(
             json.dumps({"preprocessing": {**GOOD, **bad}})
             for bad in (
