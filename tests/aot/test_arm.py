@@ -18,6 +18,7 @@ from edgert.format import read_model
 from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.registry import kernels, opcodes
+from edgert.plan.emitter import REGISTER_BYTES
 from edgert.plan.plan import NativeRun, Plan
 from edgert.plan.planner import make_plan
 from edgert.program import assemble, link
@@ -30,7 +31,9 @@ class EmulatedSession:
         arm.reset()
         self.plan, self.arm = plan, arm
         self.arena = arm.push(bytes(plan.memory.arena))
-        bases = [self.arena, arm.push(plan.constants.tobytes()), *(arm.push(w.tobytes()) for w in plan.weights)]
+        registers, state = arm.push(bytes(REGISTER_BYTES)), arm.push(bytes(plan.memory.state))
+        weights = [arm.push(w.tobytes()) for w in plan.weights]
+        bases = [self.arena, arm.push(plan.constants.tobytes()), registers, state, *weights]
         self.program = arm.push(link(assemble(plan.program), bases).tobytes())
         table = np.zeros(len(kernels()) + 1, np.int64)
         for name in plan.program.kernels:
@@ -59,7 +62,7 @@ def test_int8_model_gives_the_bits_of_this_machine(
     graph = infer_types(model.graph, {"N": 1})
     plan = make_plan(graph, model.tensors, level=level, threads=1)
     assert plan.count("host") == 0
-    emulated = EmulatedSession(plan, machine(level))
+    emulated = EmulatedSession(plan, machine(level, *plan.program.kernels))
     with edgert.load(default_model("int8"), threads=1) as session:
         for number, image in enumerate(samples):
             expected = session.run({"image": image[None]})

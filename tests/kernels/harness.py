@@ -24,7 +24,7 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 ARM_LEVELS = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
 LEVELS = (*host_levels(), *ARM_LEVELS)
 """What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
-_machines: dict[tuple[str, str], Any] = {}
+_machines: dict[tuple[str, ...], Any] = {}
 _libraries: dict[str, JitLibrary] = {}
 GUARD = 1024
 GUARD_BYTE = 0xA5
@@ -34,21 +34,21 @@ def library(level: Level) -> JitLibrary:
     return _libraries.setdefault(level.name, JitLibrary(level, CACHE))
 
 
-def machine(level: Level, kernel: str = "") -> Any:
-    """An emulated machine with the library of a foreign level, of all kernels or of one."""
-    if (level.name, kernel) not in _machines:
+def machine(level: Level, *names: str) -> Any:
+    """An emulated machine with the library of a foreign level that has these kernels."""
+    if (level.name, *names) not in _machines:
         from emulator import Arm64
 
-        _machines[level.name, kernel] = Arm64(shared_library(level, kernel))
-    return _machines[level.name, kernel]
+        _machines[level.name, *names] = Arm64(shared_library(level, *names))
+    return _machines[level.name, *names]
 
 
-def shared_library(level: Level, kernel: str = "") -> Path:
-    """The ahead-of-time library of all kernels, or of one, built once per set of kernel sources."""
+def shared_library(level: Level, *names: str) -> Path:
+    """The ahead-of-time library of these kernels, or of all there are; built once per set of kernel sources."""
     objects = jit.cache_folder(CACHE, level)
-    names = [kernel] if kernel else [name for name, spec in kernels().items() if spec.available(level)]
+    names = names or tuple(name for name, spec in kernels().items() if spec.available(level))
     key = hashlib.sha256(" ".join(jit.object_name(name) for name in ("engine", *names)).encode()).hexdigest()
-    path = objects / f"{kernel or 'all'}-{key[:16]}" / library_name(level)
+    path = objects / f"{names[0]}-{len(names)}-{key[:16]}" / library_name(level)
     return path if path.exists() else build_library(level, path.parent, names, objects=objects)
 
 
