@@ -7,6 +7,7 @@ another environment: LLAMA_CPP_PYTHON names its Python. The peer's Q4_0 and Q8_0
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ OURS, EXACT, THEIRS, FLOAT = "edgert q4m (Q4_1)", "edgert q4m int16", "llama.cpp
 """The same weights: edgert with int8 and with int16 activations, llama.cpp with its own, and dequantized to float."""
 PROMPT, TOKENS = 512, 128
 REST = 0.05
+ROOF_BYTES = 256 << 20
 WORKER = Path(__file__).with_name("language_worker.py")
 QUANTIZE = """
 import ctypes, sys, llama_cpp
@@ -127,6 +130,18 @@ def speed(files: dict[str, Model], threads: int, rounds: int) -> dict[str, dict[
     }  # fmt: skip
 
 
+def roof(threads: int) -> float:
+    """Bytes per second of summing 256 MB, shared among threads: the best of ten. What decoding could reach at most."""
+    parts = [np.ones(ROOF_BYTES // threads // 8, np.int64) for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        best = math.inf
+        for _ in range(10):
+            start = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            best = min(best, time.perf_counter() - start)
+    return ROOF_BYTES / best
+
+
 def agreement(files: dict[str, Model], text: Path, count: int = 512) -> dict[str, Any]:
     """Logits on the first `count` tokens of `text` by every runtime that has the same weights: perplexities, and of
     each pair how often both find the same token most likely, and how far their logits are apart."""
@@ -178,7 +193,13 @@ def run(thread_counts: Sequence[int], rounds: int, out: Path) -> None:
             print(json.dumps(record["agreement"], indent=1))
         for threads in thread_counts:
             results = speed(files, threads, rounds)
+            reached = roof(threads)
+            for name, model in files.items():
+                if name in results:  # every weight is read once for each token
+                    nbytes = results[name]["tg128"]["median"] * model[1].stat().st_size
+                    results[name]["tg128"]["share_of_roof"] = round(nbytes / reached, 3)
             record["threads"][str(threads)] = results
+            record.setdefault("roof_bytes_per_second", {})[str(threads)] = round(reached)
             print(table(f"SmolLM2-135M, {threads} thread{'s' if threads > 1 else ''}, tokens/s", results))
             save(out, record)
     save(out, record)
@@ -192,6 +213,7 @@ def table(title: str, results: dict[str, dict[str, Any]]) -> str:
         cells = [f"  {name:20}"]
         for kind, values in kinds.items():
             ratio = f" x{values['median'] / base[kind]['median']:.2f}" if base else ""
-            cells.append(f"{kind} {values['median']:8.1f} ± {values['deviation']:5.1f}{ratio}")
+            share = f", {100 * values['share_of_roof']:.0f} % of the roof" if "share_of_roof" in values else ""
+            cells.append(f"{kind} {values['median']:8.1f} ± {values['deviation']:5.1f}{ratio}{share}")
         lines.append("  ".join(cells))
     return "\n".join(lines)
