@@ -1,4 +1,4 @@
-"""Decoder: a language model's graph planned for one token, for many, and for all their logits, over one cache.
+"""Decoder: a language model's graph planned for one token, for a few, for many, and for all logits, over one cache.
 
 What a token is (tokenizer.py), and which one comes next (sampler.py), is not known here.
 """
@@ -43,8 +43,11 @@ SCORE_BYTES = 32 << 20
 """Logits of a score run: at most this, and at least one row."""
 MAX_SCORE_CHUNK = 64
 
-Mode = Literal["decode", "prefill", "score"]
-MODES: tuple[Mode, ...] = ("decode", "prefill", "score")
+FEW = 8
+"""Tokens of a short run, of which the logits are asked for or not: its products stream the weights as for one token."""
+
+Mode = Literal["decode", "few", "prefill", "score"]
+MODES: tuple[Mode, ...] = ("decode", "few", "prefill", "score")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Decoder:
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._state: Array | None = None
+        self._budgeted = ram is not None
         if ram is not None:
             self._fit(parse_bytes(ram))
         tell_after_fork(self)
@@ -125,10 +129,7 @@ class Decoder:
         ids = self._checked(tokens)
         for start in range(0, len(ids), self._chunk):
             part = ids[start : start + self._chunk]
-            if len(part) == 1:  # cheaper, and the same cache
-                self._run("decode", part)
-            else:
-                self._run("prefill", part)
+            self._run(self._mode(len(part), "prefill"), part)
             if progress is not None:
                 progress(start + len(part), len(ids))
 
@@ -143,7 +144,7 @@ class Decoder:
         rows = self._rows("score")
         for start in range(0, len(ids), rows):
             part = ids[start : start + rows]
-            result[start : start + rows] = self._run("score", part)["logits"]
+            result[start : start + rows] = self._run(self._mode(len(part), "score"), part)["logits"]
         return result
 
     def truncate(self, count: int) -> None:
@@ -182,7 +183,7 @@ class Decoder:
 
     # ---- planning
     def plan(self, mode: Mode) -> Plan:
-        """The plan of one token, of a prefill run or of a score run."""
+        """The plan of one token, of a short run, of a prefill run or of a score run."""
         if mode not in self._plans:
             self._plans[mode] = self._make_plan(mode, self._rows(mode))
         return self._plans[mode]
@@ -192,7 +193,14 @@ class Decoder:
             return 1
         if mode == "prefill":
             return self._chunk
-        return max(1, min(self._chunk, MAX_SCORE_CHUNK, SCORE_BYTES // (4 * self.vocabulary or 1)))
+        score = max(1, min(self._chunk, MAX_SCORE_CHUNK, SCORE_BYTES // (4 * self.vocabulary or 1)))
+        return score if mode == "score" else min(FEW, score)
+
+    def _mode(self, count: int, many: Mode) -> Mode:
+        """The cheapest mode for `count` tokens: the cache and the logits are the same in all."""
+        if count == 1:
+            return "decode"
+        return "few" if count <= self._rows("few") else many
 
     def _make_plan(self, mode: Mode, rows: int) -> Plan:
         graph = self.model.graph
@@ -230,12 +238,16 @@ class Decoder:
             ) from error
 
     def memory(self) -> MemoryUse:
-        """What decode and prefill need together: weights and cache once, the rest of each."""
-        one, many = self.plan("decode").memory, self.plan("prefill").memory
+        """What decode and prefill need together: weights and cache once, the rest of each. Short runs count if they
+        have been planned, and always within a budget."""
+        modes: list[Mode] = ["decode", "prefill"]
+        if self._budgeted or "few" in self._plans:
+            modes.append("few")
+        uses = [self.plan(mode).memory for mode in modes]
         return replace(
-            many, arena=one.arena + many.arena, constants=one.constants + many.constants,
-            weights=max(one.weights, many.weights), scratch=one.scratch + many.scratch,
-            records=one.records + many.records, host=max(one.host, many.host),
+            self.plan("prefill").memory, arena=sum(u.arena for u in uses), constants=sum(u.constants for u in uses),
+            weights=max(u.weights for u in uses), scratch=sum(u.scratch for u in uses),
+            records=sum(u.records for u in uses), host=max(u.host for u in uses),
         )  # fmt: skip
 
     def _fit(self, ram: int) -> None:

@@ -18,8 +18,8 @@ PLACES = 8
 """Latest places kept of each n-gram: the one that agrees furthest back is taken."""
 REACH = 32
 """How far back places are compared."""
-LENGTHS = (2, 4, 8, 16, 31)
-"""Guesses verified in one run. One more row than guesses is computed, so the last one fills 32 rows."""
+LENGTHS = (1, 3, 7, 15, 31)
+"""Guesses verified in one run. One more row than guesses is computed: 4 and 8 fill the tiles of few rows."""
 TRUST = 0.7
 """Part of a guess that is right, before anything is known."""
 MEMORY = 0.9
@@ -103,7 +103,7 @@ class Pace:
         self._trust: dict[int, float] = {}
         self._decode: float | None = None
         self._verify: dict[int, float] = {}
-        self._warm = False
+        self._warm: set[int] = set()
         self._started = 0.0
 
     def length(self, agreement: int) -> int:
@@ -137,9 +137,9 @@ class Pace:
     def verified(self, count: int) -> None:
         """It verified `count` guesses."""
         seconds = self._clock() - self._started
-        if self._warm:
+        if count in self._warm:
             self._verify[count] = _mean(self._verify.get(count), seconds)
-        self._warm = True  # the first run may plan and compile
+        self._warm.add(count)  # the first run of a length may plan and compile
 
     def learn(self, agreement: int, right: int, wrong: int) -> None:
         """Of a draft of this agreement `right` guesses came true, before one did not (`wrong` 1) or all had (0)."""

@@ -32,19 +32,21 @@ AHEAD = 6144
 
 
 def _tile(form: Grouped, rows: int, F: Any) -> Any:
-    """A function: `rows` rows of x and y times 16 rows of weights, from `column` on."""
+    """A function: `rows` rows of x and y times 16 rows of weights, from `column` on. It fetches `ahead` of its blocks:
+    those whose number has `turn` in the bits of `every`."""
     step, starts, size = block_step(form, rows), row_starts(rows), form.nbytes
     zero, add, store = sums_zero(rows, VECTORS), sums_add(rows, VECTORS), panel_store_f32(rows, VECTORS)
 
     @helper
-    def tile(height, record, row, column, w, ahead):  # type: ignore[no-untyped-def]
+    def tile(height, record, row, column, w, ahead, every, turn):  # type: ignore[no-untyped-def]
         blocks, terms, columns = load_i32(record + F.blocks), load_i32(record + F.terms), load_i32(record + F.columns)
         stride = 80 * terms * blocks
         x = starts(load_i64(record + F.x) + row * stride, stride)
         acc = zero()
         for i in range(blocks):
-            for line in range(0, size, 64):
-                prefetch(w + ahead + line)
+            if i & every == turn:
+                for line in range(0, size, 64):
+                    prefetch(w + ahead + line)
             scale = 64 * blocks + 8 * i
             acc = step(acc, x, 64 * i, scale, scale + 8 * blocks, w)
             if terms == 2:
@@ -72,11 +74,11 @@ def _up_to(form: Grouped, rows: int, F: Any) -> Any:
     smaller = _up_to(form, rows - 1, F)
 
     @helper
-    def chosen(height, record, row, column, w, ahead):  # type: ignore[no-untyped-def]
+    def chosen(height, record, row, column, w, ahead, every, turn):  # type: ignore[no-untyped-def]
         if height == rows:
-            whole(height, record, row, column, w, ahead)
+            whole(height, record, row, column, w, ahead, every, turn)
         else:
-            smaller(height, record, row, column, w, ahead)
+            smaller(height, record, row, column, w, ahead, every, turn)
 
     return chosen
 
@@ -89,12 +91,14 @@ def _kernel(form: Grouped, F: Any) -> Any:
         rows = present_rows(record + F.rows_at, record + F.rows)
         w, pitch = load_i64(record + F.w), size * load_i32(record + F.blocks)
         units = udiv(load_i32(record + F.columns) + 15, 16)
+        # memory is to be busy during two tiles if there are two: they fetch the next row of blocks in turns
+        ahead, every = (pitch, 1) if rows > ROWS else (AHEAD, 0)
         for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
-            row, ahead = 0, AHEAD
+            row, turn = 0, 0
             while row < rows:
                 height = min(ROWS, rows - row)
-                tile(height, record, row, 16 * unit, w + unit * pitch, ahead)
-                row, ahead = row + height, 0
+                tile(height, record, row, 16 * unit, w + unit * pitch, ahead, every, turn)
+                row, turn = row + height, turn + 1
 
     return matvec
 

@@ -248,7 +248,7 @@ class TestOthers:
         assert len(out_of(capsys, ["bench", path, "--runs", 1, "--prompt", 0, "--gen", 3]).splitlines()) == 3
 
     def test_inspect_plans_each_mode(self, path, capsys) -> None:
-        for mode in ("decode", "prefill", "score"):
+        for mode in ("decode", "few", "prefill", "score"):
             assert "predicted" in out_of(capsys, ["inspect", path, "--plan", "--mode", mode, "--shape", "C=48"])
         found = json.loads(out_of(capsys, ["inspect", path, "--plan", "--json"]))
         assert found["plan"]["steps"]

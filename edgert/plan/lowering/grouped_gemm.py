@@ -33,6 +33,8 @@ PART = 512
 """Rows of a chunk, at most, for the same reason."""
 FEW_ROWS = 3
 """At so many rows half the time goes into unpacking."""
+UNPACKING = {"avx512vnni": (6, 6, 12)}
+"""The same of q4, q4m and q8g where products are faster: FEW_ROWS elsewhere."""
 TRAFFIC = 1.3
 """Weights come in bursts, panel by panel: what their bytes cost, compared with streaming them."""
 SHARE = {
@@ -65,13 +67,15 @@ def gemm(site: Site) -> list[Offer | Refusal]:
     if stored.encoding == "f16":
         reason = "halves, widened panel by panel" + ("" if stored.layout == "n16k1" else "; packed when planned")
         return [many_rows(site, "gemm_f16_n16k1", FLOAT_SHARE, SCRATCH, reason)]
-    share = SHARE[site.level.symbol][list(NUMBERS).index(stored.encoding)]
+    symbol, number = site.level.symbol, list(NUMBERS).index(stored.encoding)
+    few = UNPACKING.get(symbol, (FEW_ROWS,) * len(NUMBERS))[number]
     reason = f"{NUMBERS[stored.encoding]}, unpacked panel by panel"
-    return [many_rows(site, f"gemm_{stored.encoding}_n16k64", share, SCRATCH, reason)]
+    return [many_rows(site, f"gemm_{stored.encoding}_n16k64", SHARE[symbol][number], SCRATCH, reason, few)]
 
 
-def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str) -> Offer | Refusal:
-    """The offer of one of the kernels that unpack panels; `share` is that of the peak which many rows reach."""
+def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str, few: int = FEW_ROWS) -> Offer | Refusal:
+    """The offer of one of the kernels that unpack panels; `share` is that of the peak which many rows reach, `few` rows
+    reach half of it."""
     product = Product.of(site, kernel)
     if isinstance(product, Refusal):
         return product
@@ -102,6 +106,6 @@ def many_rows(site: Site, kernel: str, share: float, scratch: int, reason: str) 
     streamed = int(TRAFFIC * stored.nbytes)
     return too_large(kernel, *sizes) or Offer(
         kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes),
-        "fma32" if halves else "dot8", share / terms * product.rows / (product.rows + FEW_ROWS), reason, emit,
+        "fma32" if halves else "dot8", share / terms * product.rows / (product.rows + few), reason, emit,
         streamed=streamed,
     )  # fmt: skip
