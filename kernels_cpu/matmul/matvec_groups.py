@@ -84,7 +84,7 @@ def _up_to(form: Grouped, rows: int, F: Any) -> Any:
 
 
 def _kernel(form: Grouped, F: Any) -> Any:
-    tile, size = _up_to(form, ROWS, F), form.nbytes
+    tile, single, size = _up_to(form, ROWS, F), _tile(form, 1, F), form.nbytes
 
     def matvec(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of blocks of 16 rows of w. The rows of x pass, a tile at a time, while a block is near."""
@@ -94,6 +94,9 @@ def _kernel(form: Grouped, F: Any) -> Any:
         # memory is to be busy during two tiles if there are two: they fetch the next row of blocks in turns
         ahead, every = (pitch, 1) if rows > ROWS else (AHEAD, 0)
         for unit in range(share(record, units, chunk), share(record, units, chunk + 1)):
+            if rows == 1:  # choosing a tile would cost it a twentieth
+                single(1, record, 0, 16 * unit, w + unit * pitch, ahead, 0, 0)
+                continue
             row, turn = 0, 0
             while row < rows:
                 height = min(ROWS, rows - row)
