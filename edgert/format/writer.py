@@ -6,22 +6,20 @@ A model is judged by the reader's own rules before a byte is written. The same m
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from edgert.errors import EdgertError, FormatError
+from edgert.errors import FormatError
 from edgert.format import encodings
 from edgert.format.header import Header, header_from, header_to
 from edgert.format.limits import aligned
 from edgert.format.model import Model, StoredTensor
 from edgert.format.prelude import Prelude
 from edgert.format.reader import check_tensor, located
+from edgert.format.store import store
 from edgert.format.tensor_fields import PartEntry, TensorEntry
 
 
@@ -45,7 +43,7 @@ def write_model(model: Model, path: str | os.PathLike[str]) -> None:
     text = header_to(header, target)
     header_from(text, aligned(end), target)
     prelude = Prelude(len(text), aligned(end), zlib.crc32(text))
-    _store(target, prelude.file_length, _stream(prelude, text, parts))
+    store(target, "the model", prelude.file_length, _stream(prelude, text, parts))
 
 
 def _tensors_in_order(model: Model) -> Iterable[StoredTensor]:
@@ -106,45 +104,3 @@ def _stream(prelude: Prelude, text: bytes, parts: list[memoryview]) -> Iterable[
     for piece in (memoryview(text), *parts):
         yield piece
         yield bytes(aligned(len(piece)) - len(piece))
-
-
-def _store(target: Path, size: int, pieces: Iterable[bytes | memoryview]) -> None:
-    """Writes `pieces`, `size` bytes in all, to `target` in one step as far as anyone can see."""
-    # Hidden, random and in the same folder: a rename across file systems would be a copy.
-    temporary = target.parent / f".{secrets.token_hex(8)}.edge.tmp"
-    try:
-        # A rename would happily replace a device or a FIFO.
-        if target.exists() and not target.is_file():
-            raise EdgertError(f"{target}: expected a file name to write to, found something that is not a file")
-        with temporary.open("xb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, (OSError, ValueError)):
-            raise EdgertError(_storage_message(target, size, error)) from error
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where folders can be opened (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _storage_message(target: Path, size: int, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    try:
-        free = f"{shutil.disk_usage(target.parent).free} bytes are free in {target.parent}"
-    except (OSError, ValueError):
-        free = f"{target.parent} is not a folder that can be used"
-    return f"{target}: the model was not written ({reason}): it needs {size} bytes, {free}; choose another place"

@@ -10,21 +10,19 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import secrets
 import struct
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgert.errors import EdgertError, FormatError
+from edgert.errors import FormatError
 from edgert.format import json_text
 from edgert.format.fields import Value
 from edgert.format.limits import MAX_CONTEXT, MAX_NAME_BYTES, MAX_NODES, MAX_TENSOR_BYTES, PRELUDE_BYTES
 from edgert.format.prelude import Prelude
+from edgert.format.store import store
 from edgert.graph.ir import Array
 from edgert.llm.decoder import CacheSlice
 
@@ -81,7 +79,7 @@ def save_prompt(path: str | os.PathLike[str], prompt: SavedPrompt) -> None:
         crc = zlib.crc32(piece, crc)
     length = _FIELDS.size + _CRC.size + len(header) + sum(piece.nbytes for piece in pieces)
     start = _FIELDS.pack(MAGIC, VERSION, len(header), length, zlib.crc32(header), crc)
-    _store(Path(path), [start, _CRC.pack(zlib.crc32(start)), header, *pieces])
+    store(Path(path), "the prompt", length, [start, _CRC.pack(zlib.crc32(start)), header, *pieces])
 
 
 def load_prompt(path: str | os.PathLike[str], model: str, kv: str) -> SavedPrompt:
@@ -163,23 +161,3 @@ def _read(file: Path) -> bytes:
 def _check_crc(file: Path, at: int, data: bytes | memoryview, expected: int) -> None:
     if (crc := zlib.crc32(data)) != expected:
         raise FormatError(file, at, f"CRC-32 {expected:#010x}", f"{crc:#010x}", _DAMAGED)
-
-
-def _store(target: Path, pieces: Sequence[bytes | memoryview]) -> None:
-    """Temporary name, fsync, rename: nobody sees half a file, and an old one stays where this fails."""
-    temporary = target.parent / f".{secrets.token_hex(8)}.prompt.tmp"
-    try:
-        if target.exists() and not target.is_file():
-            raise EdgertError(f"{target}: expected a file name to write to, found something that is not a file")
-        with temporary.open("xb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise EdgertError(f"{target}: the prompt was not saved ({error.strerror}); choose another place") from error
-        raise

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from offers import site_of
 
 from edgert.format.model import StoredTensor
+from edgert.graph.ir import TensorType
+from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference.g32 import G32
+from edgert.plan.lowering.api import Site
 
 ENCODINGS = ("q4", "q4m", "q8g")
 
@@ -54,3 +58,18 @@ def product(
     if bias is not None:
         y = y + bias
     return y if residual is None else y + residual
+
+
+def site_for(
+    stored: StoredTensor, x: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, level: Level,
+    threads: int = 1, **attrs: object,
+) -> tuple[Site, list[np.ndarray | None]]:  # fmt: skip
+    """A Gemm with these inputs, and the inputs; an absent bias before a residual keeps its place."""
+    inputs: list[np.ndarray | None] = [x, np.zeros(stored.shape, np.float32), bias, residual]
+    while inputs[-1] is None:
+        inputs.pop()
+    kinds = [None if v is None else TensorType("float32", v.shape) for v in inputs]
+    attrs = {"transB": 1, "residual": int(residual is not None)} | attrs
+    out = TensorType("float32", (x.shape[0], stored.shape[0]))
+    constants: dict[int, StoredTensor | np.ndarray] = {1: stored} | ({} if bias is None else {2: bias})
+    return site_of("Gemm", inputs, kinds, [out], attrs, constants, level, threads), inputs

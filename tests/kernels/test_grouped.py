@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from grouped_model import ENCODINGS, fma, product, weights
+from grouped_model import ENCODINGS, fma, product, site_for, weights
 from harness import ARM_LEVELS, LEVELS, Output, call_kernel, place
-from offers import check, offers_for, run_offer, site_of
+from offers import check, offers_for, run_offer
 
 from edgert.format.model import StoredTensor
-from edgert.graph.ir import TensorType
-from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference.g32 import G32, quantize_g32, quantize_g32x2
 from edgert.plan.lowering.api import Offer, Site
 
@@ -27,21 +25,6 @@ def matvec(site: Site) -> Offer:
     found = [offer for offer in offers_for(site)[0] if offer.kernel.startswith("matvec")]
     assert len(found) == 1, offers_for(site)[1]
     return found[0]
-
-
-def site_for(
-    stored: StoredTensor, x: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, level: Level,
-    threads: int = 1, **attrs: object,
-) -> tuple[Site, list[np.ndarray | None]]:  # fmt: skip
-    """A Gemm with these inputs, and the inputs; an absent bias before a residual keeps its place."""
-    inputs: list[np.ndarray | None] = [x, np.zeros(stored.shape, np.float32), bias, residual]
-    while inputs[-1] is None:
-        inputs.pop()
-    kinds = [None if v is None else TensorType("float32", v.shape) for v in inputs]
-    attrs = {"transB": 1, "residual": int(residual is not None)} | attrs
-    out = TensorType("float32", (x.shape[0], stored.shape[0]))
-    constants: dict[int, StoredTensor | np.ndarray] = {1: stored} | ({} if bias is None else {2: bias})
-    return site_of("Gemm", inputs, kinds, [out], attrs, constants, level, threads), inputs
 
 
 @pytest.mark.parametrize(("rows", "depth", "columns"), SIZES)
