@@ -1,9 +1,31 @@
-"""Makes this folder's helpers (harness, lower, offers) and tests/networks.py importable by the kernel tests."""
+"""Makes this folder's helpers (harness, lower, offers) and tests/networks.py importable, and compiles for many tests at
+once."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+MANY = 200
+"""Tests of kernels from which on all kernels are compiled at once, on all cores, and not one after the other."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels(request: pytest.FixtureRequest) -> None:
+    """Every kernel at every level, if most of them will be needed anyway."""
+    folder = Path(__file__).parent
+    if sum(folder in item.path.parents for item in request.session.items) < MANY:
+        return
+    from harness import CACHE, LEVELS
+
+    from edgert.kernels_cpu import jit
+    from edgert.kernels_cpu.registry import kernels
+
+    for level in LEVELS:
+        names = [name for name, spec in kernels().items() if spec.available(level)]
+        jit.compile_missing(jit.cache_folder(CACHE, level), level, ["engine", *names])
