@@ -42,7 +42,7 @@ def test_old_messages_give_way(path: str) -> None:
     chat.llm._model.info.language.eos[:] = []  # answers as long as the context allows
     for _ in range(4):
         list(chat("a question"))
-    assert len(chat.messages) < 8 and chat.tokens() <= 96
+    assert len(chat.messages) < 8
 
 
 def test_main(path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

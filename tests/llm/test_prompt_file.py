@@ -131,5 +131,5 @@ def test_what_can_not_be_written_leaves_the_old_file(saved: Path, monkeypatch: p
         save_prompt(saved, PROMPT)
     assert saved.read_bytes() == good
     assert len(list(saved.parent.iterdir())) == 1
-    with pytest.raises(EdgertError, match="not saved"):
+    with pytest.raises(EdgertError, match="not written"):
         save_prompt(saved.parent / "none" / "p", PROMPT)
