@@ -10,6 +10,7 @@ x is rows of g32: int8 values, then float32 scales, then int32 sums of the value
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -121,7 +122,7 @@ def _repeat(b: Any, count: int, values: list[Any], body: Callable[[list[Any], An
     return made
 
 
-class _Sums:
+class _Sums(ABC):
     """Integer dot products of a tile over one group, in what the level sums them in: `begin`, steps, `end`."""
 
     unroll = 2
@@ -170,8 +171,9 @@ class _Sums:
         """What add takes of a line."""
         return line
 
+    @abstractmethod
     def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
-        raise NotImplementedError
+        """Adds the products of a line and 4 k of a row to sum number i."""
 
 
 class _Vnni(_Sums):
