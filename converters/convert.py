@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress
 from edgert.converters.finish import ConversionResult, hash_of, write
+from edgert.converters.interrupts import interrupts_deferred
 from edgert.converters.llm.compress.compression import Compressor, options_from
 from edgert.converters.llm.convert import convert_language_model
 from edgert.converters.llm.exported import IDS
@@ -169,7 +170,8 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
             f"{src}: expected an .onnx or .gguf model or a folder with config.json, found {src.suffix or 'no suffix'}"
         )
     try:
-        import onnx
+        with interrupts_deferred():
+            import onnx
     except ImportError:
         raise EdgertError("converting ONNX models needs onnx: pip install 'edgert[convert]'") from None
     from edgert.converters.onnx.importer import import_onnx

@@ -43,6 +43,8 @@ def test_old_messages_give_way(path: str) -> None:
     for _ in range(4):
         list(chat("a question"))
     assert len(chat.messages) < 8
+    chat.messages.pop()  # the last answer: what it answers left it room
+    assert chat.tokens() <= chat.llm.n_ctx - 40
 
 
 def test_main(path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
