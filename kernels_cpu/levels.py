@@ -25,7 +25,7 @@ class Level:
     cpu: str
     llvm_features: str
     features: frozenset[str]
-    """What kernel sources may ask: avx2, avx512vnni, amx, neon, dotprod, fma."""
+    """What kernel sources may ask: avx2, vnni, avx512, expand (vpexpand of bytes and words), amx, neon, dotprod, fma."""
     vector_bytes: int
     needs: frozenset[str]
     symbol: str
@@ -45,19 +45,23 @@ def _level(name: str, triple: str, cpu: str, llvm: str, features: str, vector: i
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM64 = "aarch64-unknown-linux-gnu"
 _V3 = "avx2 fma f16c bmi1 bmi2"
-_V4 = _V3 + " avx512f avx512bw avx512vl avx512dq avx512_vnni avx512vbmi"
+_V4 = _V3 + " avx512f avx512bw avx512vl avx512dq avx512_vnni avx512vbmi avx512_vbmi2"
 LEVELS: dict[str, Level] = {
     level.name: level
     for level in (
         _level("x86-64", _X86, "x86-64", "", "portable", 16, "sse2", "portable"),
         _level("x86-64-v3", _X86, "x86-64-v3", "", "avx2 fma", 32, _V3, "avx2"),
         _level(
-            "x86-64-v4-vnni", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,-prefer-256-bit",
-            "avx2 fma avx512 avx512vnni", 64, _V4, "avx512vnni",
+            "x86-64-v3-vnni", _X86, "x86-64-v3", "+avxvnni", "avx2 fma vnni", 32, _V3 + " avx_vnni", "avxvnni",
         ),
         _level(
-            "x86-64-amx", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,+amx-tile,+amx-int8,-prefer-256-bit",
-            "avx2 fma avx512 avx512vnni amx", 64, _V4 + " amx_tile amx_int8", "avx512vnni",
+            "x86-64-v4-vnni", _X86, "x86-64-v4", "+avx512vnni,+avx512vbmi,+avx512vbmi2,-prefer-256-bit",
+            "avx2 fma avx512 vnni expand", 64, _V4, "avx512vnni",
+        ),
+        _level(
+            "x86-64-amx", _X86, "x86-64-v4",
+            "+avx512vnni,+avx512vbmi,+avx512vbmi2,+amx-tile,+amx-int8,-prefer-256-bit",
+            "avx2 fma avx512 vnni expand amx", 64, _V4 + " amx_tile amx_int8", "avx512vnni",
         ),
         _level("armv8-a", _ARM64, "generic", "+reserve-x18", "neon fma", 16, "asimd", "neon"),
         _level(

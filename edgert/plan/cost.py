@@ -48,6 +48,7 @@ class Peaks:
 DEFAULT_PEAKS = {
     "x86-64": Peaks(1.0e10, 1.0e10, 8e9, 8e9),
     "x86-64-v3": Peaks(9.0e10, 4.5e10, 1.2e10, 1.2e10),
+    "x86-64-v3-vnni": Peaks(1.8e11, 4.5e10, 1.2e10, 1.2e10),
     "x86-64-v4-vnni": Peaks(3.0e11, 9.0e10, 1.5e10, 1.5e10),
     "x86-64-amx": Peaks(3.0e11, 9.0e10, 1.5e10, 1.5e10),
     "armv8-a": Peaks(1.2e10, 6.0e9, 4e9, 4e9),

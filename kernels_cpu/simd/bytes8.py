@@ -38,8 +38,8 @@ _LANES16 = VB // 16
 
 def emit_dot4(b: Any, acc: Any, x: Any, w: Any) -> Any:
     """acc[i] += sum over the 4 bytes of 32-bit group i of x * w; exact at every level."""
-    if has("avx512vnni"):
-        return call(b, "llvm.x86.avx512.vpdpbusd.512", acc.type, acc, x, w)
+    if has("vnni"):
+        return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * VB}", acc.type, acc, x, w)
     if has("avx2"):
         # vpmaddubsw saturates at 16 bits: multiply even and odd bytes as 16-bit values instead
         words, eight = i16v.llvm, const(i16v.llvm, 8)

@@ -54,7 +54,7 @@ def group_bytes(form: Grouped) -> int:
 def excess(form: Grouped) -> int:
     """What the bytes of a panel are more than number - zero. With it they are unsigned: vpdpbusd takes them so, and so
     does vpmaddubsw, which sums 16 products of nibbles in 16 bits, but of whole bytes not even two."""
-    if has("avx512vnni") or (has("avx2") and form.nibbles):
+    if has("vnni") or (has("avx2") and form.nibbles):
         return form.zero if form.nibbles else 128
     return 0
 
@@ -178,7 +178,7 @@ class _Sums(ABC):
 
 class _Vnni(_Sums):
     def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
-        sums[i] = call(self.b, "llvm.x86.avx512.vpdpbusd.512", i32v.llvm, sums[i], line, four)
+        sums[i] = call(self.b, f"llvm.x86.avx512.vpdpbusd.{8 * VB}", i32v.llvm, sums[i], line, four)
 
 
 class _NibblesAvx2(_Sums):
@@ -287,7 +287,7 @@ class _BytesNeon(_NibblesNeon):
 
 
 def _sums(form: Grouped) -> type[_Sums]:
-    if has("avx512vnni"):
+    if has("vnni"):
         return _Vnni
     if has("avx2"):
         return _NibblesAvx2 if form.nibbles else _BytesAvx2

@@ -127,7 +127,7 @@ def _pairs(b: Any, form: Grouped, lines: Sequence[Any]) -> Iterator[tuple[Any, i
 
 def _dot_vnni(b: Any, form: Grouped, lines: Sequence[Any], x: Rows, totals: Sequence[Any]) -> list[Any]:
     """vpdpbusd takes unsigned weights: bytes are offset by 128, high nibbles stay where they are until the end."""
-    dot, zero = "llvm.x86.avx512.vpdpbusd.512", const(i32v.llvm, 0)
+    dot, zero = f"llvm.x86.avx512.vpdpbusd.{8 * VB}", const(i32v.llvm, 0)
     if form.nibbles:
         low, high = [_low(b, line) for line in lines], [b.and_(line, const(line.type, 0xF0)) for line in lines]
     else:
@@ -221,7 +221,7 @@ def emit_dot_group(b: Any, form: Grouped, lines: Sequence[Any], x: Rows, totals:
     """The exact sums of (number - zero) * x over a group -> i32v for each row of x; `totals` (i32v) are its sums.
 
     x must be at least -127. What is made of a line serves all rows."""
-    if has("avx512vnni"):
+    if has("vnni"):
         return _dot_vnni(b, form, lines, x, totals)
     if has("avx2"):
         dot = _dot_avx2

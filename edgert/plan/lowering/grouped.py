@@ -42,7 +42,8 @@ TILE = {"avx512vnni": 4, "dotprod": 4, "neon": 4}
 UNPACKING = 2.0
 """Loading and unpacking weights costs a tile as much as so many of its rows."""
 SHARE = {
-    "avx512vnni": (0.9, 0.8), "avx2": (1.2, 0.9), "dotprod": (0.85, 0.8), "neon": (2.2, 1.7), "portable": (1.2, 1.2),
+    "avx512vnni": (0.9, 0.8), "avxvnni": (0.6, 0.55), "avx2": (1.2, 0.9), "dotprod": (0.85, 0.8),
+    "neon": (2.2, 1.7), "portable": (1.2, 1.2),
 }  # fmt: skip
 """With more rows computing is the limit: of the int8 peak, which the convolutions set, for nibbles and for bytes, where
 there are tiles without that cost. Measured on x86; on ARM estimated from the instructions of the loops."""
