@@ -5,8 +5,8 @@ Choosing among them is layout.py; this file only asks and predicts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
@@ -16,11 +16,14 @@ from edgert.kernels_cpu.registry import kernels
 from edgert.plan.cost import Peaks, predict_host_us, predict_us
 from edgert.plan.layout import Candidate
 from edgert.plan.lowering import load_rules
-from edgert.plan.lowering.api import Offer, Refusal, Site
+from edgert.plan.lowering.api import Offer, Refusal, Rule, Site
 from edgert.plan.work import node_bytes, node_macs
 
 RENAMES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"))
 """Operators whose output is the input's bytes: it shares the memory even while the input lives on."""
+
+EXPANDED = 1.05
+"""A dense copy of sparse weights takes memory besides the file: it has to be faster by this to be made."""
 
 Option = tuple["Offer | None", float]
 """An offer (None: the host operator) and its predicted microseconds."""
@@ -65,27 +68,34 @@ def site_of(
 
 def options_of(
     node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks,
-    kv: str = "f16", activations: str = "int8",
+    kv: str = "f16", activations: str = "int8", sparse: str = "auto", resident: bool = False,
 ) -> Options:  # fmt: skip
     """Every way to run `node`; the host operator is among them, last, unless the node works on a state.
 
+    Where weights are sparse there are two sides: kernels that skip the zeros, and those for the same weights
+    expanded; `sparse` may forbid one (api.SPARSE). resident: the weights stay in a cache from run to run.
     Raises UnsupportedError where nothing is left.
     """
     site = site_of(node, graph, tensors, level, threads, kv, activations)
     states = {*graph.states.keys(), *graph.states.values()}
-    rules = load_rules().get(node.op, [])
-    options: list[Option] = []
-    refusals: list[str] = []
-    for rule in rules if all(node.outputs) else ():
-        answer = rule(site)
-        for found in answer if isinstance(answer, list) else [answer]:
-            refusal = found if isinstance(found, Refusal) else _impossible(site, found)
-            if isinstance(refusal, Refusal):
-                why = refusal.why.removeprefix(f"{refusal.kernel}: ")
-                refusals.append(f"{refusal.kernel}: {why}")
-            elif isinstance(found, Offer):
-                free = node.op in RENAMES and found.in_place is not None
-                options.append((found, 0.0 if free else predict_us(found, peaks, threads)))
+    rules = load_rules().get(node.op, []) if all(node.outputs) else []
+
+    def cost(offer: Offer) -> float:
+        if node.op in RENAMES and offer.in_place is not None:
+            return 0.0
+        if resident:
+            offer = replace(offer, streamed=0)
+        return predict_us(offer, peaks, threads)
+
+    found, refusals = _ask(rules, site)
+    if any(getattr(stored, "sparse", False) for stored in site.stored):
+        dense, others = _ask(rules, _expanded(site))
+        known = {offer.kernel for offer in dense}
+        refusals = [r for r in refusals if r.partition(":")[0] not in known] + others
+        found = _both_sides(found, dense, sparse, cost)
+    if resident:
+        found = [replace(offer, streamed=0) for offer in found]
+    options: list[Option] = [(offer, cost(offer) * (EXPANDED if offer.expanded else 1.0)) for offer in found]
     if not rules:
         refusals.append(f"no native kernel for {node.op}")
     if states.isdisjoint((*node.inputs, *node.outputs)):
@@ -95,8 +105,49 @@ def options_of(
         raise UnsupportedError(
             f"node {node.name!r} ({node.op}) keeps a state, which needs a native kernel: {'; '.join(refusals)}"
         )
-    candidates = tuple(_candidate(site, offer, cost, states) for offer, cost in options)
+    candidates = tuple(_candidate(site, offer, us, states) for offer, us in options)
     return Options(node, site, tuple(options), candidates, tuple(dict.fromkeys(refusals)))
+
+
+def _ask(rules: list[Rule], site: Site) -> tuple[list[Offer], list[str]]:
+    """What the rules offer, and their refusals as text."""
+    offers: list[Offer] = []
+    refusals: list[str] = []
+    for rule in rules:
+        answer = rule(site)
+        for found in answer if isinstance(answer, list) else [answer]:
+            refusal = found if isinstance(found, Refusal) else _impossible(site, found)
+            if isinstance(refusal, Refusal):
+                why = refusal.why.removeprefix(f"{refusal.kernel}: ")
+                refusals.append(f"{refusal.kernel}: {why}")
+            elif isinstance(found, Offer):
+                offers.append(found)
+    return offers, refusals
+
+
+def _expanded(site: Site) -> Site:
+    """The same node with its sparse weights as dense ones, decoded when a kernel takes them."""
+    stored = tuple(s.expanded() if s is not None and s.sparse else s for s in site.stored)
+    return replace(site, stored=stored)
+
+
+def _both_sides(offers: list[Offer], expanded: list[Offer], sparse: str, cost: Callable[[Offer], float]) -> list[Offer]:
+    """The offers of both sides that `sparse` allows, each saying what it gains over the other."""
+    skipping = [offer for offer in offers if offer.sparse]
+    dense = [offer for offer in expanded if not offer.sparse]
+    if not skipping or not dense:
+        return skipping or [replace(o, reason=f"dense: no kernel for the sparse form; {o.reason}") for o in dense]
+    best_skipping, best_dense = (min(side, key=cost) for side in (skipping, dense))
+    gain = cost(best_dense) / cost(best_skipping)
+    pattern, share, sign = best_skipping.sparse.rsplit(" ", 2)
+    words = "" if sparse == "auto" else ", asked for"
+    said = [
+        replace(o, reason=f"sparse {o.sparse}: {cost(best_dense) / cost(o):.2f}x over dense{words}; {o.reason}")
+        for o in skipping
+    ]
+    would = f"dense: {pattern} at {share} {sign} would be {gain:.2f}x here{words}; expanded when planned"
+    said_dense = [replace(o, reason=f"{would}; {o.reason}", expanded=True) for o in dense]
+    return {"auto": [*said, *said_dense], "always": said, "never": said_dense}[sparse]
 
 
 def _impossible(site: Site, offer: Offer) -> Refusal | None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from edgert.device.cpu import private_cache
 from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph, TensorType
@@ -51,17 +52,23 @@ def make_plan(
     kv: str = "f16",
     activations: str = "int8",
     varying_rows: bool = False,
+    sparse: str = "auto",
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
     tensors: the stored constants of the model. peaks: default is what is known of this machine. kv: how
     key-value caches keep their numbers. activations: what meets weights in groups, see api.ACTIVATIONS.
     varying_rows: a run may have fewer rows (tokens) than the first dimension of the inputs says, see emitter.ROWS.
+    sparse: whether kernels that skip zeros run, see api.SPARSE; where they do not, sparse weights are expanded, unless
+    `ram` has no room for that.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    options = (kv, activations, varying_rows)
+    options = (kv, activations, varying_rows, sparse)
     plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
+    if sparse == "auto" and ram is not None and plan.memory.total > ram:
+        options = (kv, activations, varying_rows, "always")
+        plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
         shared_us = sum(step.predicted_us for step in plan.steps if step.kind != "host")
@@ -93,11 +100,11 @@ class _Task:
 class _Planner:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
-        activations: str, varying_rows: bool,
+        activations: str, varying_rows: bool, sparse: str,
     ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
-        self.kv, self.activations, self.varying_rows = kv, activations, varying_rows
+        self.kv, self.activations, self.varying_rows, self.sparse = kv, activations, varying_rows, sparse
         self._inputs = [name for name in graph.inputs if name not in graph.states]
         self._states: dict[str, str] = {}
         self._conversions: dict[tuple[str, str, str], Offer | Refusal] = {}
@@ -106,10 +113,15 @@ class _Planner:
     # ---- choosing
     def plan(self) -> Plan:
         graph = self.graph
+        weights = sum(self.tensors[name].nbytes for name in graph.used() if name in self.tensors)
+        resident = weights <= private_cache() * self.threads
         every = [
-            options_of(node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv, self.activations)
+            options_of(
+                node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv, self.activations,
+                self.sparse, resident,
+            )
             for node in graph.nodes
-        ]
+        ]  # fmt: skip
         presents = set(graph.states.values())
         outputs = [name for name in graph.outputs if not self._is_constant(name) and name not in presents]
         chosen = choose([o.candidates for o in every], self._inputs, outputs, self._conversion_cost)

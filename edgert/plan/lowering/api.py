@@ -24,6 +24,8 @@ ACTIVATIONS = {"int8": "g32", "int16": "g32x2"}
 nothing is lost that a float32 product would keep, at up to twice the work."""
 KV = ("f16", "int8")
 """What the numbers of a key-value cache may be."""
+SPARSE = ("auto", "always", "never")
+"""Whether kernels that skip zeros run where the weights have them: where predicted faster, or not a matter of time."""
 GROUP = 32
 """Values that share a scale in g32 and in the weight encodings it meets."""
 BLOCK_K = 64
@@ -102,6 +104,8 @@ class Offer:
     that every run reads them from memory anew. efficiency: reached share of the peak of `unit`.
     unit: 'dot8' | 'fma32' | 'bytes' (memory-bound) - which measured peak bounds it.
     reason: why this form, in words for people. in_place: index of an input whose buffer the first output may take.
+    sparse: of a kernel that skips zeros, the pattern and the share of zeros in its weights: '4x4 52 %'.
+    expanded: the weights are sparse in the file, and dense for this kernel.
     emit(emitter, inputs, outputs): buffers in the promised layouts.
     """
 
@@ -116,6 +120,8 @@ class Offer:
     emit: Callable[[Emitter, tuple[Buffer | None, ...], tuple[Buffer, ...]], None] = field(repr=False)
     in_place: int | None = None
     streamed: int = 0
+    sparse: str = ""
+    expanded: bool = False
 
 
 @dataclass(frozen=True)
