@@ -32,6 +32,7 @@ from edgert.cli.common import (
     random_feeds,
     say,
     shape_option,
+    sparse_option,
 )  # fmt: skip
 from edgert.device.cpu import cpu_name, usable_cores
 from edgert.errors import InputError, UnsupportedError
@@ -68,10 +69,11 @@ PROFILED_RUNS = 10
 @json_option
 @ram_option
 @device_option
+@sparse_option
 @shape_option
 def command(
     file: str, threads: str | None, runs: int | None, ops: bool, trace: str | None, prompt: int, gen: int, kv: str,
-    activations: str, as_json: bool, ram: str | None, device: str, shapes: tuple[str, ...],
+    activations: str, as_json: bool, ram: str | None, device: str, sparse: str, shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure the model FILE on random inputs.
 
@@ -88,12 +90,12 @@ def command(
     if model.graph.states:
         if device != "cpu":
             raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
-        bench = LanguageBench(model, counts, prompt, gen, kv=kv, activations=activations, ram=ram)
+        bench = LanguageBench(model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, sparse=sparse)
         bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
         return
     runs = runs or RUNS
     given = parse_shapes(shapes)
-    sessions = [open_session(file, threads=n, ram=ram, device=device, shapes=given) for n in counts]
+    sessions = [open_session(file, threads=n, ram=ram, device=device, shapes=given, sparse=sparse) for n in counts]
     sizes = default_shapes(sessions[0].model.graph, sessions[0].info, given)
     feeds = random_feeds(sessions[0], sizes)
     times = measure(sessions, feeds, runs)

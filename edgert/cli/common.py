@@ -19,6 +19,7 @@ from edgert.format import ModelInfo
 from edgert.graph.ir import Array, Graph
 from edgert.kernels_cpu.jit import Progress
 from edgert.llm.decoder import CONTEXT, DEFAULT_CONTEXT
+from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
 from edgert.runtime.session import Session, load
 
@@ -34,12 +35,16 @@ device_option = click.option("--device", default="cpu", show_default=True, metav
 shape_option = click.option(
     "--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension; may be repeated."
 )
+sparse_option = click.option(
+    "--sparse", type=click.Choice(SPARSE), default="auto", show_default=True,
+    help="Skip the zeros of sparse weights: where that is faster, always, or never.",
+)  # fmt: skip
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 
 
 def session_options(function: F) -> F:
-    """--threads, --ram, --device, --shape and -v."""
-    for option in (verbose_option, shape_option, device_option, ram_option, threads_option):
+    """--threads, --ram, --device, --sparse, --shape and -v."""
+    for option in (verbose_option, shape_option, sparse_option, device_option, ram_option, threads_option):
         function = option(function)
     return function
 
@@ -114,10 +119,11 @@ class Compiling:
 
 
 def open_session(
-    file: str, *, threads: int | None, ram: str | None, device: str, shapes: Mapping[str, int] | None = None
-) -> Session:
+    file: str, *, threads: int | None, ram: str | None, device: str, shapes: Mapping[str, int] | None = None,
+    sparse: str = "auto",
+) -> Session:  # fmt: skip
     """load(), with progress on stderr while kernels are compiled."""
-    return load(file, threads=threads, ram=ram, device=device, shapes=shapes, on_compile=compiling())
+    return load(file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, on_compile=compiling())
 
 
 def compiling() -> Progress:

@@ -12,7 +12,16 @@ from typing import Any
 import click
 import numpy as np
 
-from edgert.cli.common import device_option, file_argument, json_option, print_json, ram_option, say, threads_option
+from edgert.cli.common import (
+    device_option,
+    file_argument,
+    json_option,
+    print_json,
+    ram_option,
+    say,
+    sparse_option,
+    threads_option,
+)
 from edgert.cli.language import open_model, read_text, with_options
 from edgert.errors import InputError
 
@@ -21,7 +30,7 @@ from edgert.errors import InputError
 @file_argument
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @json_option
-@with_options((threads_option, ram_option, device_option))
+@with_options((threads_option, ram_option, device_option, sparse_option))
 def command(file: str, texts: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Embed each TEXT with the model FILE; without one, each line that is piped in.
 

@@ -14,7 +14,14 @@ from typing import Any
 
 import click
 
-from edgert.cli.common import compiling, device_option, ram_option, threads_option, verbose_option
+from edgert.cli.common import (
+    compiling,
+    device_option,
+    ram_option,
+    sparse_option,
+    threads_option,
+    verbose_option,
+)  # fmt: skip
 from edgert.errors import InputError, UnsupportedError
 from edgert.llm.llm import LLM
 
@@ -30,7 +37,7 @@ MODEL_OPTIONS = (
         "--activations", type=click.Choice(["int8", "int16"]), default="int8", show_default=True,
         help="What meets int4 and int8 weights. int16 gives the float model's answers, at more work.",
     ),
-    threads_option, ram_option, device_option, verbose_option,
+    threads_option, ram_option, device_option, sparse_option, verbose_option,
 )  # fmt: skip
 
 REQUEST_OPTIONS = (
@@ -79,7 +86,9 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     """LLM(file) with the values of MODEL_OPTIONS in `given`."""
     if given["device"] != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
-    options = {name: given[name] for name in ("n_ctx", "kv", "activations", "threads", "ram") if name in given}
+    options = {
+        name: given[name] for name in ("n_ctx", "kv", "activations", "threads", "ram", "sparse") if name in given
+    }
     return LLM(file, **options, **more, on_compile=compiling())
 
 

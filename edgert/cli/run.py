@@ -33,7 +33,7 @@ Feeds = dict[str, Array]
 @session_options
 def command(
     file: str, inputs: tuple[str, ...], count: int, output: str | None, as_json: bool, threads: int | None,
-    ram: str | None, device: str, shapes: tuple[str, ...], verbose: bool,
+    ram: str | None, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
     """Run the model FILE on each INPUT: an image, an .npz with the inputs by name, or an .npy.
 
@@ -49,7 +49,7 @@ def command(
             f"{file}: expected a model of images or arrays, found one of language; "
             + ("use `edgert embed`" if language.pooling else "use `edgert generate` or `edgert chat`")
         )
-    session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes))
+    session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse)
     results: list[dict[str, Any]] = []
     with session:
         for index, (name, feeds) in enumerate(feeds_of(session, inputs)):

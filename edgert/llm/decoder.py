@@ -31,7 +31,7 @@ from edgert.program.assembler import aligned_bytes
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
-from edgert.runtime.session import check_threads
+from edgert.runtime.session import check_sparse, check_threads
 
 TOKENS, CONTEXT = "T", "C"
 """Named dimensions of a decoder's graph: tokens of a run, positions of the cache."""
@@ -76,13 +76,14 @@ class Decoder:
         kv: str = "f16",
         activations: str = "int8",
         chunk: int | None = None,
+        sparse: str = "auto",
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
         such as '300M' that weights, cache and programs must fit. kv: 'f16' or 'int8' numbers in the cache.
         activations: 'int8', or 'int16' where the last digit counts: the float model's answers, at up to twice the work.
-        chunk: most tokens of a prefill run; default by the size of the processor's cache.
+        chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse: see `edgert.load`.
 
         Raises InputError, UnsupportedError or MemoryBudgetError.
         """
@@ -93,6 +94,7 @@ class Decoder:
                 f"{', '.join(model.graph.inputs)}; use edgert.load"
             )
         check_threads(threads)
+        check_sparse(sparse)
         if kv not in KV:
             raise InputError(f"kv: expected one of {', '.join(KV)}, found {kv!r}")
         if activations not in ACTIVATIONS:
@@ -101,7 +103,7 @@ class Decoder:
         self.n_ctx = min(longest, DEFAULT_CONTEXT) if n_ctx is None else n_ctx
         if isinstance(self.n_ctx, bool) or not 1 <= self.n_ctx <= longest:
             raise InputError(f"n_ctx: expected 1..{longest} positions, the model's own length, found {n_ctx!r}")
-        self.model, self.kv, self.activations = model, kv, activations
+        self.model, self.kv, self.activations, self.sparse = model, kv, activations, sparse
         self.vocabulary = language.vocabulary
         self.level = level or active_level()
         self.threads = threads or usable_cores()
@@ -214,6 +216,7 @@ class Decoder:
             kv=self.kv,
             activations=self.activations,
             varying_rows=rows > 1,
+            sparse=self.sparse,
         )
 
     def _executable(self, mode: Mode) -> Executable:

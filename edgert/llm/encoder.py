@@ -28,7 +28,7 @@ from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
-from edgert.runtime.session import check_threads
+from edgert.runtime.session import check_sparse, check_threads
 
 TOKENS_INPUT, POSITIONS_INPUT = "tokens", "positions"
 IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
@@ -49,10 +49,14 @@ class Encoder:
         *,
         threads: int | None = None,
         ram: str | int | None = None,
+        sparse: str = "auto",
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
-        """Raises UnsupportedError for a model that gives no embeddings, InputError for wrong options."""
+        """sparse: see `edgert.load`.
+
+        Raises UnsupportedError for a model that gives no embeddings, InputError for wrong options.
+        """
         language = model.info.language
         if language is None or model.graph.states or not language.pooling:
             raise UnsupportedError(
@@ -63,10 +67,12 @@ class Encoder:
         if unknown:
             raise UnsupportedError(f"expected inputs {IDS}, {MASK} and {SEGMENTS}, found {', '.join(sorted(unknown))}")
         check_threads(threads)
+        check_sparse(sparse)
         self.model, self.language = model, language
         self.level = level or active_level()
         self.threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
+        self._sparse = sparse
         self._on_compile = on_compile
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
@@ -126,7 +132,7 @@ class Encoder:
         graph = infer_types(self.model.graph, sizes)
         return make_plan(
             graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram,
-            varying_rows=not self._masked,
+            varying_rows=not self._masked, sparse=self._sparse,
         )  # fmt: skip
 
     def _length(self, count: int) -> int:

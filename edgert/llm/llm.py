@@ -53,12 +53,13 @@ class LLM:
         ram: str | int | None = None,
         kv: str = "f16",
         activations: str = "int8",
+        sparse: str = "auto",
         seed: int | None = None,
         chat_template: str = "",
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: tokens of the context, prompt and answer together; default is the model's own length, at most 2048.
-        threads, ram, kv, activations: see Decoder. seed: for requests that give none; None draws one for each.
+        threads, ram, kv, activations, sparse: see Decoder. seed: for requests that give none; None draws one for each.
         chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: as in edgert.load.
 
         Raises FormatError, UnsupportedError for a file that is no language model, InputError, MemoryBudgetError.
@@ -73,11 +74,11 @@ class LLM:
         self._encoder: Encoder | None = None
         language = self._model.info.language
         if language is not None and language.pooling and not self._model.graph.states:
-            self._encoder = Encoder(self._model, threads=threads, ram=ram, on_compile=on_compile)
+            self._encoder = Encoder(self._model, threads=threads, ram=ram, sparse=sparse, on_compile=on_compile)
         else:
             self._decoder = Decoder(
                 self._model, n_ctx=n_ctx, threads=threads, ram=ram, kv=kv, activations=activations,
-                on_compile=on_compile,
+                sparse=sparse, on_compile=on_compile,
             )  # fmt: skip
             self._context = Context(self._decoder)
         self._generations: WeakSet[Generation] = WeakSet()

@@ -23,6 +23,7 @@ from edgert.kernels_cpu.levels import Level, active_level
 from edgert.kernels_cpu.library import KernelLibrary, open_library
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
+from edgert.plan.lowering.api import SPARSE
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable, OpTime
@@ -50,19 +51,27 @@ def load(
     ram: str | int | None = None,
     device: str = "cpu",
     shapes: Mapping[str, int] | None = None,
+    sparse: str = "auto",
     on_compile: Progress | None = None,
 ) -> Session:
     """Opens the `.edge` file at `path` and plans it.
 
     threads: at most this many work on one run; default is the cores this process may use. ram: a budget
     such as '512M' that the plan must fit. device: 'cpu'. shapes: sizes of named dimensions, {'N': 1}; those
-    left out are bound by the inputs of each run. on_compile: called with (kernels compiled, to compile)
+    left out are bound by the inputs of each run. sparse: 'auto' skips the zeros of sparse weights where that is
+    predicted faster; 'always' and 'never' choose one side. on_compile: called with (kernels compiled, to compile)
     where kernels must be compiled first, which takes seconds.
     Raises FormatError, UnsupportedError, MemoryBudgetError, InputError or KernelError.
     """
     if device != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
-    return Session(read_model(path), threads=threads, ram=ram, shapes=shapes, on_compile=on_compile)
+    return Session(read_model(path), threads=threads, ram=ram, shapes=shapes, sparse=sparse, on_compile=on_compile)
+
+
+def check_sparse(sparse: str) -> None:
+    """Raises InputError for what is not among the choices."""
+    if sparse not in SPARSE:
+        raise InputError(f"sparse: expected one of {', '.join(SPARSE)}, found {sparse!r}")
 
 
 def check_threads(threads: int | None) -> None:
@@ -84,9 +93,11 @@ class Session:
         threads: int | None = None,
         ram: str | int | None = None,
         shapes: Mapping[str, int] | None = None,
+        sparse: str = "auto",
         on_compile: Progress | None = None,
     ) -> None:
         check_threads(threads)
+        check_sparse(sparse)
         if model.graph.states:
             raise UnsupportedError(
                 f"{model.info.name or 'the model'} keeps a state from run to run, as language models do: expected one "
@@ -95,6 +106,7 @@ class Session:
         self._model = model
         self._threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
+        self._sparse = sparse
         self._fixed = check_shapes(model.graph, shapes)
         self._on_compile = on_compile
         self._level = active_level()
@@ -209,7 +221,9 @@ class Session:
 
     def _build(self, bindings: Mapping[str, int]) -> Executable:
         graph = infer_types(self._model.graph, dict(bindings))
-        plan = make_plan(graph, self._model.tensors, level=self._level, threads=self._threads, ram=self._ram)
+        plan = make_plan(
+            graph, self._model.tensors, level=self._level, threads=self._threads, ram=self._ram, sparse=self._sparse
+        )
         self._make_room(plan)
         if plan.program.ops:
             if self._library is None:
