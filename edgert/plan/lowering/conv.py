@@ -77,7 +77,7 @@ def _too_big(*sizes: int) -> bool:
 
 @dataclass(frozen=True)
 class Int8Conv:
-    """A QLinearConv that k4p planes, 32-bit sums and packed weights can hold: what the dense int8 kernels share."""
+    """A QLinearConv that k4p planes, 32-bit sums and packed weights can hold: what the int8 kernels share."""
 
     site: Site
     g: Geometry
@@ -87,8 +87,8 @@ class Int8Conv:
     """None where the input is read as it lies."""
 
     @classmethod
-    def of(cls, kernel: str, site: Site) -> Int8Conv | Refusal:
-        """One or more groups of channels that are multiples of 4."""
+    def of(cls, kernel: str, site: Site, encoding: str = "q8", layout: str = "n4k4") -> Int8Conv | Refusal:
+        """One or more groups of channels that are multiples of 4, with weights in this encoding and layout."""
         x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
         assert x is not None and w is not None
         g = Geometry.of(site.node, x, w, y)
@@ -97,9 +97,9 @@ class Int8Conv:
         per_group, filters = g.channels // g.group, g.filters // g.group
         if g.group > 1 and (per_group % 4 or filters % 4):
             return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")
-        stored = _packed(site, "q8", "n4k4")
+        stored = _packed(site, encoding, layout)
         if stored is None:
-            return Refusal(kernel, "weights are not stored as q8 n4k4")
+            return Refusal(kernel, f"weights are not stored as {encoding} {layout}")
         scales = multipliers(x, w, y, g.filters)
         if float(scales.max(initial=0.0)) * per_group * g.kernel[0] * g.kernel[1] > MAX_SUM:
             return Refusal(kernel, f"scale {scales.max():g} over {per_group} channels overflows 32 bits")
@@ -174,12 +174,27 @@ class Int8Conv:
             return "pointwise"
         return f"{self.g.kernel[0]}x{self.g.kernel[1]} by taps over padded planes"
 
+    @property
+    def bias(self) -> Array:
+        """int32, what the sum of every filter starts at; padded to whole groups of four filters."""
+        return _padded(effective_bias(self.site, self.stored, _bias_of(self.site)), 4 * self.out_cells)
+
+    @property
+    def multipliers(self) -> Array:
+        """float32, steps of the output per unit of every filter's sum; padded likewise."""
+        return _padded(self.scales, 4 * self.out_cells)
+
+    def per_filter(self, e: Emitter) -> dict[str, tuple[Buffer, int]]:
+        """Operands `bias` and `scale` for `emit`."""
+        step = 16 * self.group_out
+        return {"bias": (e.constant(self.bias), step), "scale": (e.constant(self.multipliers), step)}
+
     def emit(
-        self, e: Emitter, inputs: tuple[Buffer | None, ...], output: Buffer, kernel: str, taps: Array,
-        weights: tuple[Buffer, int], own: Mapping[str, int], extra: Mapping[str, Buffer], scratch: int,
+        self, e: Emitter, inputs: tuple[Buffer | None, ...], output: Buffer, kernel: str,
+        own: Mapping[str, tuple[Buffer, int]], params: Mapping[str, int | float], slices: int, scratch: int,
     ) -> None:  # fmt: skip
-        """One op per group, after the padded copy of the input. weights: all groups and the bytes of one; own, extra:
-        params and operands that only this kernel has."""
+        """One op per group, after the padded copy of the input. own: the kernel's operands besides x, y and residual,
+        each with its bytes per group; params: all but geometry and quantization; slices: of the output channels."""
         g, site, y = self.g, self.site, self.site.outputs[0]
         x, source = site.inputs[0], inputs[0]
         assert x is not None and source is not None
@@ -190,16 +205,12 @@ class Int8Conv:
         rows = row_params(g, site.level, self.planes, self.x_plane, self.cells)
         parts = self.parts
         low, high = activation_bytes(site.node, y, site.level)
-        params: dict[str, int | float] = {
-            "groups4": self.group_out, **rows, "parts": parts, "y_batch": rows["y_plane"] * self.out_cells,
+        params = {
+            **rows, "slices": slices, "parts": parts, "y_batch": rows["y_plane"] * self.out_cells,
             "zero_point": zero_point(y, site.level), "low": low, "high": high, "residual_zero": 0,
-            "residual_scale": 0.0, **own,
+            "residual_scale": 0.0, **params,
         }  # fmt: skip
-        bias = e.constant(_padded(effective_bias(site, self.stored, _bias_of(site)), 4 * self.out_cells))
-        operands: dict[str, Buffer | None] = {
-            "x": source, "taps": e.constant(taps), "w": weights[0], "bias": bias,
-            "scale": e.constant(_padded(self.scales, 4 * self.out_cells)), "y": output, "residual": None, **extra,
-        }  # fmt: skip
+        operands = {"x": source, "y": output, "residual": None, **{name: buffer for name, (buffer, _) in own.items()}}
         residual = _residual_of(site)
         if residual is not None:
             r = site.inputs[residual]
@@ -207,14 +218,13 @@ class Int8Conv:
             operands["residual"] = inputs[residual]
             params["residual_zero"] = zero_point(r, site.level)
             params["residual_scale"] = float(ratio((r.quant.scale,), y.quant.scale))
+        plane = rows["y_plane"] * self.group_out
+        steps = {"x": self.x_plane * self.group_cells, "y": plane, **{name: step for name, (_, step) in own.items()}}
+        if residual is not None:
+            steps["residual"] = plane
         for i in range(g.group):
-            plane, channels = rows["y_plane"] * self.group_out * i, 16 * self.group_out * i
-            offsets = {
-                "x": self.x_plane * self.group_cells * i, "w": weights[1] * i, "bias": channels, "scale": channels,
-                "y": plane, **({} if residual is None else {"residual": plane}),
-            }  # fmt: skip
-            chunks = g.batch * parts * int(own.get("slices", 1))
-            e.op(kernel, operands, params, chunks=chunks, scratch=scratch, offsets=offsets)
+            offsets = {name: step * i for name, step in steps.items()}
+            e.op(kernel, operands, params, chunks=g.batch * parts * slices, scratch=scratch, offsets=offsets)
 
 
 @lowers("QLinearConv")
@@ -227,10 +237,12 @@ def conv_q8(site: Site) -> Offer | Refusal:
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         taps = conv.taps
-        weights = e.weights(conv.stored, "data"), 16 * len(taps) * conv.group_out
-        scratch = 6 * site.level.vector_bytes
-        own = {"blocks": len(taps), "slices": conv.slices}
-        conv.emit(e, inputs, outputs[0], kernel, taps, weights, own, {}, scratch)
+        own = {
+            "taps": (e.constant(taps), 0), "w": (e.weights(conv.stored, "data"), 16 * len(taps) * conv.group_out),
+            **conv.per_filter(e),
+        }  # fmt: skip
+        params = {"blocks": len(taps), "groups4": conv.group_out}
+        conv.emit(e, inputs, outputs[0], kernel, own, params, conv.slices, 6 * site.level.vector_bytes)
 
     return Offer(
         kernel, conv.layouts, ("k4p",), _padded_macs(conv.g, site.level, conv.planes, 4), conv.nbytes, "dot8", 0.8,

@@ -83,9 +83,13 @@ def conv_q8_amx(site: Site) -> Offer | Refusal:
         data = np.asarray(conv.stored.parts["data"]).reshape(-1)
         tiles = e.constant(tile_weights(data, g.group, taps, cells))
         offsets = np.ascontiguousarray(conv.taps.reshape(taps, cells)[:, starts])
-        own = {"blocks": blocks, "x_plane": conv.x_plane, "slices": min(conv.slices, -(-channel_tiles // 2))}
-        weights, extra = (tiles, TILE_BYTES * blocks * channel_tiles), {"config": e.constant(tile_config(rows))}
-        conv.emit(e, inputs, outputs[0], kernel, offsets, weights, own, extra, SCRATCH)
+        own = {
+            "taps": (e.constant(offsets), 0), "w": (tiles, TILE_BYTES * blocks * channel_tiles),
+            "config": (e.constant(tile_config(rows)), 0), **conv.per_filter(e),
+        }  # fmt: skip
+        params = {"blocks": blocks, "x_plane": conv.x_plane, "groups4": conv.group_out}
+        slices = min(conv.slices, -(-channel_tiles // 2))
+        conv.emit(e, inputs, outputs[0], kernel, own, params, slices, SCRATCH)
 
     depth = blocks * 4 * TILE_ROWS
     macs = g.batch * g.group * channel_tiles * TILE_ROWS * conv.pixels * depth
