@@ -100,8 +100,12 @@ def models(folder: Path) -> dict[str, Model]:
     return found
 
 
-def speed(files: dict[str, Model], threads: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Tokens per second of each, runs alternating: {'name': {'pp512': {...}, 'tg128': {...}}}."""
+def speed(
+    files: dict[str, Model], threads: int, rounds: int, memory: dict[str, int] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Tokens per second of each, runs alternating: {'name': {'pp512': {...}, 'tg128': {...}}}. memory: gets the most
+    bytes that each had in RAM."""
+    memory = {} if memory is None else memory
     workers = [Worker(name, model, threads) for name, model in files.items() if name != FLOAT]
     rates: dict[str, dict[str, list[float]]] = {w.name: {"pp512": [], "tg128": []} for w in workers}
     try:
@@ -115,6 +119,8 @@ def speed(files: dict[str, Model], threads: int, rounds: int) -> dict[str, dict[
                     seconds = worker.ask(**request)["seconds"]
                     if turn:  # the first is warming up
                         rates[worker.name][kind].append(request["n"] / seconds)
+        for worker in workers:
+            memory[worker.name] = worker.ask(do="memory")["bytes"]
     finally:
         for worker in workers:
             worker.close()

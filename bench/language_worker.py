@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -108,8 +109,11 @@ class LlamaCpp:
 
 
 def answer(runtime: Runtime, request: dict[str, Any]) -> dict[str, Any]:
-    """{"do": "pp", "n"} and {"do": "tg", "n", "from"} -> seconds; "score" writes logits to a .npy; "tokenize"."""
+    """{"do": "pp", "n"} and {"do": "tg", "n", "from"} -> seconds; "score" writes logits to a .npy; "tokenize"; "memory":
+    the most this process has had in RAM, bytes."""
     do = request["do"]
+    if do == "memory":
+        return {"bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
     if do == "tokenize":
         return {"ids": runtime.tokenize(Path(request["text"]).read_text("utf-8"))}
     runtime.clear()

@@ -34,6 +34,9 @@ def alternate(runners: Sequence[Runner], feeds: Feeds, rounds: int) -> dict[str,
     for _ in range(rounds):
         for runner in runners:
             time.sleep(REST)
+            if runner.timed is not None:
+                times[runner.name].append(runner.timed(WARM))
+                continue
             for _ in range(WARM):
                 runner.run(feeds)
             start = time.perf_counter()

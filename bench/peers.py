@@ -5,6 +5,10 @@ Each import is local: a peer that is not installed is left out and named.
 
 from __future__ import annotations
 
+import atexit
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,15 +18,19 @@ from typing import Any
 import numpy as np
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
+WORKER = Path(__file__).with_name("deepsparse_worker.py")
 
 
 @dataclass
 class Runner:
-    """One runtime with one model at one thread count. run(feeds) -> outputs in model order."""
+    """One runtime with one model at one thread count. run(feeds) -> outputs in model order.
+
+    timed: of a runtime in a process of its own, timed(n): the milliseconds of a run after n unmeasured ones."""
 
     name: str
     version: str
     run: Callable[[Feeds], list[Any]]
+    timed: Callable[[int], float] | None = None
 
 
 def installed(make: Callable[[Path, int], Runner], path: Path, threads: int) -> list[Runner]:
@@ -34,11 +42,12 @@ def installed(make: Callable[[Path, int], Runner], path: Path, threads: int) -> 
         return []
 
 
-def edgert(path: Path, threads: int, shapes: Mapping[str, int]) -> Runner:
+def edgert(path: Path, threads: int, shapes: Mapping[str, int], sparse: str = "auto") -> Runner:
     import edgert as library
 
-    session = library.load(path, threads=threads, shapes=shapes)
-    return Runner(f"edgert {path.stem}", library.__version__, lambda feeds: session.run(None, feeds))
+    session = library.load(path, threads=threads, shapes=shapes, sparse=sparse)
+    name = f"edgert {path.stem}" + ("" if sparse == "auto" else f", {sparse} sparse")
+    return Runner(name, library.__version__, lambda feeds: session.run(None, feeds))
 
 
 def onnxruntime(path: Path, threads: int) -> Runner:
@@ -65,3 +74,26 @@ def openvino(path: Path, threads: int) -> Runner:
         return [np.asarray(v) for v in request.infer(dict(feeds)).values()]
 
     return Runner(f"OpenVINO {path.stem}", library.__version__, run)
+
+
+def deepsparse(path: Path, threads: int) -> Runner:
+    """By the Python that DEEPSPARSE_PYTHON names: its last version needs an older NumPy. Raises ImportError."""
+    python = os.environ.get("DEEPSPARSE_PYTHON", sys.executable)
+    worker = subprocess.Popen(
+        [python, str(WORKER), str(path), str(threads)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert worker.stdin is not None and worker.stdout is not None
+    answers, questions = worker.stdout, worker.stdin
+    # whatever it greets with comes before
+    first = next((line for line in answers if line.startswith("{")), "")
+    if not first:
+        raise ImportError("DEEPSPARSE_PYTHON names no Python that has it", name="deepsparse")
+
+    def timed(warm: int) -> float:
+        questions.write(f"{warm}\n")
+        questions.flush()
+        return float(answers.readline())
+
+    atexit.register(worker.kill)
+    return Runner(f"DeepSparse {path.stem}", json.loads(first)["version"], lambda _: [timed(0)], timed)
