@@ -109,8 +109,8 @@ class LlamaCpp:
 
 
 def answer(runtime: Runtime, request: dict[str, Any]) -> dict[str, Any]:
-    """{"do": "pp", "n"} and {"do": "tg", "n", "from"} -> seconds; "score" writes logits to a .npy; "tokenize"; "memory":
-    the most this process has had in RAM, bytes."""
+    """{"do": "pp", "n"} and {"do": "tg", "n", "from"} -> seconds; "score" writes logits to a .npy; "tokenize";
+    "memory": the most bytes that this process has had in RAM."""
     do = request["do"]
     if do == "memory":
         return {"bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}

@@ -19,6 +19,9 @@ def summary(plan: Plan, kernels: str = "") -> str:
     device = cpu_name() if plan.level.arch == host_arch() else plan.level.arch
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
     layers = f"{plan.count('native')} layers native"
+    skipping = sum(bool(step.sparse) for step in plan.steps)
+    if skipping:
+        layers += f" ({skipping} sparse)"
     if plan.count("host"):
         layers += f", {plan.count('host')} on the host (NumPy)"
     if plan.count("free"):

@@ -71,7 +71,8 @@ class Step:
 
     kind: 'native', 'host', 'convert', or 'free' (shares its input's memory, nothing runs). kernel: its listed
     name with the ISA, or 'host:<operator>'. rejected: other ways and why not. layouts: of the activations.
-    first_op, ops: its records in the program. predicted_us: microseconds for all threads together.
+    first_op, ops: its records in the program. predicted_us: microseconds for all threads together. sparse: the
+    pattern and share of zeros that its kernel skips, '' for a dense one.
     """
 
     node: str
@@ -88,6 +89,7 @@ class Step:
     chunks: int
     first_op: int
     ops: int
+    sparse: str = ""
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ class _Planner:
         return Step(
             task.name, task.op, kind, kernel, reason, rejected,
             tuple(read[1] for read in task.reads if isinstance(read, tuple)), tuple(key[1] for key in task.makes),
-            predicted, macs, nbytes, chunks, first, count,
+            predicted, macs, nbytes, chunks, first, count, offer.sparse if offer is not None else "",
         )  # fmt: skip
 
     def _listed(self, offer: Offer) -> str:

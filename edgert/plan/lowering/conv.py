@@ -85,6 +85,8 @@ class Int8Conv:
     scales: Array
     planes: Planes | None
     """None where the input is read as it lies."""
+    density: float = 1.0
+    """Share of the products that a kernel computes: it skips zeros."""
 
     @classmethod
     def of(cls, kernel: str, site: Site, encoding: str = "q8", layout: str = "n4k4") -> Int8Conv | Refusal:
@@ -148,12 +150,16 @@ class Int8Conv:
     def parts(self) -> int:
         """Chunks of an image by pixels."""
         vectors = row_params(self.g, self.site.level, self.planes, self.x_plane, self.cells)["vectors"]
-        return parts_of(self.g, self.site.threads, vectors)
+        return parts_of(self.site.threads, vectors, self._image_macs)
 
     @property
     def slices(self) -> int:
         """Chunks of such a part by output channels."""
-        return slices_of(self.g, self.site.threads, self.parts, self.group_out)
+        return slices_of(self.site.threads, self.parts, self.group_out, self._image_macs)
+
+    @property
+    def _image_macs(self) -> int:
+        return round(self.density * self.g.macs / max(self.g.batch, 1))
 
     @property
     def layouts(self) -> tuple[str | None, ...]:
@@ -341,8 +347,9 @@ def conv_f32(site: Site) -> Offer | Refusal:
         if planes is not None:
             source, _ = emit_planes(e, g, planes, source, g.channels, 0)
         rows = row_params(g, site.level, planes, in_plane, g.channels)
-        parts = parts_of(g, site.threads, rows["vectors"])
-        slices = slices_of(g, site.threads, parts, -(-filters // 4))
+        image_macs = g.macs // max(g.batch, 1)
+        parts = parts_of(site.threads, rows["vectors"], image_macs)
+        slices = slices_of(site.threads, parts, -(-filters // 4), image_macs)
         rows |= {"parts": parts, "slices": slices, "y_batch": rows["y_plane"] * g.filters}
         # one pixel more than whole vectors (7 x 7): the kernel's tile of three vectors takes it along
         lanes = site.level.vector_bytes // 4

@@ -118,16 +118,16 @@ def row_params(g: Geometry, level: Level, planes: Planes | None, x_plane: int, c
     }  # fmt: skip
 
 
-def parts_of(g: Geometry, threads: int, vectors: int) -> int:
-    """Chunks of an image: enough for the threads, not less than two tiles each."""
+def parts_of(threads: int, vectors: int, macs: int) -> int:
+    """Chunks of an image of `macs` multiply-adds: enough for the threads, not less than two tiles each."""
     if threads == 1:
         return 1
-    return max(1, min(-(-vectors // 12), split(threads, vectors, 0, g.macs // max(g.batch, 1))))
+    return max(1, min(-(-vectors // 12), split(threads, vectors, 0, macs)))
 
 
-def slices_of(g: Geometry, threads: int, parts: int, groups: int) -> int:
+def slices_of(threads: int, parts: int, groups: int, macs: int) -> int:
     """Slices of the output channels, where an image has too few pixels to give every thread some."""
-    return max(1, min(groups, split(threads, groups * parts, 0, g.macs // max(g.batch, 1)) // parts))
+    return max(1, min(groups, split(threads, groups * parts, 0, macs) // parts))
 
 
 def emit_planes(e: Emitter, g: Geometry, planes: Planes, x: Buffer, cells: int, border: int) -> tuple[Buffer, int]:
