@@ -23,6 +23,29 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="the same on AMX tiles, 32 output channels x 32 pixels per block",
         needs="amx",
     ),
+    *(
+        KernelSpec(
+            name=f"conv2d_{block}_k4p",
+            module=f"edgert.kernels_cpu.conv.conv2d_{block}",
+            function=f"conv2d_{block}",
+            operands="x taps index w channels bounds y residual",
+            params=f"slices {_ROWS} zero_point low high residual_zero residual_scale",
+            summary=f"int8 convolution that skips zeros, weights in blocks of {shape} channels, k x k or pointwise",
+        )
+        for block, shape in (
+            ("b4x4", "4 output x 4 input"),
+            ("b2x4", "2 output x 4 input"),
+            ("b1x4", "1 output x 4 input"),
+        )
+    ),
+    KernelSpec(
+        name="conv2d_b64x4_k4p",
+        module="edgert.kernels_cpu.conv.conv2d_b64x4",
+        function="conv2d_b64x4",
+        operands="x taps start w bias scale y residual",
+        params=f"groups4 slices {_ROWS} zero_point low high residual_zero residual_scale",
+        summary="int8 convolution by the cells that 64 output channels share, output channels as vectors: few pixels",
+    ),
     KernelSpec(
         name="conv2d_f32_kp",
         module="edgert.kernels_cpu.conv.conv2d_f32",
