@@ -169,10 +169,10 @@ class Int8Conv:
 
     @property
     def nbytes(self) -> int:
-        x, w = self.site.inputs[0], self.site.inputs[1]
-        assert x is not None and w is not None
+        x = self.site.inputs[0]
+        assert x is not None
         read = layout_nbytes(x, "k4p") * (1 if self.planes is None else 3)
-        return read + layout_nbytes(self.site.outputs[0], "k4p") + w.numel
+        return read + layout_nbytes(self.site.outputs[0], "k4p") + self.stored.nbytes
 
     @property
     def form(self) -> str:

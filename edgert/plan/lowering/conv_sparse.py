@@ -5,7 +5,7 @@ Everything else, geometry, padded planes, quantization, is conv.py's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,36 +18,83 @@ ROWS = {"b4x4": 4, "b2x4": 2, "b1x4": 1}
 """Output channels of a block, by layout."""
 LINE = 64
 """Bytes of a line of the kernels' operand `channels`: all about four output channels."""
-STORE = 4
-"""What storing four channels takes, in blocks of 4x4: the work that slices share out beside the blocks themselves."""
+COSTS = {"b4x4": (1.0,), "b2x4": (0.5,), "b1x4": (0.5, 0.3, 0.3)}
+"""What a block takes, in 4x4 blocks of the dense kernel; of b1x4: of both channels, of one, of the other."""
+EFFICIENCY = 0.8
+WIDE = 6
+"""Pixel vectors of the widest tile of the kernels."""
+STORE = 4.0
+"""What four output channels take besides their blocks, in the same unit."""
 
 
-@dataclass(frozen=True)
-class Starts:
-    """Where the blocks of every four output channels begin: first int32 [groups + 1][1, 2 or 8], the last one the end."""
+def starts(stored: StoredTensor) -> Array:
+    """int32 [groups + 1, 4 / rows, 1], for b1x4 [groups + 1, 2, 4]: where the blocks of every four output channels
+    begin; the last line is the end of all."""
+    rows = ROWS[stored.layout]
+    start = np.asarray(stored.parts["start"]).astype(np.int32).reshape(-1, 4 if rows == 1 else 1)
+    per_group = 4 // max(rows, 2)
+    groups = -(-stored.shape[0] // 4)
+    padded = np.tile(start[-1], ((groups + 1) * per_group, 1))
+    padded[: len(start)] = start
+    found: Array = padded.reshape(groups + 1, per_group, -1)
+    return found
 
-    first: Array
 
-    @classmethod
-    def of(cls, stored: StoredTensor) -> Starts:
-        rows = ROWS[stored.layout]
-        start = np.asarray(stored.parts["start"]).astype(np.int32)
-        groups = -(-stored.shape[0] // 4)
-        if rows == 1:
-            start = start.reshape(-1, 4)
-        else:
-            start = start.reshape(-1, 1)
-        per_group = 4 // rows if rows > 1 else 2
-        padded = np.broadcast_to(start[-1], ((groups + 1) * per_group, start.shape[1])).copy()
-        padded[: len(start)] = start
-        return cls(padded.reshape(groups + 1, -1))
+def work(first: Array, layout: str) -> Array:
+    """float64 [groups]: what every four output channels take, in 4x4 blocks of the dense kernel."""
+    kinds = len(COSTS[layout])
+    edges = np.append(first[:-1, :, :kinds].reshape(-1), first[-1, 0, 0])
+    blocks = np.diff(edges).reshape(len(first) - 1, -1, kinds)
+    found: Array = (blocks * np.array(COSTS[layout])).sum(axis=(1, 2)) + STORE
+    return found
+
+
+def equal_slices(work: Array, slices: int) -> Array:
+    """int32 [slices + 1]: bounds between slices of groups, each with about the same work."""
+    done = np.append(0.0, np.cumsum(work))
+    wanted = done[-1] * np.arange(slices + 1) / slices
+    return np.rint(np.interp(wanted, done, np.arange(len(done)))).astype(np.int32)
 
 
 def lines(first: Array, bias: Array, scale: Array) -> Array:
-    """uint8 [groups + 1][64], the kernels' operand `channels` of `groups` four output channels: int32 [8] where their
-    blocks begin, int32 [4] bias, float32 [4] scale; the last line tells where the last blocks end."""
+    """int32 [groups + 1, 16], the kernels' operand `channels`: for every four output channels where their blocks begin
+    [8], bias [4], float32 scale [4]; and a line with the end."""
     words = np.zeros((len(first), LINE // 4), np.int32)
-    words[:, : first.shape[1]] = first
+    starts = first.reshape(len(first), -1)
+    words[:, : starts.shape[1]] = starts
     words[:-1, 8:12] = bias.reshape(-1, 4)
     words[:-1, 12:] = scale.reshape(-1, 4).view(np.int32)
-    return words.view(np.uint8)
+    return words
+
+
+@lowers("QLinearConv")
+def conv_q8_sparse(site: Site) -> Offer | Refusal | list[Offer | Refusal]:
+    """int8 weights in blocks of 4, 2 or 1 output channels x 4 input channels."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding != "block" or stored.layout not in ROWS:
+        return []
+    kernel = f"conv2d_{stored.layout}_k4p"
+    conv = Int8Conv.of(kernel, site, "block", stored.layout)
+    if isinstance(conv, Refusal):
+        return conv
+    conv = replace(conv, density=stored.density)
+    g, first = conv.g, starts(stored)
+    groups_work = work(first, stored.layout)
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        slices = conv.slices
+        bounds = [equal_slices(w, slices) for w in groups_work.reshape(g.group, -1)]
+        own = {
+            "taps": (e.constant(conv.taps), 0), "index": (e.weights(stored, "index"), 0),
+            "w": (e.weights(stored, "data"), 0), "bounds": (e.constant(np.stack(bounds)), 4 * (slices + 1)),
+            "channels": (e.constant(lines(first, conv.bias, conv.multipliers)), LINE * conv.group_out),
+        }  # fmt: skip
+        conv.emit(e, inputs, outputs[0], kernel, own, {}, slices, 2 * WIDE * site.level.vector_bytes)
+
+    macs = round(g.batch * conv.pixels * 16 * float(groups_work.sum()))
+    rows = f"{ROWS[stored.layout]}x4"
+    return Offer(
+        kernel, conv.layouts, ("k4p",), macs, conv.nbytes, "dot8", EFFICIENCY,
+        f"int8 {conv.form}: blocks of {rows} channels, pixels as vectors", emit,
+        sparse=f"{stored.pattern} {round(100 * (1 - stored.density))} %",
+    )  # fmt: skip
