@@ -1,6 +1,7 @@
-"""`edgert inspect`: what a .edge file holds, the plan for this machine, and the program's records.
+"""`edgert inspect`: what a .edge file holds, how sparse it is, the plan for this machine, the program's records.
 
-Planning is edgert/plan; nothing is run, except a short probe where the plan is to be calibrated.
+Planning is edgert/plan; nothing is run, except a short probe where the plan is to be calibrated. The sparsity
+is sparsity.py, and sparsity_page.py with pictures.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 import click
 
 from edgert.cache import cache_root
+from edgert.cli import sparsity, sparsity_page
 from edgert.cli.common import compiling, default_shapes, json_option, parse_shapes, print_json, say, threads_option
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError
 from edgert.format import Model, read_model
+from edgert.format.store import store
 from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
 from edgert.kernels_cpu.library import open_library
@@ -34,6 +37,9 @@ from edgert.runtime.calibrate import ensure_peaks
 @click.argument("file", type=click.Path())
 @click.option("--plan", "show_plan", is_flag=True, help="Kernels chosen and why, predicted times, memory.")
 @click.option("--program", "show_program", is_flag=True, help="The records that one native call walks.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="PAGE", help="Write a page with the masks of sparse layers."
+)
 @click.option("--verify", is_flag=True, help="Check every byte of the file against its checksums.")
 @click.option(
     "--device", default="cpu", show_default=True, metavar="NAME", help="Plan for cpu, or for an ISA level by name."
@@ -50,18 +56,21 @@ from edgert.runtime.calibrate import ensure_peaks
 @threads_option
 @json_option
 def command(
-    file: str, show_plan: bool, show_program: bool, verify: bool, device: str, shapes: tuple[str, ...],
-    mode: Mode, ram: str | None, threads: int | None, as_json: bool,
+    file: str, show_plan: bool, show_program: bool, html: Path | None, verify: bool, device: str,
+    shapes: tuple[str, ...], mode: Mode, ram: str | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Show what the model FILE holds; with --plan, how it would run here.
 
     \b
     edgert inspect model.edge
     edgert inspect model.edge --plan --device armv8.2-dotprod
+    edgert inspect sparse.edge --html sparse.html
     edgert inspect language.edge --plan --mode prefill --shape C=4096
     """
     model = read_model(file, verify="all" if verify else "touch")
     facts = facts_of(model, file)
+    if html is not None:
+        write_page(model, file, html)
     plan: Plan | None = None
     origin = ""
     if show_plan or show_program:
@@ -80,7 +89,14 @@ def command(
     if plan is not None and show_program:
         click.echo("\n".join(disassemble(plan.program, assemble(plan.program))))
     if plan is None:
-        click.echo("\n".join(describe(facts)))
+        click.echo("\n".join([*describe(facts), *sparsity.table(sparsity.layers_of(model))]))
+
+
+def write_page(model: Model, file: str, page: Path) -> None:
+    """The page of --html, whole or not at all."""
+    data = sparsity_page.page(model, sparsity.layers_of(model), Path(file).name).encode("utf-8", "replace")
+    store(page, "the page", len(data), [data])
+    say(f"wrote {page}: {show_bytes(len(data))}")
 
 
 def level_of(device: str) -> Level:
@@ -138,6 +154,7 @@ def facts_of(model: Model, file: str) -> dict[str, Any]:
         "states": dict(graph.states),
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "tensors": {key: {"count": count, "bytes": nbytes[key]} for key, count in stored.most_common()},
+        "sparsity": sparsity.facts(sparsity.layers_of(model)),
         "report": model.report,
     }
 
