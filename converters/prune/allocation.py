@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -65,7 +66,7 @@ def allocate(found: Mapping[str, Sensitivity], sparsity: float) -> dict[str, flo
         points = _hull(sorted(s.errors.items()))
         chosen[name] = points[0][0]
         budget -= chosen[name] * s.weights
-        for (a, low), (b, high) in zip(points, points[1:], strict=False):
+        for (a, low), (b, high) in pairwise(points):
             steps.append(((high - low) / ((b - a) * s.weights), name, b - a))
     for _, name, width in sorted(steps, key=lambda step: step[0]):
         taken = min(width, max(budget, 0.0) / found[name].weights)

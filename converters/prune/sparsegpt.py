@@ -43,6 +43,11 @@ class Mask:
     span: int
     choose: Choose
 
+    def ahead(self, columns: Array, factor: Array) -> Array:
+        """What stays of `columns` that settle together though they are more than `span`: as if they settled one after
+        the other. Chosen all at once they lost more."""
+        return sweep(columns.T, factor, Kept(np.empty_like(columns), self.span), self).T
+
 
 @dataclass
 class Kept:
@@ -81,7 +86,8 @@ def sweep(
             part = slice(start, min(start + width, block.stop))
             if mask is not None and start % max(mask.span, width) == 0:
                 ahead = slice(start, min(start + max(mask.span, width), count))
-                stay[ahead] = mask.choose(rest[ahead], factor[ahead, ahead])
+                choose = mask.choose if mask.span >= width else mask.ahead
+                stay[ahead] = choose(rest[ahead], factor[ahead, ahead])
             found = columns.settle(start, rest[part], stay[part], factor[part, part])
             errors[start - first : part.stop - first] = found
             rest[part.stop : block.stop] -= factor[part, part.stop : block.stop].T @ found

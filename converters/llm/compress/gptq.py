@@ -1,7 +1,10 @@
 """GPTQ: columns are rounded one after the other, and those still to come make good the error in the output.
-Frantar et al. 2022, "GPTQ", algorithm 1; groups get their scales as the columns come (section 4)."""
+Frantar et al. 2022, "GPTQ", algorithm 1; groups get their scales as the columns come (section 4). The sweep over the
+columns is `prune/sparsegpt.py`, so that the same one may remove weights and round those that stay."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,68 +19,84 @@ from edgert.converters.llm.compress.round_to_nearest import (
     values_of,
 )
 from edgert.converters.llm.groups import GROUP, GroupEncoding
+from edgert.converters.prune.scores import DAMPING, inverse_factor
+from edgert.converters.prune.sparsegpt import Kept, Mask, sweep
 from edgert.errors import ConversionError
 from edgert.graph.ir import Array
 
-DAMPING = 0.01
-"""Added to the diagonal of the Hessian, relative to its mean: the paper's."""
 FACTORS = (1.0, 0.94, 0.88, 0.82, 0.76)
 """Scales tried for each group, relative to the best by round-to-nearest."""
 
 
-def gptq(weights: Array, moments: Array, encoding: GroupEncoding, damping: float = DAMPING) -> ExactBlocks:
+def gptq(
+    weights: Array,
+    moments: Array,
+    encoding: GroupEncoding,
+    damping: float = DAMPING,
+    mask: Mask | None = None,
+    keep: Array | None = None,
+) -> ExactBlocks:
     """`weights` float32 [N, K] in `encoding`, close in their outputs for inputs with the `moments` [K, K].
 
-    The scale of a group is the one that, of a few, leaves the least error of the output once all later columns
-    have made good what they can: sum of ((w - rounded w) / u)^2 over its columns, u the diagonal of the factor.
-    Raises ConversionError for weights that are not finite or moments that no damping makes positive definite.
+    mask, or keep bool [N, K]: what is pruned in the same sweep, see `sparsegpt.sweep`; such weights are exactly 0.
+    Raises ConversionError for weights that are not finite, moments that no damping makes positive definite, and
+    pruning in q4m, whose groups need not have a 0.
     """
-    rows, columns = weights.shape
-    if not np.isfinite(weights).all():
-        raise ConversionError("expected finite weights, found NaN or infinity; the source may be damaged")
-    factor = inverse_factor(moments, damping)
-    importance = np.asarray(np.diag(moments), np.float32)
-    rest = np.array(weights.T, np.float32, order="C")  # [K, N]: a column of the matrix is a line of memory
-    values = np.empty((columns, rows), np.int8 if encoding == "q8g" else np.uint8)
-    groups = -(-columns // GROUP)
-    scale = np.empty((groups, rows), np.float16)
-    minimum = np.empty((groups, rows), np.float16) if encoding == "q4m" else None
-    for g in range(groups):
-        part = slice(g * GROUP, min((g + 1) * GROUP, columns))
-        s, m = candidates(rest[part], importance[part], encoding)
-        codes, errors = round_columns(rest[part], s, m, factor[part, part], encoding)
-        best = np.einsum("kcn,kcn->cn", errors, errors).argmin(axis=0)
-        every = np.arange(rows)
-        values[part], scale[g] = stored(codes[:, best, every], encoding), s[best, every]
-        if minimum is not None and m is not None:
-            minimum[g] = m[best, every]
-        rest[part.stop :] -= factor[part, part.stop :].T @ errors[:, best, every]
-    blocks = ExactBlocks(
-        encoding,
-        np.ascontiguousarray(values.T),
-        np.ascontiguousarray(scale.T),
-        None if minimum is None else np.ascontiguousarray(minimum.T),
-    )
-    return checked(blocks, weights)
-
-
-def inverse_factor(moments: Array, damping: float) -> Array:
-    """The upper triangular U, float32, with U' U = inverse(moments + damping * mean of their diagonal).
-
-    Channels that are always 0 count as if they were of mean size: what becomes of their weights does not matter.
-    """
-    hessian = np.array(moments, np.float64)
-    diagonal = np.einsum("kk->k", hessian)
-    mean = float(diagonal.mean()) or 1.0
-    diagonal[diagonal == 0] = mean
-    diagonal += damping * mean
-    try:
-        return np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(hessian)).T, np.float32)
-    except np.linalg.LinAlgError:
+    if encoding == "q4m" and (mask is not None or keep is not None):
         raise ConversionError(
-            f"expected second moments of {len(moments)} inputs that are positive definite, found others; "
-            "give more calibration text"
-        ) from None
+            "pruned weights need an encoding that has a 0, found asymmetric int4; leave out asymmetric"
+        )
+    rounded = Rounded.empty(weights.shape, np.asarray(np.diag(moments), np.float32), encoding)
+    sweep(weights, inverse_factor(moments, damping), rounded, mask, keep)
+    return checked(rounded.blocks, weights)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Columns that are rounded as they become final, a group of 32 at a time.
+
+    The scale of a group is the one that, of a few, leaves the least error of the output once all later columns
+    have made good what they can: the sum of the squared errors of its columns. values [K, N], scale and minimum
+    [K / 32, N]: a column of the matrix is a line of memory. importance: the mean square of each input, [K].
+    """
+
+    encoding: GroupEncoding
+    importance: Array
+    values: Array
+    scale: Array
+    minimum: Array | None
+    width: int = GROUP
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], importance: Array, encoding: GroupEncoding) -> Rounded:
+        rows, columns = shape
+        groups = -(-columns // GROUP)
+        values = np.empty((columns, rows), np.int8 if encoding == "q8g" else np.uint8)
+        minimum = np.empty((groups, rows), np.float16) if encoding == "q4m" else None
+        return cls(encoding, importance, values, np.empty((groups, rows), np.float16), minimum)
+
+    def settle(self, start: int, columns: Array, keep: Array, factor: Array) -> Array:
+        part, g = slice(start, start + len(columns)), start // GROUP
+        reach = columns
+        if not keep.all():  # what is kept grows when it makes good what goes: the grid must reach that far
+            alone = Kept(np.empty_like(columns))
+            alone.settle(0, columns, keep, factor)
+            reach = alone.values
+        s, m = candidates(reach, self.importance[part], self.encoding)
+        codes, errors = round_columns(columns, keep, s, m, factor, self.encoding)
+        best = np.einsum("kcn,kcn->cn", errors, errors).argmin(axis=0)
+        every = np.arange(columns.shape[1])
+        self.values[part], self.scale[g] = stored(codes[:, best, every], self.encoding), s[best, every]
+        if self.minimum is not None and m is not None:
+            self.minimum[g] = m[best, every]
+        return np.asarray(errors[:, best, every])
+
+    @property
+    def blocks(self) -> ExactBlocks:
+        minimum = None if self.minimum is None else np.ascontiguousarray(self.minimum.T)
+        return ExactBlocks(
+            self.encoding, np.ascontiguousarray(self.values.T), np.ascontiguousarray(self.scale.T), minimum
+        )
 
 
 def candidates(columns: Array, importance: Array, encoding: GroupEncoding) -> tuple[Array, Array | None]:
@@ -95,16 +114,17 @@ def candidates(columns: Array, importance: Array, encoding: GroupEncoding) -> tu
 
 
 def round_columns(
-    columns: Array, scale: Array, minimum: Array | None, factor: Array, encoding: GroupEncoding
+    columns: Array, keep: Array, scale: Array, minimum: Array | None, factor: Array, encoding: GroupEncoding
 ) -> tuple[Array, Array]:
     """Rounds the columns [k, N] of one group in order, with each of C grids: (steps, errors) float32 [k, C, N].
 
-    An error is what is left of a column divided by the diagonal of `factor` [k, k].
+    An error is what is left of a column divided by the diagonal of `factor` [k, k]. Where `keep` [k, N] is False the
+    step is 0, which symmetric grids take for the number 0.
     """
     rest = np.repeat(columns[:, None, :], len(scale), axis=1)
     codes, errors = np.empty_like(rest), np.empty_like(rest)
     for j in range(len(rest)):
-        codes[j] = nearest(rest[j][..., None], scale, minimum, encoding)[..., 0]
+        codes[j] = nearest(rest[j][..., None], scale, minimum, encoding)[..., 0] * keep[j]
         errors[j] = (rest[j] - values_of(codes[j][..., None], scale, minimum)[..., 0]) / factor[j, j]
         rest[j + 1 :] -= factor[j, j + 1 :, None, None] * errors[j]
     return codes, errors

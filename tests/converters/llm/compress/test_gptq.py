@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from edgert.converters.llm.compress.awq import output_error
-from edgert.converters.llm.compress.gptq import gptq, inverse_factor
+from edgert.converters.llm.compress.gptq import gptq
 from edgert.converters.llm.compress.round_to_nearest import moments_of_groups, round_to_nearest
 from edgert.converters.llm.weights import dequantized
+from edgert.converters.prune.patterns import UNSTRUCTURED, parse_pattern
+from edgert.converters.prune.scores import inverse_factor
+from edgert.converters.prune.sparsegpt import choosing, sparsegpt
 from edgert.errors import ConversionError
 
 
@@ -64,6 +67,34 @@ def test_dead_and_repeated_channels(rng: np.random.Generator) -> None:
     weights = rng.standard_normal((4, 64)).astype(np.float32)
     for moments in (x.T @ x / 100, np.zeros((64, 64))):
         assert np.isfinite(dequantized(gptq(weights, moments, "q4"))).all()
+
+
+@pytest.mark.parametrize("encoding", ["q4", "q8g"])
+@pytest.mark.parametrize("text", ["unstructured", "nm:2:4", "nm:6:8", "group", "rowgroup"])
+def test_pruning_and_rounding_in_one_sweep(encoding: Any, text: str, rng: np.random.Generator) -> None:
+    """No worse than one after the other, better for int4, and the zeros are where the pattern wants them."""
+    weights, moments = rng.standard_normal((64, 160)).astype(np.float32), correlated(rng, 160)
+    pattern = parse_pattern(text, UNSTRUCTURED)
+    sparsity = pattern.sparsity(None)
+    joint = dequantized(gptq(weights, moments, encoding, mask=choosing(pattern, sparsity, 160)))
+    assert np.mean(joint == 0) >= sparsity - 0.001
+    pruned, stay = sparsegpt(weights, moments, pattern, sparsity)
+    after = dequantized(round_to_nearest(pruned, encoding))
+    assert not after[~stay].any()
+    error, other = (output_error(weights - found, moments) for found in (joint, after))
+    assert error < (1.0 if encoding == "q4" else 1.05) * other
+
+
+def test_rounding_what_a_mask_left(rng: np.random.Generator) -> None:
+    weights, moments = rng.standard_normal((24, 96)).astype(np.float32), correlated(rng, 96)
+    keep = rng.random(weights.shape) < 0.7
+    weights[~keep] = 0
+    found = dequantized(gptq(weights, moments, "q4", keep=keep))
+    assert not found[~keep].any()
+    plain = dequantized(round_to_nearest(weights, "q4", moments_of_groups(moments)))
+    assert output_error(weights - found, moments) < output_error(weights - plain, moments)
+    with pytest.raises(ConversionError, match="an encoding that has a 0"):
+        gptq(weights, moments, "q4m", keep=keep)
 
 
 def test_errors(rng: np.random.Generator) -> None:
