@@ -47,6 +47,15 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="int8 convolution by the cells that 64 output channels share, output channels as vectors: few pixels",
     ),
     KernelSpec(
+        name="conv2d_b64x4_k4p_amx",
+        module="edgert.kernels_cpu.conv.conv2d_b64x4_amx",
+        function="conv2d_b64x4_amx",
+        operands="x taps w bias scale y residual config",
+        params=f"groups4 panel slices {_ROWS} zero_point low high residual_zero residual_scale",
+        summary="the same on AMX tiles, the cells gathered once for 64 output channels x 32 pixels",
+        needs="amx",
+    ),
+    KernelSpec(
         name="conv2d_f32_kp",
         module="edgert.kernels_cpu.conv.conv2d_f32",
         function="conv2d_f32",

@@ -7,47 +7,24 @@ Written against the software model of simd/amx.py: its speed on silicon is still
 
 from __future__ import annotations
 
+from edgert.kernels_cpu.conv.amx_sums import ROW_BYTES, STATE, TILE_BYTES, sums_begin, sums_finish, sums_spill
 from edgert.kernels_cpu.conv.tiling import row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
-from edgert.kernels_cpu.simd import (
-    VECTOR_BYTES,
-    broadcast_i32,
-    helper,
-    load_f32,
-    load_i32,
-    load_i32v,
-    load_i64,
-    row_addresses,
-    splat_f32,
-    splat_i8,
-    splat_i16,
-    splat_i32,
-    store_i32,
-    tile_store_q8,
-)  # fmt: skip
-from edgert.kernels_cpu.simd.amx import amx_configure, amx_dot, amx_load, amx_release, amx_store, amx_zero
+from edgert.kernels_cpu.simd import VECTOR_BYTES, helper, load_i32, load_i64, row_addresses
+from edgert.kernels_cpu.simd.amx import amx_configure, amx_dot, amx_load, amx_release
 
 F = record_fields("conv2d_q8_k4p_amx")
-TILE_BYTES, ROW_BYTES = 1024, 64
-# scratch: the four tiles of sums, two vectors of bytes of narrow rows, the software model's tiles
-ASIDE, STATE = 4 * TILE_BYTES, 4 * TILE_BYTES + 2 * VECTOR_BYTES
 
 
 def _products(rows, columns):  # type: ignore[no-untyped-def]
-    """A function that leaves rows x columns tiles of sums in scratch: tile (r, t), 16 channels x 16 pixels, is number
-    2 r + t; tiles 4, 5 hold weights and 6, 7 pixels."""
+    """A function that leaves rows x columns tiles of sums in scratch; tiles 4, 5 hold weights and 6, 7 pixels."""
+    begin, spill = sums_begin(rows, columns), sums_spill(rows, columns)
 
     @helper
     def products(record, w, inputs, scratch):  # type: ignore[no-untyped-def]
         blocks, taps, plane = load_i32(record + F.blocks), load_i64(record + F.taps), load_i32(record + F.x_plane)
         state, below = scratch + STATE, w + TILE_BYTES * blocks
-        amx_zero(state, 0)
-        if columns == 2:
-            amx_zero(state, 1)
-        if rows == 2:
-            amx_zero(state, 2)
-            if columns == 2:
-                amx_zero(state, 3)
+        begin(state)
         for i in range(blocks):
             offset = load_i32(taps + 4 * i)
             amx_load(state, 6, inputs[0] + offset, plane)
@@ -61,79 +38,30 @@ def _products(rows, columns):  # type: ignore[no-untyped-def]
                 amx_dot(state, 2, 5, 6)
                 if columns == 2:
                     amx_dot(state, 3, 5, 7)
-        amx_store(state, 0, scratch, ROW_BYTES)
-        if columns == 2:
-            amx_store(state, 1, scratch + TILE_BYTES, ROW_BYTES)
-        if rows == 2:
-            amx_store(state, 2, scratch + 2 * TILE_BYTES, ROW_BYTES)
-            if columns == 2:
-                amx_store(state, 3, scratch + 3 * TILE_BYTES, ROW_BYTES)
+        spill(state, scratch)
 
     return products
-
-
-@helper
-def _sums1(s, bias):  # type: ignore[no-untyped-def]
-    """Four channels of one vector, with the bias, as tile_store_q8 takes them."""
-    return (
-        load_i32v(s) + broadcast_i32(bias),
-        load_i32v(s + ROW_BYTES) + broadcast_i32(bias + 4),
-        load_i32v(s + 2 * ROW_BYTES) + broadcast_i32(bias + 8),
-        load_i32v(s + 3 * ROW_BYTES) + broadcast_i32(bias + 12),
-    )
-
-
-@helper
-def _sums2(s, bias):  # type: ignore[no-untyped-def]
-    """Four channels of two vectors, which are a tile apart."""
-    left, right = _sums1(s, bias), _sums1(s + TILE_BYTES, bias)
-    return left[0], right[0], left[1], right[1], left[2], right[2], left[3], right[3]
 
 
 def _block(columns):  # type: ignore[no-untyped-def]
     """A function that computes `columns` pixel vectors of output channels 4 g0 to 4 g1, g0 a multiple of 8."""
     one, two, addresses = _products(1, columns), _products(2, columns), row_addresses(columns)
-    store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
-    sums = _sums2 if columns == 2 else _sums1
+    finish = sums_finish(F, columns)
 
     @helper
     def block(record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         tile_bytes = TILE_BYTES * load_i32(record + F.blocks)
-        per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
-        row_bytes, y_plane = load_i32(record + F.row_bytes), load_i32(record + F.y_plane)
-        bias, scale = load_i64(record + F.bias), load_i64(record + F.scale)
         w = load_i64(record + F.w) + tile_bytes * (g0 >> 2)
-        zero_point = splat_i16(load_i32(record + F.zero_point))
-        low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
-        residual_zero = splat_i32(load_i32(record + F.residual_zero))
-        residual_scale = splat_f32(load_f32(record + F.residual_scale))
+        per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
         row, place = row_of(v, per_row)
         inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
-        skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
-        outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
-        narrow = row_bytes < VECTOR_BYTES
         for first in range(g0, g1, 8):
             if g1 - first > 4:
                 two(record, w, inputs, scratch)
             else:
                 one(record, w, inputs, scratch)
             w += 2 * tile_bytes
-            for n in range(first, min(first + 8, g1)):
-                plane, q = n * y_plane, n - first
-                if narrow:  # a vector would run into the next row: store aside, then copy what belongs
-                    outputs = addresses(scratch + ASIDE - plane, 0, 0, columns, VECTOR_BYTES, 2 * VECTOR_BYTES, 0)
-                acc = sums(scratch + 2 * TILE_BYTES * (q >> 2) + 4 * ROW_BYTES * (q & 3), bias + 16 * n)
-                if residual == 0:
-                    store(acc, scale + 16 * n, zero_point, low, high, outputs, plane)
-                else:
-                    store_residual(
-                        acc, scale + 16 * n, zero_point, low, high, outputs, plane, skips, residual_zero, residual_scale
-                    )
-                if narrow:
-                    for t in range(columns):
-                        target, source = y + plane + (v + t) * row_bytes, scratch + ASIDE + VECTOR_BYTES * t
-                        for k in range(0, row_bytes, 4):
-                            store_i32(target + k, load_i32(source + k))
+            finish(record, v, first, min(first + 8, g1), y, residual, scratch)
 
     return block
 

@@ -1,80 +1,107 @@
 """Lowering of QLinearConv whose weights have 64x4 patterns, with output channels as vectors: for images of few pixels.
 
-Geometry, padded planes and quantization are conv.py's; patterns with pixels as vectors are conv_sparse.py's.
+Geometry, padded planes and quantization are conv.py's; other patterns, with pixels as vectors, are conv_sparse.py's,
+and 64x4 on AMX tiles is conv_sparse_amx.py's.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
+
 import numpy as np
 
 from edgert.graph.ir import Array
-from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
+from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.conv import Int8Conv
 
-CHANNELS = 64
-"""Output channels that share a pattern; BLOCK_BYTES: of one of their cells."""
-BLOCK_BYTES = 256
-EFFICIENCY = {"portable": 0.5, "avx2": 0.8, "avxvnni": 0.8, "avx512vnni": 0.9, "neon": 0.8, "dotprod": 0.8}
+CHANNELS, CELL = 64, 4
+"""Output channels that share a pattern, and input channels of a cell."""
+EFFICIENCY = 0.8
+FIXED_DEPTH = 24
+"""What requantizing an output takes, in multiply-adds of the kernel."""
 
 
+@dataclass(frozen=True)
 class SharedPattern:
-    """What kernels take of b64x4 weights besides their lines."""
+    """Convolution with b64x4 weights, one group of channels."""
 
-    def __init__(self, conv: Int8Conv) -> None:
-        self.conv = conv
-        self.groups = -(-conv.g.filters // CHANNELS)
+    conv: Int8Conv
+
+    @classmethod
+    def of(cls, kernel: str, site: Site) -> SharedPattern | Refusal | None:
+        """None where the weights are stored in another way."""
+        stored = site.stored[1]
+        if stored is None or (stored.encoding, stored.layout) != ("block", "b64x4"):
+            return None
+        conv = Int8Conv.of(kernel, site, "block", "b64x4")
+        if isinstance(conv, Refusal):
+            return conv
+        if conv.g.group > 1:
+            return Refusal(kernel, f"{conv.g.group} groups: patterns of 64 channels are for convolutions of one")
+        return cls(replace(conv, density=stored.density))
+
+    @cached_property
+    def start(self) -> Array:
+        """int64 [groups + 1]: where each group's cells begin among all that are kept."""
+        return np.asarray(self.conv.stored.parts["start"], np.int64)
 
     @property
-    def blocks(self) -> int:
-        """Kept cells of all groups: from sizes alone."""
-        stored = self.conv.stored
-        return round(stored.density * self.groups * self.conv.g.kernel[0] * self.conv.g.kernel[1] * self.conv.cells)
+    def groups(self) -> int:
+        return len(self.start) - 1
 
-    def padded(self, values: Array) -> Array:
-        """What there is per filter, for whole groups."""
-        out = np.zeros(CHANNELS * self.groups, values.dtype)
-        out[: len(values)] = values
-        return out
+    @property
+    def slices(self) -> int:
+        """Chunks by output channels: of whole groups."""
+        return min(self.conv.slices, self.groups)
+
+    @property
+    def taps(self) -> Array:
+        """int32: byte offset of the input of every kept cell."""
+        found: Array = self.conv.taps[np.asarray(self.conv.stored.parts["index"])]
+        return found
+
+    @property
+    def sparse(self) -> str:
+        """The pattern in words, for Offer.sparse."""
+        stored = self.conv.stored
+        return f"{stored.pattern} {round(100 * (1 - stored.density))} %"
 
     def per_filter(self, e: Emitter) -> dict[str, tuple[Buffer, int]]:
-        """Operands `bias` and `scale` for Int8Conv.emit."""
-        conv = self.conv
-        return {
-            "bias": (e.constant(self.padded(conv.bias)), 0),
-            "scale": (e.constant(self.padded(conv.multipliers)), 0),
-        }
+        """Operands `bias` and `scale` of Int8Conv.emit, padded to whole groups of 64."""
+        found = {}
+        for name, values in (("bias", self.conv.bias), ("scale", self.conv.multipliers)):
+            padded = np.zeros(CHANNELS * self.groups, values.dtype)
+            padded[: len(values)] = values
+            found[name] = e.constant(padded), 0
+        return found
 
 
 @lowers("QLinearConv")
-def conv_b64x4(site: Site) -> Offer | list[Offer | Refusal]:
-    """int8, one group of channels."""
+def conv_b64x4(site: Site) -> list[Offer | Refusal]:
+    """int8, one group of channels, any number of pixels."""
     kernel = "conv2d_b64x4_k4p"
-    stored = site.stored[1]
-    if stored is None or (stored.encoding, stored.layout) != ("block", "b64x4"):
-        return []
-    conv = Int8Conv.of(kernel, site, "block", "b64x4")
-    if isinstance(conv, Refusal):
-        return [conv]
-    if conv.g.group > 1:
-        return [Refusal(kernel, f"{conv.g.group} groups: patterns of 64 channels are for convolutions of one")]
-    g, pattern = conv.g, SharedPattern(conv)
+    pattern = SharedPattern.of(kernel, site)
+    if not isinstance(pattern, SharedPattern):
+        return [] if pattern is None else [pattern]
+    conv, g = pattern.conv, pattern.conv.g
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        taps = conv.taps[np.asarray(stored.parts["index"])]
         own = {
-            "taps": (e.constant(taps), 0), "start": (e.weights(stored, "start"), 0),
-            "w": (e.weights(stored, "data"), 0), **pattern.per_filter(e),
+            "taps": (e.constant(pattern.taps), 0), "start": (e.weights(conv.stored, "start"), 0),
+            "w": (e.weights(conv.stored, "data"), 0), **pattern.per_filter(e),
         }  # fmt: skip
-        # to this kernel a vector is one pixel
+        # a vector is one pixel here
         per_row = g.pixels if conv.planes is None else g.out[1]
         params = {"groups4": conv.out_cells, "vectors": g.pixels, "per_row": per_row}
-        conv.emit(e, inputs, outputs[0], kernel, own, params, min(conv.slices, pattern.groups), 64)
+        conv.emit(e, inputs, outputs[0], kernel, own, params, pattern.slices, 64)
 
-    pixels = g.pixels if g.pixels % 4 == 1 else -(-g.pixels // 4) * 4
-    macs = g.batch * pixels * pattern.blocks * BLOCK_BYTES
-    nbytes = conv.nbytes
-    return Offer(
-        kernel, conv.layouts, ("k4p",), macs, nbytes, "dot8", EFFICIENCY[site.level.symbol],
-        f"int8 {conv.form}: cells shared by 64 output channels, which are the vectors", emit,
-        sparse=f"{stored.pattern} {round(100 * (1 - stored.density))} %",
-    )  # fmt: skip
+    # four pixels at a time, or five; one alone takes half as long as four
+    pixels = g.pixels if g.pixels % 4 == 1 and g.pixels > 1 else max(2, -(-g.pixels // 4) * 4)
+    depth = CELL * int(pattern.start[-1]) + FIXED_DEPTH * pattern.groups
+    return [
+        Offer(
+            kernel, conv.layouts, ("k4p",), g.batch * pixels * CHANNELS * depth, conv.nbytes, "dot8", EFFICIENCY,
+            f"int8 {conv.form}: cells that 64 output channels share, channels as vectors", emit, sparse=pattern.sparse,
+        )
+    ]  # fmt: skip
