@@ -10,7 +10,7 @@ from edgert.kernels_cpu.conv.sparse import AHEAD, BIAS, LINE, SCALE, sparse_conv
 from edgert.kernels_cpu.simd import REGISTERS, helper, i32v, load_i32, load_u16, prefetch, tile_init, tile_step
 from edgert.kernels_cpu.simd.tile_pair import pair_step, pair_store_q8
 
-WIDE = 6 if REGISTERS == 32 else 3
+WIDE = 7 if REGISTERS == 32 else 6
 
 
 def _two(columns, half):  # type: ignore[no-untyped-def]

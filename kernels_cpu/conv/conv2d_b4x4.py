@@ -18,7 +18,7 @@ from edgert.kernels_cpu.simd import (
     tile_store_q8,
 )  # fmt: skip
 
-WIDE = 6 if REGISTERS == 32 else 2
+WIDE = 6 if REGISTERS == 32 else 3
 
 
 def _four(columns):  # type: ignore[no-untyped-def]

@@ -26,7 +26,7 @@ def row_of(v, per_row):  # type: ignore[no-untyped-def]
 
 def all_tiles(make, wide):  # type: ignore[no-untyped-def]
     """A function that cuts pixel vectors [v, last) into tiles of at most `wide`, as equal as can be, and runs each."""
-    dispatch = _dispatcher(make, wide)
+    dispatch = _dispatcher(make, 1, wide)
 
     @helper
     def run(record, v, last, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
@@ -40,43 +40,24 @@ def all_tiles(make, wide):  # type: ignore[no-untyped-def]
     return run
 
 
-def _dispatcher(make, wide):  # type: ignore[no-untyped-def]
-    """A function that runs the tile `make(columns)` for any 1 <= columns <= wide, wide one of 2, 3, 6."""
-    one, two = make(1), make(2)
-    if wide == 2:
+def _dispatcher(make, least, most):  # type: ignore[no-untyped-def]
+    """A function that runs the tile `make(columns)` for any least <= columns <= most, found by halving."""
+    if least == most:
+        tile = make(least)
 
         @helper
-        def up_to_two(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-            if columns == 2:
-                two(record, v, n0, n1, x, y, residual, scratch)
-            else:
-                one(record, v, n0, n1, x, y, residual, scratch)
+        def only(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+            tile(record, v, n0, n1, x, y, residual, scratch)
 
-        return up_to_two
-    three = make(3)
+        return only
+    middle = (least + most) // 2
+    narrow, wide = _dispatcher(make, least, middle), _dispatcher(make, middle + 1, most)
 
     @helper
-    def up_to_three(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        if columns == 3:
-            three(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 2:
-            two(record, v, n0, n1, x, y, residual, scratch)
+    def either(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
+        if columns <= middle:
+            narrow(columns, record, v, n0, n1, x, y, residual, scratch)
         else:
-            one(record, v, n0, n1, x, y, residual, scratch)
+            wide(columns, record, v, n0, n1, x, y, residual, scratch)
 
-    if wide == 3:
-        return up_to_three
-    four, five, six = make(4), make(5), make(6)
-
-    @helper
-    def up_to_six(columns, record, v, n0, n1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
-        if columns == 6:
-            six(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 5:
-            five(record, v, n0, n1, x, y, residual, scratch)
-        elif columns == 4:
-            four(record, v, n0, n1, x, y, residual, scratch)
-        else:
-            up_to_three(columns, record, v, n0, n1, x, y, residual, scratch)
-
-    return up_to_six
+    return either

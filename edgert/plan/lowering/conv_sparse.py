@@ -21,7 +21,7 @@ LINE = 64
 COSTS = {"b4x4": (1.0,), "b2x4": (0.5,), "b1x4": (0.5, 0.3, 0.3)}
 """What a block takes, in 4x4 blocks of the dense kernel; of b1x4: of both channels, of one, of the other."""
 EFFICIENCY = 0.8
-WIDE = 6
+WIDE = 7
 """Pixel vectors of the widest tile of the kernels."""
 STORE = 4.0
 """What four output channels take besides their blocks, in the same unit."""
