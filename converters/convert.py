@@ -63,6 +63,11 @@ def convert(
     method: str | None = None,
     asymmetric: bool = False,
     overrides: Sequence[str] = (),
+    prune: str | None = None,
+    pattern: str | None = None,
+    sparsity: float | None = None,
+    allocate: str | None = None,
+    refine: bool = False,
     tokenizer: str | os.PathLike[str] | None = None,
     info: ModelInfo | None = None,
     labels: Sequence[str] | None = None,
@@ -76,8 +81,11 @@ def convert(
     Language models (.gguf, .safetensors, or a folder with config.json) go to `convert_language_model`. For them
     calib and eval_data are texts, samples are windows of text, max_loss is in per cent of perplexity, and method
     ('rtn', 'awq', 'gptq', 'awq+gptq'), asymmetric and overrides ('*.down=int8') say how weights are rounded, see
-    `llm.compress`. observer, equalize, bias_correction, labels and preprocessing are for networks. tokenizer: a
-    tokenizer.json or a folder with one, which makes a language model of an ONNX text encoder: one that embeds texts.
+    `llm.compress`. prune ('magnitude', 'wanda', 'sparsegpt') sets weights to 0 that matter least, in a pattern
+    ('auto', 'unstructured', 'nm:2:4', '4x4', 'group' ...), the share `sparsity` of them, which allocate ('uniform',
+    'sensitivity') divides among the layers; refine exchanges some afterwards (DSnoT). observer, equalize,
+    bias_correction, labels and preprocessing are for networks. tokenizer: a tokenizer.json or a folder with one,
+    which makes a language model of an ONNX text encoder: one that embeds texts.
 
     weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
     arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
@@ -95,7 +103,10 @@ def convert(
         foreign = {"labels": labels, "preprocessing": preprocessing}
         if given := [name for name, value in foreign.items() if value is not None]:
             raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
-        options = options_from(weights or "keep", method, asymmetric, overrides, calib, samples, eval_data, max_loss)
+        options = options_from(
+            weights or "keep", method, asymmetric, overrides, calib, samples, eval_data, max_loss,
+            prune, pattern, sparsity, allocate, refine,
+        )  # fmt: skip
         compressor = Compressor(options, progress)
         return convert_language_model(
             src,
@@ -111,6 +122,8 @@ def convert(
         )
     if method is not None or asymmetric or overrides:
         raise ConversionError(f"{src}: method, asymmetric and overrides are for language models, this is none")
+    if prune is not None or pattern is not None or sparsity is not None or allocate is not None or refine:
+        raise ConversionError(f"{src}: pruning is for language models, this is none")
     weights, samples = weights or "f32", SAMPLES if samples is None else samples
     check_options(weights, calib, samples, max_loss, out)
     graph, about, source = import_source(src, progress)

@@ -17,6 +17,7 @@ class LanguageReport:
     """Sizes in bytes. bytes_before: of the weights as they were. tensors: every weight, in order.
 
     quality: what was measured of the model before and after, such as perplexity; free-form. summary: lines on it.
+    warnings: what a person must not miss.
     """
 
     weights: str
@@ -27,6 +28,7 @@ class LanguageReport:
     notes: list[str] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def lossless(self) -> bool:
@@ -61,7 +63,7 @@ class LanguageReport:
         for tensor in worst_first if every_layer else worst_first[:SHOWN]:
             lines.append(f"  {tensor.name:24} {tensor.source:12} {tensor.encoding:4} error {tensor.error:.3g}")
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines + self.summary)
+        return "\n".join(lines + self.summary + [f"warning: {warning}" for warning in self.warnings])
 
 
 def _count(tensor: Packed) -> int:

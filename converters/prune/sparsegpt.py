@@ -114,15 +114,18 @@ def sparsegpt(
     parts: Sequence[int] = (),
     keep: Array | None = None,
     damping: float = DAMPING,
+    factor: Array | None = None,
 ) -> tuple[Array, Array]:
     """(`weights` float32 [N, K] pruned, what stays of them bool [N, K]); kept weights make good what the others did.
 
     moments: mean of x x' of the inputs, [K, K]. parts: as in `Pattern.keep`. keep: the mask if it is chosen already.
+    factor: that of `inverse_factor`, if it is known.
     Raises ConversionError for weights that are not finite or moments that no damping makes positive definite.
     """
     settled = Kept(np.empty(weights.shape[::-1], np.float32))
     mask = choosing(pattern, sparsity, weights.shape[1], parts) if keep is None else None
     if mask is not None:
         settled.width = min(settled.width, mask.span)
-    stay = sweep(weights, inverse_factor(moments, damping), settled, mask, keep)
+    factor = inverse_factor(moments, damping) if factor is None else factor
+    stay = sweep(weights, factor, settled, mask, keep)
     return np.ascontiguousarray(settled.values.T), stay

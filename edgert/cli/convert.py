@@ -64,8 +64,24 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     "overrides",
     multiple=True,
     metavar="PATTERN=CHOICE",
-    help="Other weights for some matrices of a language model, such as '*.down=int8'; repeatable.",
+    help="Other weights for some matrices of a language model: '*.down=int8', '*.down=prune:none'; repeatable.",
 )
+@click.option(
+    "--prune",
+    type=click.Choice(["magnitude", "wanda", "sparsegpt"]),
+    help="Set the weights to 0 that matter least by this measure; those that stay may make good what went (sparsegpt).",
+)
+@click.option(
+    "--pattern",
+    help="Which weights go together: unstructured, nm:2:4, 4x4, 2x4, 1x4, 64x4, group, rowgroup, fanin; or auto.",
+)
+@click.option("--sparsity", type=float, help="The share of zeros: 0.5 if not given, or what the pattern prescribes.")
+@click.option(
+    "--allocate",
+    type=click.Choice(["uniform", "sensitivity"]),
+    help="The same share of zeros for every layer (default), or fewer where they cost more.",
+)
+@click.option("--refine", is_flag=True, help="Exchange single weights after pruning, as inputs suggest (DSnoT).")
 @click.option("--calib", type=click.Path(path_type=Path), help="Images, an .npz or a text file to calibrate with.")
 @click.option("--samples", type=int, help="Calibration samples, evenly spaced: 128, or 32 windows of 512 tokens.")
 @click.option("--observer", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True)
@@ -106,6 +122,7 @@ def command(
     edgert convert SmolLM2-135M/ -o model.edge --weights int4
     edgert convert model.gguf -o model.edge --weights int4 --method awq+gptq --calib text.txt \\
         --override '*.down=int8' --eval other.txt --max-loss 10
+    edgert convert model.gguf -o model.edge --weights f16 --prune sparsegpt --pattern nm:6:8 --calib text.txt
     edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\

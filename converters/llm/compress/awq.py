@@ -1,5 +1,5 @@
 """AWQ: channels with large inputs are scaled up before rounding, and what makes those inputs is scaled down.
-Lin et al. 2023, "AWQ", sections 3.2 and 4.1 (scale search, and clipping by the error of the output)."""
+Lin et al. 2023, "AWQ", sections 3.2 and 4.1; its clipping by the error of the output is `round_to_nearest`'s."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgert.converters.llm.checkpoint import ExactBlocks
 from edgert.converters.llm.compress.calibration import Linear
-from edgert.converters.llm.compress.round_to_nearest import moments_of_groups, round_to_nearest
+from edgert.converters.llm.compress.round_to_nearest import round_to_nearest
 from edgert.converters.llm.groups import GroupEncoding
 from edgert.converters.llm.weights import Weight, dequantized
 from edgert.graph.ir import Array, Graph, Node
@@ -110,11 +109,6 @@ def find_scale(weights: Array, moments: Array, encoding: GroupEncoding, rows: Ro
     return best
 
 
-def clipped(weights: Array, moments: Array, encoding: GroupEncoding) -> ExactBlocks:
-    """`weights` in `encoding`, every group clipped where its own part of the output has the least error."""
-    return round_to_nearest(weights, encoding, moments_of_groups(moments))
-
-
 def fold(values: dict[str, Array], rows: Rows, scale: Array, biases: Mapping[str, str]) -> None:
     """Divides `rows` by `scale`, and what is added to them, in place. biases: matrix or vector -> its bias."""
     for name in filter(None, (rows.weight, biases.get(rows.weight, ""))):
@@ -131,4 +125,4 @@ def output_error(difference: Array, moments: Array) -> float:
 
 def scaled(linear: Linear, channels: Array) -> Linear:
     """`linear` when its inputs are divided by `channels`."""
-    return Linear(linear.node, linear.moments / np.outer(channels, channels))
+    return Linear(linear.node, linear.moments / np.outer(channels, channels), linear.mean / channels)

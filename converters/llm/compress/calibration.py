@@ -46,10 +46,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix product of the graph. moments: mean of x x' over all tokens, float64 [K, K], x being its inputs."""
+    """A matrix product of the graph. Over all tokens, x being its inputs: moments is the mean of x x', float64 [K, K],
+    and mean that of x, float64 [K]."""
 
     node: Node
     moments: Array
+    mean: Array
 
     @property
     def name(self) -> str:
@@ -126,7 +128,9 @@ def linears(walk: Walk, names: Collection[str] | None = None) -> Iterator[Linear
     """
     for node, inputs in walk.linears():
         if names is None or node.inputs[1] in names:
-            yield Linear(node, moments_of(node.inputs[1], inputs))
+            tokens = sum(map(len, inputs))
+            mean = np.sum([x.sum(axis=0, dtype=np.float64) for x in inputs], axis=0) / tokens
+            yield Linear(node, moments_of(node.inputs[1], inputs), mean)
 
 
 def moments_of(name: str, inputs: Sequence[Array]) -> Array:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,16 @@ from edgert.converters.llm.compress.calibration import (
     split,
     spread,
 )
-from edgert.converters.llm.compress.gptq import gptq
-from edgert.converters.llm.compress.policy import Precision, matrices, parse_override
+from edgert.converters.llm.compress.matrix import Target, compressed, measured, parts_of
+from edgert.converters.llm.compress.policy import (
+    Override,
+    Precision,
+    PruneOverride,
+    check_names,
+    matrices,
+    parse_override,
+)
+from edgert.converters.llm.compress.pruning import LARGE_LOSS, Pruning, pruning_from
 from edgert.converters.llm.compress.quality import (
     Quality,
     compare,
@@ -36,12 +45,12 @@ from edgert.converters.llm.compress.quality import (
     runtime_logits,
     stored_logits,
 )
-from edgert.converters.llm.compress.round_to_nearest import round_to_nearest
 from edgert.converters.llm.compress.walk import Walk
-from edgert.converters.llm.groups import GroupEncoding
 from edgert.converters.llm.importer import LanguageModel
 from edgert.converters.llm.report import LanguageReport
 from edgert.converters.llm.weights import Held, HeldBlocks, Weight, dequantized
+from edgert.converters.prune.allocation import Sensitivity, allocate
+from edgert.converters.prune.dsnot import Inputs
 from edgert.errors import ConversionError, KernelError, UnsupportedError
 from edgert.format.model import Model
 from edgert.graph.ir import Array
@@ -54,8 +63,8 @@ EVALUATION_WINDOWS = 64
 
 Progress = Callable[[str, int, int], None]
 
-Targets: TypeAlias = dict[str, GroupEncoding]
-"""Matrices to round, and what to."""
+Targets: TypeAlias = dict[str, Target]
+"""Matrices to prune or to round, and how."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,9 @@ class Options:
 
     calib: the text to calibrate with, of which `samples` windows are used. evaluation: the text that quality is
     measured on; without it, the last fifth of `calib`. max_loss: the largest rise of perplexity that is accepted,
-    per cent. sequential: GPTQ sees the inputs that the matrices before it give once they are rounded, otherwise
-    those of the float model. runtime: quality is measured with the runtime's arithmetic, else in float32.
+    per cent. sequential: GPTQ and pruning see the inputs that the matrices before it give once they are rounded or
+    pruned, otherwise those of the float model. runtime: quality is measured with the runtime's arithmetic, else in
+    float32. pruning: None if all weights stay.
     """
 
     precision: Precision
@@ -77,6 +87,13 @@ class Options:
     max_loss: float | None = None
     sequential: bool = True
     runtime: bool = True
+    pruning: Pruning | None = None
+
+    @property
+    def used(self) -> Method:
+        """The method: SparseGPT rounds in its own sweep unless another way is asked for."""
+        sweeps = self.pruning is not None and self.pruning.criterion == "sparsegpt"
+        return self.method or ("gptq" if sweeps and self.precision.weights != "f16" else "rtn")
 
     def check(self) -> None:
         """Raises ConversionError for what makes no sense."""
@@ -88,6 +105,8 @@ class Options:
             raise ConversionError("a largest loss needs a text to measure it on: give one with --eval or --calib")
         if self.samples < 1:
             raise ConversionError(f"expected at least one window of calibration text, found {self.samples}")
+        if self.pruning is not None:
+            self.pruning.check(self.precision.weights, self.precision.asymmetric, self.calib is not None)
 
 
 def options_from(
@@ -99,16 +118,24 @@ def options_from(
     samples: int | None,
     evaluation: str | os.PathLike[str] | None,
     max_loss: float | None,
+    prune: str | None = None,
+    pattern: str | None = None,
+    sparsity: float | None = None,
+    allocation: str | None = None,
+    refined: bool = False,
 ) -> Options:
     """Options as the command line has them, checked. Raises ConversionError."""
     if weights not in pack.WEIGHTS:
         raise ConversionError(f"expected weights among {', '.join(pack.WEIGHTS)}, found {weights!r}")
     if method not in (None, *METHODS):
         raise ConversionError(f"expected a method among {', '.join(METHODS)}, found {method!r}")
-    parsed = tuple(parse_override(text) for text in overrides)
-    precision = Precision(weights, asymmetric, parsed, exact=method is None)
+    parsed = [parse_override(text) for text in overrides]
+    pruned = tuple(override for override in parsed if isinstance(override, PruneOverride))
+    pruning = pruning_from(prune, pattern, sparsity, allocation, refined, pruned)
+    choices = tuple(override for override in parsed if isinstance(override, Override))
+    precision = Precision(weights, asymmetric, choices, exact=method is None and pruning is None)
     windows = WINDOWS if samples is None else samples
-    options = Options(precision, method, calib, windows, WINDOW, evaluation, max_loss)
+    options = Options(precision, method, calib, windows, WINDOW, evaluation, max_loss, pruning=pruning)
     options.check()
     return options
 
@@ -126,9 +153,9 @@ class Compressor:
 
     # ---- hooks
     def compress(self, language: LanguageModel, report: LanguageReport) -> None:
-        """Replaces the matrices that are to be rounded. Raises ConversionError or InputError."""
+        """Replaces the matrices that are to be pruned or rounded. Raises ConversionError or InputError."""
         self.options.check()
-        precision, method = self.options.precision, self.options.method or "rtn"
+        precision, method = self.options.precision, self.options.used
         precision.check(language.weights)
         self.read_texts(language)
         self.original = LanguageModel(**{**vars(language), "weights": dict(language.weights)})
@@ -136,21 +163,21 @@ class Compressor:
             name: precision.encoding(language.graph, name, language.weights[name])
             for name in matrices(language.weights)
         }
-        targets = self.targets(language)
+        targets = self.allocated(language, self.targets(language))
         errors: dict[str, float] = {}
         if self.calibration is None:
-            for done, (name, encoding) in enumerate(targets.items()):
-                self.tell("round", done, len(targets))
-                replace(language, name, round_to_nearest(language.weights[name].load(), encoding))
-            self.tell("round", len(targets), len(targets))
+            for done, (name, target) in enumerate(targets.items()):
+                self.tell("compress", done, len(targets))
+                replace(language, name, compressed(language.weights[name].load(), target, None))
+            self.tell("compress", len(targets), len(targets))
         elif targets:
-            seen = language.weights if method == "gptq" and self.options.sequential else dict(language.weights)
-            observed = self.observed(Walk(language.graph, seen, self.calibration.windows), targets)
+            passes = method == "gptq" or self.options.pruning is not None
+            seen = language.weights if passes and self.options.sequential else dict(language.weights)
+            observed = self.observed(Walk(language.graph, seen, self.calibration.windows), targets, "compress")
             layers = scaled_layers if method.startswith("awq") else single_layers
-            rounding = gptq if method.endswith("gptq") else awq.clipped
-            errors = dict(layers(language, observed, targets, rounding))
-        report.quality |= self.described(method, errors)
-        report.summary += self.summary(method, errors)
+            errors = dict(layers(language, observed, targets))
+        report.quality |= self.described(method, targets, errors)
+        report.summary += self.summary(method, targets, errors)
 
     def policy(self, name: str, weight: Weight) -> pack.Encoding | None:
         """What `Packer` asks."""
@@ -162,6 +189,7 @@ class Compressor:
         Raises ConversionError when more is lost than accepted.
         """
         if self.evaluation is None or self.original is None:
+            self.warn(report, None)
             return
         windows = self.evaluation.windows
         reference = reference_of(windows, self.watched("reference", float_logits(self.original, windows)))
@@ -180,11 +208,12 @@ class Compressor:
             f"  in this file:    perplexity {after.perplexity:.2f} ({loss:+.2f} %), Jensen-Shannon divergence "
             f"{after.divergence:.4f}, same next token {after.agreement:.1f} % ({arithmetic})",
         ]
+        self.warn(report, loss)
         if self.options.max_loss is not None and loss > self.options.max_loss:
+            advice = "use --method gptq, --asymmetric, more bits for some matrices with --override, or int8"
             raise ConversionError(
                 f"the perplexity rises by {loss:.2f} % (from {before.perplexity:.2f} to {after.perplexity:.2f}), more "
-                f"than the accepted {self.options.max_loss:g} %; use --method gptq, --asymmetric, more bits for some "
-                "matrices with --override, or int8"
+                f"than the accepted {self.options.max_loss:g} %; {'; '.join(report.warnings) or advice}"
             )
 
     # ---- steps
@@ -207,23 +236,52 @@ class Compressor:
             self.evaluation = spread(text, EVALUATION_WINDOWS)
 
     def targets(self, language: LanguageModel) -> Targets:
-        """The matrices to round and their encodings: not those that the source has in that very encoding."""
+        """The matrices to prune, and those to round that the source does not have in that very encoding."""
         found: Targets = {}
+        pruning, gptq = self.options.pruning, self.options.used.endswith("gptq")
+        sparsities: dict[str, float] = {}
+        if pruning is not None:
+            layers = {name: language.weights[name] for name in self.encodings if name.startswith("layers.")}
+            check_names(pruning.overrides, layers)
+            sparsities = pruning.sparsities(layers)
         for name, encoding in self.encodings.items():
-            if encoding == "q4" or encoding == "q4m" or encoding == "q8g":
+            groups = encoding if encoding == "q4" or encoding == "q4m" or encoding == "q8g" else None
+            if name in sparsities:
+                if encoding in ("f32", "q4m", "q8"):
+                    raise ConversionError(
+                        f"{name!r} is pruned, which needs f16, int8 or int4, found {encoding}; leave it dense with "
+                        f"--override '{name}=prune:none'"
+                    )
+                parts = parts_of(language.graph, name)
+                found[name] = Target(groups, gptq, pruning, sparsities[name], parts)
+            elif groups is not None:
                 blocks = language.weights[name].exact()
-                if blocks is None or blocks.encoding != encoding:
-                    found[name] = encoding
+                if blocks is None or blocks.encoding != groups:
+                    found[name] = Target(groups, gptq)
         return found
 
-    def observed(self, walk: Walk, targets: Targets) -> Iterator[Linear]:
+    def allocated(self, language: LanguageModel, targets: Targets) -> Targets:
+        """`targets` with the zeros of all matrices divided by what they do, which takes one more walk."""
+        pruning = self.options.pruning
+        if pruning is None or pruning.allocation == "uniform" or self.calibration is None:
+            return targets
+        sharing = {name: t for name, t in targets.items() if t.pruning is not None and pruning.shares(name)}
+        found: dict[str, Sensitivity] = {}
+        walk = Walk(language.graph, dict(language.weights), self.calibration.windows)
+        for linear in self.observed(walk, sharing, "allocate"):
+            weights = language.weights[linear.name].load()
+            found[linear.name] = measured(weights, targets[linear.name], inputs_of(linear))
+        shares = allocate(found, pruning.sparsity)
+        return {name: dataclasses.replace(t, sparsity=shares.get(name, t.sparsity)) for name, t in targets.items()}
+
+    def observed(self, walk: Walk, targets: Targets, stage: str) -> Iterator[Linear]:
         """The matrix products of `targets`. The walk ends at the last of them; tables are in none."""
         for done, linear in enumerate(linears(walk, targets), 1):
-            self.tell("compress", done - 1, len(targets))
+            self.tell(stage, done - 1, len(targets))
             yield linear
             if done == len(targets):
                 break
-        self.tell("compress", len(targets), len(targets))
+        self.tell(stage, len(targets), len(targets))
 
     def measured(
         self, model: Model, windows: Sequence[Array], measure: Callable[[Iterator[Array]], Quality]
@@ -250,50 +308,88 @@ class Compressor:
             self.progress(stage, done, total)
 
     # ---- words
-    def described(self, method: str, errors: dict[str, float]) -> dict[str, Any]:
+    def described(self, method: str, targets: Targets, errors: dict[str, float]) -> dict[str, Any]:
         """For the report: the relative error of every output is on the calibration text."""
-        found: dict[str, Any] = {"method": method, "overrides": [str(o) for o in self.options.precision.overrides]}
+        pruning = self.options.pruning
+        overrides = [*self.options.precision.overrides, *(pruning.overrides if pruning is not None else ())]
+        found: dict[str, Any] = {"method": method, "overrides": [str(o) for o in overrides]}
+        if pruning is not None:
+            found["pruning"] = {
+                "criterion": pruning.criterion,
+                "pattern": str(pruning.pattern),
+                "sparsity": pruning.sparsity,
+                "allocation": pruning.allocation,
+                "refine": pruning.refine,
+                "sparsities": {
+                    name: float(f"{t.sparsity:.4g}") for name, t in targets.items() if t.pruning is not None
+                },
+            }
         if self.calibration is not None:
             found["calibration"] = self.calibration.describe()
             found["output_errors"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         return found
 
-    def summary(self, method: str, errors: dict[str, float]) -> list[str]:
+    def summary(self, method: str, targets: Targets, errors: dict[str, float]) -> list[str]:
+        lines, pruning = [], self.options.pruning
+        if pruning is not None:
+            chosen = [target.sparsity for target in targets.values() if target.pruning is not None]
+            shared = f", from {100 * min(chosen):.0f} to {100 * max(chosen):.0f} %" if len(set(chosen)) > 1 else ""
+            lines.append(f"pruned {len(chosen)} matrices: {pruning.describe()}{shared}")
         if self.calibration is None or not errors:
-            return []
+            return lines
         worst = max(errors, key=lambda name: errors[name])
         return [
+            *lines,
             f"{method}, calibrated on {self.calibration.describe()}",
             f"relative error of outputs there: median {np.median(list(errors.values())):.3g}, "
             f"worst {errors[worst]:.3g} ({worst})",
         ]
 
+    def warn(self, report: LanguageReport, loss: float | None) -> None:
+        """Says what pruning cost where that is much or not known, and what would have cost less."""
+        pruning = self.options.pruning
+        if pruning is None:
+            return
+        layers = [tensor for tensor in report.tensors if tensor.name in self.encodings and "layers." in tensor.name]
+        bits = 8.0 * sum(t.nbytes for t in layers) / max(1, sum(t.shape[0] * t.shape[1] for t in layers))
+        if loss is None:
+            report.warnings.append(
+                f"{pruning.describe()}: what that costs was not measured; give a text with --eval TEXT"
+            )
+        elif loss > LARGE_LOSS:
+            report.warnings.append(
+                f"{pruning.describe()} raises the perplexity by {loss:.1f} %. What usually loses less: "
+                f"{pruning.advice(self.options.precision.weights, bits)}"
+            )
+
 
 # ---- methods: each yields (matrix, relative error of its outputs on the calibration text)
 Errors: TypeAlias = Iterator[tuple[str, float]]
-Rounding: TypeAlias = Callable[[Array, Array, GroupEncoding], ExactBlocks]
-"""rounding(weights, moments of the inputs, encoding): `gptq`, or `awq.clipped`."""
 
 
-def single_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets, rounding: Rounding) -> Errors:
+def inputs_of(linear: Linear) -> Inputs:
+    return Inputs(linear.mean, linear.moments)
+
+
+def single_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets) -> Errors:
     """One matrix after the other, as the network computes them."""
     for linear in observed:
         if linear.name in targets:
             weights = language.weights[linear.name].load()
-            yield finish(language, linear, weights, rounding(weights, linear.moments, targets[linear.name]))
+            yield finish(language, linear, weights, compressed(weights, targets[linear.name], inputs_of(linear)))
 
 
-def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets, rounding: Rounding) -> Errors:
+def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets) -> Errors:
     """Layer by layer: first all scales of AWQ, as they change two weights each, then the rounding."""
     graph, biases = language.graph, awq.biases_of(language.graph)
     for _, layer in groupby(observed, key=lambda linear: linear.name.rsplit(".", 1)[0]):
         found = [linear for linear in layer if linear.name in targets]
         values = awq.Values(language.weights)
         for i, linear in enumerate(found):
-            rows = awq.sources(graph, linear.node)
-            if rows is None or (rows.rows is not None and rows.weight not in targets):
+            rows, encoding = awq.sources(graph, linear.node), targets[linear.name].encoding
+            if rows is None or encoding is None or (rows.rows is not None and rows.weight not in targets):
                 continue
-            scale = awq.find_scale(values[linear.name], linear.moments, targets[linear.name], rows)
+            scale = awq.find_scale(values[linear.name], linear.moments, encoding, rows)
             awq.fold(values, rows, scale, biases)
             channels = rows.spread(scale)
             values[linear.name] = values[linear.name] * channels
@@ -301,7 +397,7 @@ def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: 
         for linear in found:
             weights = values[linear.name]
             del values[linear.name]
-            yield finish(language, linear, weights, rounding(weights, linear.moments, targets[linear.name]))
+            yield finish(language, linear, weights, compressed(weights, targets[linear.name], inputs_of(linear)))
         for name, vector in values.items():
             language.weights[name] = Held(vector, language.weights[name].source)
 

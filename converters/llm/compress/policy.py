@@ -28,14 +28,39 @@ class Override:
         return f"{self.pattern}={self.choice}"
 
 
-def parse_override(text: str) -> Override:
-    """'PATTERN=int8' and so on. Raises ConversionError."""
+@dataclass(frozen=True)
+class PruneOverride:
+    """The share of zeros of the matrices whose names match `pattern`, None to leave them dense."""
+
+    pattern: str
+    sparsity: float | None
+
+    def __str__(self) -> str:
+        return f"{self.pattern}=prune:{'none' if self.sparsity is None else f'{self.sparsity:g}'}"
+
+
+def parse_override(text: str) -> Override | PruneOverride:
+    """'PATTERN=int8', 'PATTERN=prune:0.3' and so on. Raises ConversionError."""
     pattern, sign, choice = text.rpartition("=")
-    if not sign or not pattern or choice not in CHOICES:
-        raise ConversionError(
-            f"expected an override such as '*.down=int8', with one of {', '.join(CHOICES)}, found {text!r}"
-        )
-    return Override(pattern, choice)
+    if sign and pattern and choice in CHOICES:
+        return Override(pattern, choice)
+    if sign and pattern and choice.startswith("prune:"):
+        return PruneOverride(pattern, parse_sparsity(choice.removeprefix("prune:"), text))
+    raise ConversionError(
+        f"expected an override such as '*.down=int8', with one of {', '.join(CHOICES)}, prune:none or prune:0.3, "
+        f"found {text!r}"
+    )
+
+
+def parse_sparsity(text: str, whole: str) -> float | None:
+    """'none' or a number from 0 to below 1. Raises ConversionError."""
+    try:
+        sparsity = None if text == "none" else float(text)
+    except ValueError:
+        sparsity = -1.0
+    if sparsity is not None and not 0.0 <= sparsity < 1.0:
+        raise ConversionError(f"expected prune:none or a share of zeros such as prune:0.3, found {whole!r}")
+    return sparsity
 
 
 @dataclass(frozen=True)
@@ -51,15 +76,7 @@ class Precision:
 
     def check(self, weights: Mapping[str, Weight]) -> None:
         """Raises ConversionError for a pattern that names no matrix."""
-        names = matrices(weights)
-        for override in self.overrides:
-            if not any(fnmatchcase(name, override.pattern) for name in names):
-                shown = ", ".join(
-                    sorted({name.replace("layers.0.", "layers.*.") for name in names if ".1" not in name})
-                )
-                raise ConversionError(
-                    f"the pattern of override {str(override)!r} matches no matrix; expected names such as {shown}"
-                )
+        check_names(self.overrides, weights)
 
     def encoding(self, graph: Graph, name: str, weight: Weight) -> Encoding | None:
         """The encoding of the matrix `name`, None where `Packer` decides."""
@@ -86,6 +103,17 @@ class Precision:
         if choice == "int8":
             return "q8g"
         return "q4m" if self.asymmetric else "q4"
+
+
+def check_names(overrides: Sequence[Override | PruneOverride], weights: Mapping[str, Weight]) -> None:
+    """Raises ConversionError for a pattern that names no matrix."""
+    names = matrices(weights)
+    for override in overrides:
+        if not any(fnmatchcase(name, override.pattern) for name in names):
+            shown = ", ".join(sorted({name.replace("layers.0.", "layers.*.") for name in names if ".1" not in name}))
+            raise ConversionError(
+                f"the pattern of override {str(override)!r} matches no matrix; expected names such as {shown}"
+            )
 
 
 def matrices(weights: Mapping[str, Weight]) -> Collection[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgert.converters.llm.compress import awq
-from edgert.converters.llm.compress.round_to_nearest import round_to_nearest
+from edgert.converters.llm.compress.round_to_nearest import moments_of_groups, round_to_nearest
 from edgert.converters.llm.importer import import_language_model
 from edgert.converters.llm.weights import Held, dequantized
 
@@ -60,7 +60,7 @@ def test_scale_and_clip_lower_the_error(rng: np.random.Generator) -> None:
     plain = weights - dequantized(round_to_nearest(weights, "q4"))
     inner = moments / np.outer(scale, scale)
     scaled = weights * scale - dequantized(round_to_nearest(weights * scale, "q4"))
-    clipped = weights * scale - dequantized(awq.clipped(weights * scale, inner, "q4"))
+    clipped = weights * scale - dequantized(round_to_nearest(weights * scale, "q4", moments_of_groups(inner)))
     errors = [awq.output_error(e, m) for e, m in ((plain, moments), (scaled, inner), (clipped, inner))]
     assert errors[1] < 0.6 * errors[0]
     assert errors[2] < errors[1]
