@@ -88,7 +88,7 @@ def options_of(
         return predict_us(offer, peaks, threads)
 
     found, refusals = _ask(rules, site)
-    if any(getattr(stored, "sparse", False) for stored in site.stored):
+    if any(stored is not None and stored.sparse for stored in site.stored):
         dense, others = _ask(rules, _expanded(site))
         known = {offer.kernel for offer in dense}
         refusals = [r for r in refusals if r.partition(":")[0] not in known] + others
