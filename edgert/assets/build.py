@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgert.assets.r_data import read_strings
 from edgert.assets.registry import AssetError
+from edgert.assets.wikitext import articles
 
 MISSING = "building {recipe} needs the converters; install them with: pip install 'edgert[convert]'"
 
@@ -35,10 +36,17 @@ def austen(folder: Path, out: Path) -> None:
         (out / f"{name}.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def wikipedia_sample(folder: Path, out: Path) -> None:
+    """The articles of a shortened dump as plain text, two newlines after each."""
+    text = "".join(f"{article}\n\n" for article in articles(folder / "articles.xml.bz2"))
+    (out / "articles.txt").write_text(text, "utf-8")
+
+
 RECIPES: dict[str, Callable[[Path, Path], None]] = {
     "efficientnet-lite0": efficientnet_lite0,
     "mobilenetv2": mobilenet_v2,
     "austen": austen,
+    "wikipedia-sample": wikipedia_sample,
 }
 
 

@@ -83,3 +83,11 @@ def test_six_novels(asset: Callable[[str], Path]) -> None:
     assert sum(map(len, novels.values())) > 3_900_000
     assert "\nIt is a truth universally acknowledged, that a single man in possession\n" in novels["prideprejudice.txt"]
     assert novels["emma.txt"].endswith("FINIS\n")
+
+
+def test_wikipedia_is_prose(asset: Callable[[str], Path]) -> None:
+    text = asset("wikipedia-sample").read_text("utf-8")
+    assert text.startswith("Anarchism is a political philosophy")
+    assert len(text) == 910603
+    assert "'''" not in text
+    assert "<ref>" not in text
