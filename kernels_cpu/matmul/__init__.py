@@ -85,4 +85,72 @@ KERNELS: tuple[KernelSpec, ...] = (
             ("q8g", "8-bit weights in groups"),
         )
     ),
+    *(
+        KernelSpec(
+            name=f"matvec_{encoding}_n16k64",
+            module=f"{_FOLDER}.matvec_bitmap",
+            function=f"matvec_{encoding}",
+            operands="x w bias residual y rows_at start bounds",
+            params="rows columns blocks terms low high",
+            summary=f"a few rows of int8 in groups of 32 times the kept ones of {numbers}, streamed once",
+        )
+        for encoding, numbers in (
+            ("bitmap8", "8-bit weights in groups"),
+            ("bitmap4", "4-bit weights in groups"),
+        )
+    ),
+    *(
+        KernelSpec(
+            name=f"gemm_{encoding}_n16k64",
+            module=f"{_FOLDER}.gemm_bitmap",
+            function=f"gemm_{encoding}",
+            operands="x w bias residual y rows_at start",
+            params="rows columns units row_parts column_parts low high terms",
+            summary=f"many rows of int8 in groups of 32 times the kept ones of {numbers}, expanded panel by panel",
+        )
+        for encoding, numbers in (
+            ("bitmap8", "8-bit weights in groups"),
+            ("bitmap4", "4-bit weights in groups"),
+        )
+    ),
+    KernelSpec(
+        name="matvec_group4_n32k64",
+        module=f"{_FOLDER}.matvec_sparse_groups",
+        function="matvec_group4",
+        operands="x w bias residual y rows_at mask",
+        params="rows columns blocks terms low high",
+        summary="a few rows of int8 in groups of 32 times 4-bit groups, of 32 rows the 16 that are kept, streamed once",
+    ),
+    KernelSpec(
+        name="matvec_rowgroup4_n16k64",
+        module=f"{_FOLDER}.matvec_sparse_groups",
+        function="matvec_rowgroup4",
+        operands="x w bias residual y rows_at start bounds",
+        params="rows columns blocks terms low high",
+        summary="a few rows of int8 in groups of 32 times the 4-bit groups that are kept, streamed once",
+    ),
+    KernelSpec(
+        name="gemm_group4_n32k64",
+        module=f"{_FOLDER}.gemm_sparse_groups",
+        function="gemm_group4",
+        operands="x w bias residual y rows_at mask",
+        params="rows columns units row_parts column_parts low high terms",
+        summary="many rows of int8 in groups of 32 times 4-bit groups, 16 of 32 rows kept, unpacked panel by panel",
+    ),
+    KernelSpec(
+        name="gemm_rowgroup4_n16k64",
+        module=f"{_FOLDER}.gemm_sparse_groups",
+        function="gemm_rowgroup4",
+        operands="x w bias residual y rows_at start",
+        params="rows columns units row_parts column_parts low high terms",
+        summary="many rows of int8 in groups of 32 times the 4-bit groups that are kept, unpacked panel by panel",
+    ),
+    KernelSpec(
+        name="matvec_fanin_n16",
+        module=f"{_FOLDER}.fanin",
+        function="matvec_fanin",
+        operands="x w bias residual y rows_at index scale",
+        params="rows columns depth kept low high",
+        summary="rows of floats times int8 weights of constant fan-in, each output taking the inputs of its indices",
+    ),
 )

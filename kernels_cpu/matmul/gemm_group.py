@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk, whole_blocks
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
 from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, excess, group_bytes, group_step, unpack_block
 from edgert.kernels_cpu.simd.groups import Q4, Q4M, Q8G, Grouped
@@ -25,7 +25,8 @@ def x_row(record):  # type: ignore[no-untyped-def]
     return 80 * load_i32(record + F.units) * load_i32(record + F.terms)
 
 
-def _product(form: Grouped) -> Any:
+def _tiles(form: Grouped) -> Any:
+    """tile_of of `walk`, for panels of numbers of that form."""
     size, half = group_bytes(form), form.nbytes // 2
     ahead = fetcher(PANEL_BLOCKS, half)
 
@@ -50,8 +51,17 @@ def _product(form: Grouped) -> Any:
 
         return tile
 
+    return tile_of
+
+
+def product(form: Grouped, weights: Any) -> Any:
+    """A kernel whose panels are filled by `weights`, see whole_blocks."""
+    return walk(_tiles(form), weights, x_row, ROWS, VECTORS, PANEL_BLOCKS, 2 * group_bytes(form))
+
+
+def _dense(form: Grouped) -> Any:
     unpack = unpack_block(form, excess(form))
-    return walk(tile_of, unpack, x_row, ROWS, VECTORS, PANEL_BLOCKS, form.nbytes, 2 * size)
+    return product(form, whole_blocks(unpack, form.nbytes, PANEL_BLOCKS, 2 * group_bytes(form)))
 
 
-gemm_q4, gemm_q4m, gemm_q8g = _product(Q4), _product(Q4M), _product(Q8G)
+gemm_q4, gemm_q4m, gemm_q8g = _dense(Q4), _dense(Q4M), _dense(Q8G)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgert.kernels_cpu.matmul.gemm_group import x_row
-from edgert.kernels_cpu.matmul.gemm_group_panels import PANEL_BYTES, F, chunk_rows, fetcher, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import PANEL_BYTES, F, chunk_rows, fetcher, walk, whole_blocks
 from edgert.kernels_cpu.simd import helper, load_i32, load_u8, store_i8, store_i16, store_i64
 from edgert.kernels_cpu.simd.amx import amx_configure, amx_dot_signed, amx_load, amx_release, amx_store, amx_zero
 from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, PITCH, group_add, group_bytes, unpack_block
@@ -82,8 +82,9 @@ def _product(form: Grouped) -> Any:
     def tile_of(rows):  # type: ignore[no-untyped-def]
         return _tile_of(form, rows)
 
-    unpack, size = unpack_block(form, 0), 2 * group_bytes(form)
-    tiles = helper(walk(tile_of, unpack, x_row, ROWS, 1, PANEL_BLOCKS, form.nbytes, size, even=False))
+    size = 2 * group_bytes(form)
+    weights = whole_blocks(unpack_block(form, 0), form.nbytes, PANEL_BLOCKS, size)
+    tiles = helper(walk(tile_of, weights, x_row, ROWS, 1, PANEL_BLOCKS, size, even=False))
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is that of `walk`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk
+from edgert.kernels_cpu.matmul.gemm_group_panels import F, fetcher, walk, whole_blocks
 from edgert.kernels_cpu.simd import REGISTERS, VECTOR_BYTES, helper, load_i32
 from edgert.kernels_cpu.simd.panel_floats import float_step, widen_line
 from edgert.kernels_cpu.simd.panel_sums import row_starts
@@ -45,4 +45,4 @@ def _tile_of(rows: int) -> Any:
     return tile
 
 
-gemm_f16 = walk(_tile_of, widen_line, _x_row, ROWS, VECTORS, BLOCKS, 32, LINE)
+gemm_f16 = walk(_tile_of, whole_blocks(widen_line, 32, BLOCKS, LINE), _x_row, ROWS, VECTORS, BLOCKS, LINE)

@@ -91,25 +91,43 @@ def fetcher(blocks, nbytes):  # type: ignore[no-untyped-def]
     return fetch
 
 
-def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, even=True):  # type: ignore[no-untyped-def]
-    """A kernel. Depth is counted in units: what `unpack` takes at once.
+def whole_blocks(unpack, w_unit, blocks, panel_unit):  # type: ignore[no-untyped-def]
+    """What `walk` fills its panels by, for weights whose blocks of 16 columns have one size: (fill, following).
+
+    fill(record, block, unit, units, panel): units unit .. unit + units - 1 of the `blocks` blocks from `block` on.
+    following(record, block, unit): the address of what the panel from that block on unpacks, to be fetched before; 0
+    where that is not known.
+    unpack(w, panel): a unit of 16 columns, w_unit bytes, into a panel, panel_unit bytes of all its `blocks`."""
+
+    @helper
+    def following(record, block, unit):  # type: ignore[no-untyped-def]
+        return load_i64(record + F.w) + w_unit * (unit + load_i32(record + F.units) * block)
+
+    @helper
+    def fill(record, block, unit, units, panel):  # type: ignore[no-untyped-def]
+        """Beyond the last block it is repeated, and not stored later."""
+        last = udiv(load_i32(record + F.columns) + COLUMNS - 1, COLUMNS) - 1
+        for i in range(blocks):
+            source = following(record, min(block + i, last), unit)
+            for u in range(units):
+                unpack(source + w_unit * u, panel + 64 * i + panel_unit * u)
+
+    return fill, following
+
+
+def walk(tile_of, weights, x_row_of, rows, vectors, blocks, panel_unit, even=True):  # type: ignore[no-untyped-def]
+    """A kernel. Depth is counted in units: what is unpacked at once, panel_unit bytes of a panel of `blocks` blocks.
 
     tile_of(rows): a function `tile(record, acc, x, unit, units, panel, scratch, fetch)` -> acc; unless `fetch` is 0, it
     brings near the weights that the next panel unpacks, its first block's from that address on (`fetcher`).
+    weights: what fills a panel, see `whole_blocks`. The panel begins the scratch. A chunk fills each of its panels once
+    in each pass over k, and the passes ascend.
     rows, vectors: of the largest tile. even: tiles of nearly the same height; else all but the last are `rows` high.
-    unpack(w, panel): a unit of 16 columns, w_unit bytes, into a panel, panel_unit bytes of all its `blocks`.
     x_row_of(record): bytes from a row of x to the next.
     """
     finished = _up_to(tile_of, rows, vectors)
+    fill, following = weights
     pass_units, panel_columns, width = PANEL_BYTES // panel_unit, COLUMNS * blocks, vectors * LANES
-
-    @helper
-    def fill(w, w_block, block, last, units, panel):  # type: ignore[no-untyped-def]
-        """Unpacks `units` units of the panel's blocks; beyond the last block it is repeated, and not stored later."""
-        for i in range(blocks):
-            source = w + w_block * min(block + i, last)
-            for u in range(units):
-                unpack(source + w_unit * u, panel + 64 * i + panel_unit * u)
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is a range of rows and a range of panels of columns; rows that are absent cost nothing."""
@@ -121,8 +139,7 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, e
             return
         panels = udiv(columns + panel_columns - 1, panel_columns)
         depth = load_i32(record + F.units)
-        w_block, last = w_unit * depth, udiv(columns + COLUMNS - 1, COLUMNS) - 1
-        x, w = load_i64(record + F.x) + begin * x_row, load_i64(record + F.w)
+        x = load_i64(record + F.x) + begin * x_row
         y, bias = load_i64(record + F.y) + begin * y_row, load_i64(record + F.bias)
         skip = load_i64(record + F.residual)
         tiles = udiv(count + rows - 1, rows)
@@ -133,15 +150,15 @@ def walk(tile_of, unpack, x_row_of, rows, vectors, blocks, w_unit, panel_unit, e
             unit = udiv(depth * number, passes)
             units = udiv(depth * (number + 1), passes) - unit
             for panel in range(udiv(panels * part, column_parts), udiv(panels * (part + 1), column_parts)):
-                fill(w + w_unit * unit, w_block, blocks * panel, last, units, scratch)
-                first, following = panel_columns * panel, w + w_unit * unit + w_block * blocks * (panel + 1)
+                fill(record, blocks * panel, unit, units, scratch)
+                first, next_ = panel_columns * panel, following(record, blocks * (panel + 1), unit)
                 for column in range(first, min(first + panel_columns, columns), width):
                     at = 4 * column
                     own = bias + at if bias != 0 else bias
                     beside = skip + begin * y_row + at if skip != 0 else skip
                     row = 0
                     for i in range(tiles):
-                        fetch = following if i == 0 and column == first else 0
+                        fetch = next_ if i == 0 and column == first else 0
                         high = (height + 1 if i < taller else height) if even else min(rows, count - row)
                         finished(
                             high, record, x + row * x_row, unit, units, scratch + 4 * (column - first), scratch, fetch,

@@ -109,7 +109,7 @@ class Product:
         }  # fmt: skip
 
 
-def _chunks(threads: int, units: int, nbytes: int) -> int:
+def chunks_of(threads: int, units: int, nbytes: int) -> int:
     """As many for each thread, so that all end together: an uneven share of the last chunks is time lost here."""
     each = min(CHUNKS_PER_THREAD, nbytes // (CHUNK * threads))
     return max(1, min(units, threads * each)) if threads > 1 else 1
@@ -151,7 +151,7 @@ def matvec(site: Site) -> list[Offer | Refusal]:
         params["blocks"] = g32_depth(product.depth) // BLOCK_K
         streamed = stored.nbytes
     nbytes = streamed + layout_nbytes(product.x, layout) + 4 * product.rows * product.columns
-    chunks = _chunks(site.threads, -(-product.columns // 16), streamed)
+    chunks = chunks_of(site.threads, -(-product.columns // 16), streamed)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         if stored.layout == "row":

@@ -167,7 +167,7 @@ def gemm_f32(site: Site) -> Offer | Refusal:
     if bias is None:
         return Refusal(kernel, f"expected a constant float32 bias of one row of {columns}")
     stored = site.stored[1]
-    if stored is not None and stored.encoding in (*GROUPED, "f16"):
+    if stored is not None and (stored.encoding in (*GROUPED, "f16") or stored.sparse):
         return Refusal(kernel, f"weights stored as {stored.encoding} are not unpacked to float32")
     residual = residual_index(site)
     if residual is not None and (site.inputs[residual] is None or is_constant(site, residual)):

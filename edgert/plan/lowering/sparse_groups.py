@@ -1,0 +1,129 @@
+"""Gemm with 4-bit groups of which some rows are kept (group4, rowgroup4): few rows, and many.
+
+Weights are read where the file has them. The same products with all groups are grouped.py's and grouped_gemm.py's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Array
+from edgert.plan.lowering.api import (
+    ACTIVATIONS,
+    BLOCK_K,
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    layout_nbytes,
+    lowers,
+)
+from edgert.plan.lowering.grouped import STREAMING, TERMS, Product, chunks_of
+from edgert.plan.lowering.grouped_gemm import FEW_ROWS, PANEL, SCRATCH, TRAFFIC, parts
+from edgert.plan.lowering.shapes import too_large
+
+LAYOUTS = {"group4": "n32k64", "rowgroup4": "n16k64"}
+"""Of the kernels for each encoding."""
+TALL = {"group4": 32, "rowgroup4": 16}
+"""Rows of a block."""
+PARTS = {"group4": ("data", "mask"), "rowgroup4": ("data", "start")}
+"""What the operands w and the last one are."""
+COPY = 640
+"""Bytes of scratch: the last block, with room behind it."""
+CURSORS = 1280
+"""The same of the kernel for many rows, before it 4 bytes for each block of 16 columns."""
+SHARE = {
+    "avx512vnni": (0.3, 0.3), "avxvnni": (0.2, 0.2), "avx2": (0.3, 0.3), "dotprod": (0.3, 0.3),
+    "neon": (0.8, 0.8), "portable": (0.1, 0.1),
+}  # fmt: skip
+"""Of the int8 peak, by the multiply-adds of kept groups, that one row reaches with weights in a cache: of group4 and of
+rowgroup4."""
+
+
+def words(stored: StoredTensor) -> str:
+    """What an offer says of its weights."""
+    return f"{stored.pattern} {round(100 * (1 - stored.density))} %"
+
+
+def bounds(start: Array, chunks: int) -> Array:
+    """uint32 [chunks + 1]: which rows of blocks a chunk has, cut where the bytes are equal."""
+    ends = start[-1] * np.arange(1, chunks) / chunks
+    return np.concatenate([[0], np.searchsorted(start, ends), [len(start) - 1]]).astype(np.uint32)
+
+
+@lowers("Gemm")
+def matvec(site: Site) -> list[Offer | Refusal]:
+    """x float32 [T, K] as g32 or g32x2; any T, the best for a few."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding not in LAYOUTS:
+        return []
+    form = stored.encoding
+    kernel = f"matvec_{form}_{LAYOUTS[form]}"
+    product = Product.of(site, kernel)
+    if isinstance(product, Refusal):
+        return [product]
+    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
+    params: dict[str, int | float] = {
+        "rows": product.rows, "columns": product.columns, "blocks": g32_depth(product.depth) // BLOCK_K,
+        "terms": terms, "low": product.low, "high": product.high,
+    }  # fmt: skip
+    nbytes = stored.nbytes + layout_nbytes(product.x, layout) + 4 * product.rows * product.columns
+    chunks = chunks_of(site.threads, -(-product.columns // TALL[form]), stored.nbytes)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        data, other = PARTS[form]
+        operands = product.operands(emitter, inputs, emitter.weights(stored, data), outputs[0])
+        operands[other] = emitter.weights(stored, other)
+        if form == "rowgroup4":
+            operands["bounds"] = emitter.constant(bounds(np.asarray(stored.parts["start"]), chunks))
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=COPY)
+
+    share = SHARE[site.level.symbol][form == "rowgroup4"] / terms
+    macs = round(product.macs * stored.density)
+    reason = f"int4 groups of 32 that are kept, streamed once{TERMS[site.activations]}"
+    return [
+        Offer(
+            kernel, product.in_layouts(site, layout), ("row",), macs, round(nbytes / STREAMING), "dot8", share, reason,
+            emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING), sparse=words(stored),
+        )
+    ]  # fmt: skip
+
+
+@lowers("Gemm")
+def gemm(site: Site) -> list[Offer | Refusal]:
+    """x float32 [T, K] as g32 or g32x2; any T, the best for many."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding not in LAYOUTS:
+        return []
+    form = stored.encoding
+    kernel = f"gemm_{form}_{LAYOUTS[form]}"
+    product = Product.of(site, kernel)
+    if isinstance(product, Refusal):
+        return [product]
+    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
+    row_parts, column_parts = parts(site.threads, product.rows, product.columns, product.macs, PANEL)
+    params: dict[str, int | float] = {
+        "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
+        "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
+    }  # fmt: skip
+    sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
+    scratch = SCRATCH + CURSORS + 4 * (-(-product.columns // 16) + 4)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        data, other = PARTS[form]
+        operands = product.operands(emitter, inputs, emitter.weights(stored, data), outputs[0])
+        operands[other] = emitter.weights(stored, other)
+        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=scratch)
+
+    # the output may not take the residual's place: passes over k keep their sums there
+    streamed = int(TRAFFIC * stored.nbytes)
+    share = 0.7 / terms * product.rows / (product.rows + FEW_ROWS)
+    reason = f"int4 groups of 32 that are kept, unpacked panel by panel{TERMS[site.activations]}"
+    found = too_large(kernel, *sizes) or Offer(
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
+        emit, streamed=streamed, sparse=words(stored),
+    )  # fmt: skip
+    return [found]
