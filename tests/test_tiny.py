@@ -15,7 +15,7 @@ import edgert
 from edgert.cli.main import main
 from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION, fashion_mnist_samples
 
-MAX_EDGE_BYTES = 200_000
+MAX_EDGE_BYTES = 300_000
 
 
 @pytest.fixture(scope="module")
