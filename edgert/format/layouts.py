@@ -9,6 +9,7 @@ block) and C likewise, pads both with zeros to whole blocks, and stores [N/4][H*
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -117,8 +118,53 @@ GROUPED = "n16k64"
 """Blocks of 16 rows x 64 k that hold their scales too: packed by the encodings that have groups, for only they
 know how (`encodings/groups.py`)."""
 
-LAYOUTS = ("row", *BLOCKED, GROUPED)
+
+@dataclass(frozen=True)
+class Kept:
+    """A layout of encoding `block`: `rows` x `columns` weights of a dtype, kept or not."""
+
+    dtype: str
+    rows: int
+    columns: int
+
+
+BLOCKS: dict[str, Kept] = {
+    **{f"b{rows}x4": Kept("int8", rows, 4) for rows in (4, 2, 1, 64)},
+    **{f"b{rows}x1": Kept("float32", rows, 1) for rows in (4, 2, 1)},
+}
+"""Convolution weights of which whole blocks are kept or not (`encodings/block.py`)."""
+
+HALVED = "n32k64"
+"""Blocks of 32 rows x 64 k of which half the groups are kept (`encodings/group4.py`)."""
+
+SIXTEEN = "n16"
+"""16 rows side by side, each with inputs of its own (`encodings/fanin.py`)."""
+
+N_OF_M = "nm:N:M"
+"""Stands for `nm:2:4` and so on: n16k64 with N of every M consecutive k kept (`encodings/nm.py`)."""
+
+LAYOUTS = ("row", *BLOCKED, GROUPED, N_OF_M, *BLOCKS, HALVED, SIXTEEN)
 """`row` is C order, for any dtype and shape."""
+
+_N_OF_M = re.compile(r"nm:([1-9][0-9]?):(2|4|8|16|32)", re.ASCII)
+
+
+def is_layout(layout: str) -> bool:
+    return (layout in LAYOUTS and layout != N_OF_M) or is_n_of_m(layout)
+
+
+def is_n_of_m(layout: str) -> bool:
+    """Whether it is nm:N:M with M 2, 4, 8, 16 or 32 and N from 1 to M - 1."""
+    found = _N_OF_M.fullmatch(layout)
+    return found is not None and int(found[1]) < int(found[2])
+
+
+def n_of_m(layout: str) -> tuple[int, int]:
+    """N and M of layout nm:N:M. Raises FormatError if it is not one."""
+    found = _N_OF_M.fullmatch(layout)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise FormatError(None, None, "layout nm:N:M with M 2, 4, 8, 16 or 32 and N from 1 to M - 1", f"{layout!r:.80}")
+    return int(found[1]), int(found[2])
 
 
 def packed_shape(layout: str, dtype: str, shape: Shape) -> Shape:

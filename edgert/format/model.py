@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgert.format import encodings, layouts
+from edgert.format.parts import LazyParts, Parts
 from edgert.graph.ir import Array, Graph, Quantization, TensorType
 
 
@@ -91,6 +92,7 @@ class StoredTensor:
     layout: str
     quant: Quantization | None
     parts: Mapping[str, Array]
+    _expanded: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def pack_dense(
@@ -144,6 +146,62 @@ class StoredTensor:
         return cls(name, "float32", array.shape, "f16", layout, None, encodings.encode_f16(array, layout))
 
     @classmethod
+    def pack_block(cls, name: str, values: Array, scale: Array | None, layout: str) -> StoredTensor:
+        """The blocks of convolution weights [N, C, ...] that are not zero, in one of layouts.BLOCKS.
+
+        int8 `values` with `scale` as in pack_q8, or float32 with None. Raises FormatError if a value is -128, a scale
+        is not positive, or the layout is not for such weights.
+        """
+        parts = encodings.BlockSparse().encode(values, scale, layout)
+        quant = None if scale is None else Quantization(parts["scale"], 0 * parts["sum"], 0)
+        return cls(name, values.dtype.name, values.shape, "block", layout, quant, parts)
+
+    @classmethod
+    def pack_bitmap8(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """What pack_q8g takes, without the zeros."""
+        return cls._pack_sparse("bitmap8", name, values, layouts.GROUPED, encodings.Bitmap8().encode(values, scale))
+
+    @classmethod
+    def pack_bitmap4(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """What pack_q4 takes, without the zeros, which are the number 8."""
+        return cls._pack_sparse("bitmap4", name, values, layouts.GROUPED, encodings.Bitmap4().encode(values, scale))
+
+    @classmethod
+    def pack_bitmap16(cls, name: str, array: Array) -> StoredTensor:
+        """Floating-point `array` [N, K] rounded to float16, without the zeros; raises FormatError as pack_f16."""
+        return cls._pack_sparse("bitmap16", name, array, layouts.GROUPED, encodings.Bitmap16().encode(array))
+
+    @classmethod
+    def pack_nm(cls, name: str, values: Array, scale: Array, n: int, m: int) -> StoredTensor:
+        """What pack_q8g (int8 `values`) or pack_q4 (uint8) takes, n of every m k of a row.
+
+        Raises FormatError if more are not zero, or m is not 2, 4, 8, 16 or 32, or n not 1 to m - 1.
+        """
+        encoding = encodings.NM8() if values.dtype.name == "int8" else encodings.NM4()
+        return cls._pack_sparse(encoding.name, name, values, f"nm:{n}:{m}", encoding.encode(values, scale, n, m))
+
+    @classmethod
+    def pack_group4(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """What pack_q4 takes, 16 groups of every 32 rows. Raises FormatError if more are not zero (all numbers 8)."""
+        return cls._pack_sparse("group4", name, values, layouts.HALVED, encodings.Group4().encode(values, scale))
+
+    @classmethod
+    def pack_rowgroup4(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """What pack_q4 takes, without the groups that are zero (all numbers 8)."""
+        return cls._pack_sparse("rowgroup4", name, values, layouts.GROUPED, encodings.RowGroup4().encode(values, scale))
+
+    @classmethod
+    def pack_fanin(cls, name: str, values: Array, scale: Array) -> StoredTensor:
+        """scale * values, logically float32: int8 `values` [N, K], K at most 65,536, float32 `scale` [N] (or [])."""
+        return cls._pack_sparse("fanin", name, values, layouts.SIXTEEN, encodings.FanIn().encode(values, scale))
+
+    @classmethod
+    def _pack_sparse(
+        cls, encoding: str, name: str, values: Array, layout: str, parts: Mapping[str, Array]
+    ) -> StoredTensor:
+        return cls(name, "float32", values.shape, encoding, layout, None, parts)
+
+    @classmethod
     def _pack_groups(
         cls, encoding: str, name: str, values: Array, scale: Array, minimum: Array | None = None
     ) -> StoredTensor:
@@ -157,8 +215,47 @@ class StoredTensor:
     @property
     def nbytes(self) -> int:
         """Bytes stored, without the padding between parts."""
-        axis = None if self.quant is None else self.quant.axis
-        return sum(s.nbytes for s in encodings.part_specs(self.encoding, self.dtype, self.shape, self.layout, axis))
+        return sum(spec.nbytes for spec in self.specs)
+
+    @property
+    def specs(self) -> tuple[encodings.PartSpec, ...]:
+        """The parts in file order, with their sizes. Takes none of them from a file."""
+        if isinstance(self.parts, Parts):
+            return self.parts.specs
+        axis = None if self.quant is None or self.encoding != "dense" else self.quant.axis
+        return encodings.stored_specs(self.encoding, self.dtype, self.shape, self.layout, axis, self.parts)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the encoding leaves zeros out."""
+        return encodings.sparse(self.encoding) is not None
+
+    @property
+    def density(self) -> float:
+        """The share of the weights that is stored, 1 if dense; zeros that are stored count. From sizes alone."""
+        sparse = encodings.sparse(self.encoding)
+        return 1.0 if sparse is None else sparse.density(self.shape, self.layout, self.specs)
+
+    @property
+    def pattern(self) -> str:
+        """Where zeros may be: '4x4', '1x4', '2:4', 'bitmap8', 'group4', 'rowgroup4', 'fanin 12'; '' if dense."""
+        sparse = encodings.sparse(self.encoding)
+        return "" if sparse is None else sparse.pattern(self.layout, self.specs)
+
+    def expanded(self) -> StoredTensor:
+        """The dense twin: the same tensor with its zeros. Its parts are made when one is first taken, and kept.
+
+        A dense tensor is its own.
+        """
+        sparse = encodings.sparse(self.encoding)
+        if sparse is None:
+            return self
+        if self._expanded is None:
+            encoding, layout = sparse.twin(self.dtype, self.layout)
+            specs = encodings.part_specs(encoding, self.dtype, self.shape, layout)
+            parts = LazyParts(specs, lambda: sparse.expand(self.dtype, self.shape, self.layout, self.parts))
+            self._expanded = StoredTensor(self.name, self.dtype, self.shape, encoding, layout, self.quant, parts)
+        return self._expanded
 
     def dense(self) -> Array:
         """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""
@@ -167,9 +264,10 @@ class StoredTensor:
     def groups(self) -> tuple[Array, Array, Array | None]:
         """What pack_q4, pack_q4m or pack_q8g were given: (numbers [N, K], scale [N, K/32], minimum or None).
 
-        Raises FormatError for a tensor of another encoding.
+        So for the sparse encodings by groups, with the zeros that they leave out; where a whole group is left out its
+        scale is 0. Raises FormatError for a tensor of another encoding.
         """
-        return encodings.grouped(self.encoding).groups(self.shape, self.parts["data"])
+        return encodings.groups(self.encoding, self.shape, self.layout, self.parts)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from edgert.format import encodings
 from edgert.format.header import header_from
 from edgert.format.limits import PRELUDE_BYTES, aligned
 from edgert.format.model import Model, StoredTensor
+from edgert.format.parts import Parts
 from edgert.format.prelude import Prelude
 from edgert.format.tensor_fields import PartEntry, TensorEntry
 from edgert.graph.ir import DTYPES, Array, Quantization
@@ -58,24 +59,35 @@ def read_model(path: str | os.PathLike[str], *, verify: Literal["touch", "all"] 
     return model
 
 
-class MappedParts(Mapping[str, Array]):
-    """The parts of one tensor: role -> a read-only view of the file, checked when first taken."""
+class MappedParts(Parts):
+    """The parts of one tensor: role -> a read-only view of the file, checked when first taken.
+
+    Those of a sparse tensor point into each other: they are checked together, when the first of them is taken.
+    """
 
     def __init__(self, file: Path, mapping: mmap.mmap, data_offset: int, entry: TensorEntry) -> None:
         self._file, self._mapping, self._data_offset, self._entry = file, mapping, data_offset, entry
         self._places = {part.spec.role: part for part in entry.parts}
         self._checked: dict[str, Array] = {}
+        self.specs = tuple(part.spec for part in entry.parts)
 
     def __getitem__(self, role: str) -> Array:
         if role not in self._checked:
-            self._checked[role] = self._check(self._places[role])
+            if encodings.sparse(self._entry.encoding) is None:
+                self._checked[role] = self.alone(role)
+            else:
+                self._checked = self._together()
         return self._checked[role]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+    def alone(self, role: str) -> Array:
+        """A part for what it says by itself, such as scales: not fit to be read with the others."""
+        return self._check(self._places[role])
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def _together(self) -> dict[str, Array]:
+        parts, entry = {role: self.alone(role) for role in self._places}, self._entry
+        with located(self._file, self._data_offset + entry.parts[0].offset, entry.name):
+            encodings.check_whole(entry.encoding, entry.shape, entry.layout, parts)
+        return parts
 
     def _check(self, part: PartEntry) -> Array:
         spec, entry = part.spec, self._entry
@@ -98,6 +110,8 @@ class MappedParts(Mapping[str, Array]):
 def check_tensor(tensor: StoredTensor, file: Path | None) -> None:
     """Takes, and so checks, every part of `tensor`, and what holds between them. Raises FormatError."""
     parts = {role: tensor.parts[role] for role in tensor.parts}
+    if isinstance(tensor.parts, MappedParts) and encodings.sparse(tensor.encoding) is not None:
+        return
     with located(file, None, tensor.name):
         encodings.check_whole(tensor.encoding, tensor.shape, tensor.layout, parts)
 
@@ -113,8 +127,8 @@ def located(file: Path | None, offset: int | None, name: str) -> Iterator[None]:
 
 def _expose(entry: TensorEntry, parts: MappedParts) -> StoredTensor:
     quant = entry.quant
-    if entry.encoding == "q8" and entry.dtype == "int8":
-        quant = Quantization(parts["scale"], np.zeros(entry.shape[0], np.int32), 0)
+    if entry.encoding in ("q8", "block") and entry.dtype == "int8":
+        quant = Quantization(parts.alone("scale"), np.zeros(entry.shape[0], np.int32), 0)
     elif entry.axis is not None:
         quant = Quantization(parts["scale"], parts["zero_point"], entry.axis)
     return StoredTensor(entry.name, entry.dtype, entry.shape, entry.encoding, entry.layout, quant, parts)

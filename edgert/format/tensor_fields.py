@@ -11,11 +11,12 @@ from typing import Any
 from edgert.errors import FormatError
 from edgert.format import encodings, graph_fields
 from edgert.format.fields import Value
-from edgert.format.layouts import LAYOUTS
+from edgert.format.layouts import LAYOUTS, is_layout
 from edgert.format.limits import MAX_TENSORS, aligned
 from edgert.graph.ir import DTYPES, Quantization
 
-_MAX_PARTS = 3
+_MAX_PARTS = 5
+"""int8 in blocks: start, index, data, scale, sum."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _tensor_from(value: Value, end: int) -> tuple[TensorEntry, int]:
     dtype = graph_fields.dtype_from(table["dtype"])
     shape = graph_fields.shape_from(table["shape"], DTYPES[dtype].itemsize, named=False)
     sizes = tuple(int(d) for d in shape)
-    encoding, layout = table["encoding"].one_of(encodings.ENCODINGS), table["layout"].one_of(LAYOUTS)
+    encoding, layout = table["encoding"].one_of(encodings.ENCODINGS), _layout_from(table["layout"])
     quant = axis = None
     if "quant" in table:
         if encoding != "dense" or dtype not in encodings.QUANTIZED_DTYPES:
@@ -90,7 +91,11 @@ def _tensor_from(value: Value, end: int) -> tuple[TensorEntry, int]:
     parts = []
     for item, spec in zip(items, specs, strict=True):
         parts.append(_part_from(item, spec, aligned(end)))
-        end = parts[-1].offset + spec.nbytes
+        end = parts[-1].offset + parts[-1].spec.nbytes
+    try:
+        encodings.check_sizes(encoding, tuple(part.spec for part in parts))
+    except FormatError as error:
+        table["parts"].fail(error.expected, error.found)
     name = table["name"].name()
     return TensorEntry(name, dtype, sizes, encoding, layout, quant, axis, tuple(parts)), end
 
@@ -98,12 +103,22 @@ def _tensor_from(value: Value, end: int) -> tuple[TensorEntry, int]:
 def _part_from(value: Value, spec: encodings.PartSpec, offset: int) -> PartEntry:
     """The part must be the one that the encoding implies, at the one place it can have."""
     table = value.fields(("role", "dtype", "offset", "nbytes", "crc32"))
-    expected = {"role": spec.role, "dtype": spec.dtype, "offset": offset, "nbytes": spec.nbytes}
-    for key, wanted in expected.items():
+    for key, wanted in {"role": spec.role, "dtype": spec.dtype, "offset": offset}.items():
         raw = table[key].raw
         if type(raw) is not type(wanted) or raw != wanted:
             table[key].fail(repr(wanted))
+    nbytes = table["nbytes"]
+    try:
+        spec = spec.sized(nbytes.integer(0, 2**63 - 1))
+    except FormatError as error:
+        nbytes.fail(error.expected)
     return PartEntry(spec, offset, table["crc32"].integer(0, 2**32 - 1))
+
+
+def _layout_from(value: Value) -> str:
+    if not isinstance(value.raw, str) or not is_layout(value.raw):
+        value.fail(f"one of the layouts {', '.join(LAYOUTS)}")
+    return value.raw
 
 
 def _tensor_to(entry: TensorEntry) -> dict[str, Any]:

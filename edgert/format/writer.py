@@ -73,18 +73,11 @@ def _place(tensor: StoredTensor, end: int, file: Path) -> tuple[TensorEntry, lis
     inline = quant if tensor.encoding == "dense" and quant is not None and quant.axis is None else None
     axis = quant.axis if tensor.encoding == "dense" and quant is not None else None
     with located(file, None, tensor.name):
-        specs = encodings.part_specs(tensor.encoding, tensor.dtype, tensor.shape, tensor.layout, axis)
-        if set(tensor.parts) != {spec.role for spec in specs}:
-            raise FormatError(None, None, f"the parts {[s.role for s in specs]}", f"{sorted(tensor.parts)}")
+        specs = encodings.stored_specs(tensor.encoding, tensor.dtype, tensor.shape, tensor.layout, axis, tensor.parts)
         places: list[PartEntry] = []
         contents: list[memoryview] = []
         for spec in specs:
             array = tensor.parts[spec.role]
-            if (array.dtype.name, array.shape) != (spec.dtype, spec.shape):
-                raise FormatError(
-                    None, None, f"part {spec.role} {spec.dtype} {list(spec.shape)}",
-                    f"{array.dtype.name} {list(array.shape)}",
-                )  # fmt: skip
             encodings.check_part(tensor.encoding, tensor.dtype, tensor.shape, tensor.layout, spec.role, array)
             little = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
             contents.append(little.reshape(-1).view(np.uint8).data)

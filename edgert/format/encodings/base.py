@@ -23,21 +23,46 @@ QUANTIZED_DTYPES = ("int8", "uint8", "int16", "uint16", "int32")
 
 @dataclass(frozen=True)
 class PartSpec:
-    """What one part of a tensor must be."""
+    """What one part of a tensor must be.
+
+    free: the axis whose size follows from what is stored, None if every size follows from the tensor's shape. Then
+    `shape` has the largest size it may have, which is at least `least` and a multiple of `step`.
+    """
 
     role: str
     dtype: str
     shape: tuple[int, ...]
+    free: int | None = None
+    least: int = 0
+    step: int = 1
 
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * DTYPES[self.dtype].itemsize
+
+    def sized(self, nbytes: int) -> PartSpec:
+        """The part of `nbytes` bytes, all sizes known. Raises FormatError if no part of this kind has so many."""
+        if self.free is None:
+            if nbytes != self.nbytes:
+                raise FormatError(None, None, str(self.nbytes), str(nbytes))
+            return self
+        most = self.shape[self.free]
+        others = prod(d for axis, d in enumerate(self.shape) if axis != self.free) * DTYPES[self.dtype].itemsize
+        size, rest = divmod(nbytes, others) if others else (self.least, nbytes)
+        if rest or not self.least <= size <= most or size % self.step:
+            raise FormatError(
+                None, None, f"a multiple of {others * self.step} from {others * self.least} to {others * most}",
+                str(nbytes),
+            )  # fmt: skip
+        return PartSpec(self.role, self.dtype, (*self.shape[: self.free], size, *self.shape[self.free + 1 :]))
 
 
 class Encoding(ABC):
     """One way to store a tensor. `dtype`, `shape` and `layout` are the tensor's; dtype and shape are logical."""
 
     name: ClassVar[str]
+    sparse: ClassVar[bool] = False
+    """Whether zeros are left out (`sparse.py`): such parts point into each other, so they are checked together."""
 
     @abstractmethod
     def part_specs(self, dtype: str, shape: tuple[int, ...], layout: str, axis: int | None) -> tuple[PartSpec, ...]:
@@ -45,6 +70,10 @@ class Encoding(ABC):
 
         Raises FormatError if the combination has no meaning.
         """
+
+    def check_sizes(self, specs: tuple[PartSpec, ...]) -> None:
+        """Raises FormatError unless the sizes of parts with a free axis fit each other; `specs` are sized."""
+        return
 
     @abstractmethod
     def check_part(self, dtype: str, shape: tuple[int, ...], layout: str, role: str, array: Array) -> None:
@@ -60,6 +89,15 @@ class Encoding(ABC):
     @abstractmethod
     def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
         """The row-major values in the logical dtype; a view of the parts where they have them so."""
+
+    def groups(
+        self, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]
+    ) -> tuple[Array, Array, Array | None]:
+        """(numbers [N, K], scale float16 [N, K/32], minimum likewise or None) of an encoding by groups of 32.
+
+        Raises FormatError for the others.
+        """
+        raise FormatError(None, None, "an encoding with a scale per group of 32, such as q4 or q8g", self.name)
 
 
 def check_padding(array: Array, layout: str, shape: tuple[int, ...]) -> None:

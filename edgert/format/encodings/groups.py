@@ -100,7 +100,7 @@ class Grouped(Encoding):
         The number of groups K/32 rounds up. Raises FormatError if they break a rule of the encoding.
         """
         factors = {"scale": scale} if minimum is None else {"scale": scale, "minimum": minimum}
-        self._check_arguments(numbers, factors)
+        self.check_arguments(numbers, factors)
         n, k = numbers.shape
         (spec,) = self.part_specs("float32", (n, k), layouts.GROUPED, None)
         data = np.zeros(spec.shape, np.uint8)
@@ -118,10 +118,12 @@ class Grouped(Encoding):
         self.check_part("float32", (n, k), layouts.GROUPED, "data", data)
         return {"data": data}
 
-    def groups(self, shape: tuple[int, ...], data: Array) -> tuple[Array, Array, Array | None]:
+    def groups(
+        self, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]
+    ) -> tuple[Array, Array, Array | None]:
         """The inverse of encode: (numbers [N, K], scale float16 [N, K/32], minimum likewise or None)."""
         n, k = shape
-        blocks = self._blocks(data)
+        blocks = self._blocks(parts["data"])
         numbers = np.empty(shape, self.dtype)
         for panel, rows in self._panels(shape):
             numbers[rows] = self._numbers(blocks[panel])[: n - rows.start, :k]
@@ -158,7 +160,8 @@ class Grouped(Encoding):
         for first in range(0, -(-shape[0] // ROWS) if shape[1] else 0, step):
             yield slice(first, first + step), slice(first * ROWS, min((first + step) * ROWS, shape[0]))
 
-    def _check_arguments(self, numbers: Array, factors: Mapping[str, Array]) -> None:
+    def check_arguments(self, numbers: Array, factors: Mapping[str, Array]) -> None:
+        """Raises FormatError unless the types, sizes and numbers are the encoding's."""
         if numbers.ndim != 2 or numbers.dtype.name != self.dtype:
             raise FormatError(
                 None, None, f"{self.dtype} numbers [N, K] for encoding {self.name}",
