@@ -63,6 +63,21 @@ KERNELS: tuple[KernelSpec, ...] = (
         params=f"blocks channels slices leftover {_ROWS} low high",
         summary="float convolution over channel planes, pixels as vectors, 4 output channels x T vectors per tile",
     ),
+    *(
+        KernelSpec(
+            name=f"conv2d_{block}_kp",
+            module=f"edgert.kernels_cpu.conv.conv2d_{block}",
+            function=f"conv2d_{block}",
+            operands="x taps index start w bias y residual",
+            params=f"channels slices {_ROWS} low high",
+            summary=f"float convolution that skips zeros, {shape}, k x k or pointwise",
+        )
+        for block, shape in (
+            ("b4x1", "weights in blocks of 4 output channels"),
+            ("b2x1", "weights in blocks of 2 output channels"),
+            ("b1x1", "single weights, output channels in pairs"),
+        )
+    ),
     KernelSpec(
         name="planes_x4",
         module="edgert.kernels_cpu.conv.planes",

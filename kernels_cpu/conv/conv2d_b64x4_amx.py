@@ -33,7 +33,7 @@ def _gather(columns):  # type: ignore[no-untyped-def]
 
     @helper
     def gather(inputs, taps, tiles, panel):  # type: ignore[no-untyped-def]
-        for i in range(tiles):
+        for _ in range(tiles):
             for cell in range(CELLS):
                 offset, target = load_i32(taps + 4 * cell), panel + ROW_BYTES * cell
                 store_i8v(target, load_i8v(inputs[0] + offset))

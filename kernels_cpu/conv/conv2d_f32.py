@@ -6,6 +6,7 @@ of an output channel; weights are groups of 4 output channels, [N/4][K][4]. The 
 
 from __future__ import annotations
 
+from edgert.kernels_cpu.conv.float_rows import row_outputs, row_store
 from edgert.kernels_cpu.conv.tiling import all_tiles, row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
@@ -21,12 +22,9 @@ from edgert.kernels_cpu.simd import (
     pixel_step,
     prefetch,
     row_addresses,
-    splat_f32,
     store_f32,
-    store_i32,
     tile_init,
     tile_step,
-    tile_store_f32,
 )  # fmt: skip
 
 F = record_fields("conv2d_f32_kp")
@@ -37,25 +35,13 @@ WIDE = 6 if REGISTERS == 32 else 3
 
 def _channels(rows, columns):  # type: ignore[no-untyped-def]
     """A function that computes `rows` output channels from channel n of `columns` pixel vectors."""
-    init, step, addresses = (
-        tile_init(f32v, rows, columns),
-        tile_step(f32v, rows, columns),
-        row_addresses(columns),
-    )
-    store, store_residual = tile_store_f32(rows, columns, False), tile_store_f32(rows, columns, True)
+    init, step, finish = tile_init(f32v, rows, columns), tile_step(f32v, rows, columns), row_store(F, rows, columns)
     # an image of one pixel more than whole vectors (7 x 7): the tile takes it along, its four channels as a vector
     takes_pixel = rows == 4 and columns == 3
 
     @helper
     def compute(record, n, v, inputs, pixel, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
-        taps, blocks, y_plane = (
-            load_i64(record + F.taps),
-            load_i32(record + F.blocks),
-            load_i32(record + F.y_plane),
-        )
-        per_row, row_last = load_i32(record + F.per_row), load_i32(record + F.row_last)
-        row_bytes = load_i32(record + F.row_bytes)
-        low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+        taps, blocks, y_plane = load_i64(record + F.taps), load_i32(record + F.blocks), load_i32(record + F.y_plane)
         group = n >> 2
         w = load_i64(record + F.w) + 16 * blocks * group + 4 * (n - 4 * group)
         acc = init(load_i64(record + F.bias) + 4 * n)
@@ -78,50 +64,23 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
             for i in range(blocks):
                 prefetch(w + 16 * i + AHEAD)
                 acc = step(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
-        plane = n * y_plane
-        narrow = row_bytes < VECTOR_BYTES
-        offset, channel_stride = (0, VECTOR_BYTES * columns) if narrow else (plane, y_plane)
-        if residual == 0:
-            store(acc, low, high, outputs, offset, channel_stride)
-        elif narrow:
-            # bring the residual aside too, so that both sides have the strides of scratch
-            aside = scratch + VECTOR_BYTES * columns * rows
-            for r in range(rows):
-                for t in range(columns):
-                    source = residual + plane + r * y_plane + (v + t) * row_bytes
-                    for k in range(0, row_bytes, 4):
-                        store_i32(aside + VECTOR_BYTES * (columns * r + t) + k, load_i32(source + k))
-            skips = addresses(aside, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
-            store_residual(acc, low, high, outputs, 0, channel_stride, skips)
-        else:
-            row, place = row_of(v, per_row)
-            skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
-            store_residual(acc, low, high, outputs, offset, channel_stride, skips)
-        if narrow:
-            for r in range(rows):
-                for t in range(columns):
-                    target = y + plane + r * y_plane + (v + t) * row_bytes
-                    source = scratch + VECTOR_BYTES * (columns * r + t)
-                    for k in range(0, row_bytes, 4):
-                        store_i32(target + k, load_i32(source + k))
+        finish(record, acc, n, v, outputs, y, residual, scratch)
 
     return compute
 
 
 def _tile(columns):  # type: ignore[no-untyped-def]
     """A function that computes `columns` pixel vectors of every output channel."""
-    addresses, four, one = row_addresses(columns), _channels(4, columns), _channels(1, columns)
+    addresses, places = row_addresses(columns), row_outputs(F, columns)
+    four, one = _channels(4, columns), _channels(1, columns)
 
     @helper
     def tile(record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
         channels, per_row = min(load_i32(record + F.channels), 4 * g1), load_i32(record + F.per_row)
-        row_last, row_bytes = load_i32(record + F.row_last), load_i32(record + F.row_bytes)
+        row_last = load_i32(record + F.row_last)
         row, place = row_of(v, per_row)
         inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
-        if row_bytes < VECTOR_BYTES:  # a vector would run into the next row: store aside, then copy what belongs
-            outputs = addresses(scratch, 0, 0, columns, VECTOR_BYTES, VECTOR_BYTES * columns, 0)
-        else:
-            outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
+        outputs = places(record, v, y, scratch)
         pixel = 0
         if load_i32(record + F.leftover) != 0 and v + columns == load_i32(record + F.vectors):
             pixel = x + VECTOR_BYTES * (v + columns)

@@ -21,7 +21,21 @@ from edgert.kernels_cpu.simd.bytes8 import (
     emit_lane_shuffle,
     emit_requantize,
 )  # fmt: skip
-from edgert.kernels_cpu.simd.types import I8, I32, I64, VB, concat, f32v, i8v, i16v, i32v, pointer, shuffle, splat, undef
+from edgert.kernels_cpu.simd.types import (
+    I8,
+    I32,
+    I64,
+    VB,
+    concat,
+    f32v,
+    i8v,
+    i16v,
+    i32v,
+    pointer,
+    shuffle,
+    splat,
+    undef,
+)
 
 _LANE = ir.VectorType(I8, 16)
 _LANES = VB // 16
@@ -64,9 +78,7 @@ def line_step(pixels: int, vectors: int) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             acc, x, offset, w = args
             values, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
-            lines = [
-                b.load(pointer(b, b.add(w, ir.Constant(I64, v * VB)), i8v.llvm), align=1) for v in range(vectors)
-            ]
+            lines = [b.load(pointer(b, b.add(w, ir.Constant(I64, v * VB)), i8v.llvm), align=1) for v in range(vectors)]
             for p in range(pixels):
                 four = b.load(pointer(b, b.add(x[p], offset), I32), align=1)
                 pixel = b.bitcast(splat(b, four, i32v.llvm), i8v.llvm)

@@ -14,7 +14,7 @@ from edgert.format.model import StoredTensor
 from edgert.graph.ir import Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference import Quant, evaluate
-from edgert.plan.lowering import conv
+from edgert.plan.lowering import conv, conv_float
 from edgert.plan.lowering.api import Refusal
 
 
@@ -93,7 +93,7 @@ def test_float(case: Case, level: Level) -> None:
     expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
     depthwise = node.attr_int("group", 1) == case.channels > 1
     weights = StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")
-    rule = conv.depthwise_f32 if depthwise else conv.conv_f32
+    rule = conv_float.depthwise_f32 if depthwise else conv_float.conv_f32
     kind = TensorType("float32", expected.shape)
     for threads, order in ((1, "forward"), (4, "backward")):
         result = run_rule(rule, node, list(inputs), [None] * len(inputs), kind, level, {1: weights}, threads, order)

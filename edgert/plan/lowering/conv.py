@@ -1,4 +1,4 @@
-"""Lowering of Conv and QLinearConv: pointwise, k x k, strided, dilated, grouped and depthwise, to kernels_cpu/conv.
+"""Lowering of QLinearConv: pointwise, k x k, strided, dilated, grouped and depthwise, to kernels_cpu/conv.
 
 A k x k or strided convolution first copies its input with the border in place, split into stride phases
 (`planes_x4`); after that every filter tap is an offset, and all convolutions are one kernel.
@@ -13,7 +13,6 @@ import numpy as np
 
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference.quantization import ratio
 from edgert.plan.lowering.api import (
     Buffer,
@@ -34,45 +33,20 @@ from edgert.plan.lowering.conv_geometry import (
     slices_of,
     tap_offsets,
 )
-from edgert.plan.lowering.requantize import (
-    activation_bytes,
-    activation_floats,
-    effective_bias,
-    multipliers,
-    zero_point,
-)  # fmt: skip
-from edgert.plan.lowering.shapes import split
+from edgert.plan.lowering.conv_site import (
+    DEPTHWISE_SCRATCH,
+    bias_of,
+    packed,
+    padded,
+    padded_macs,
+    residual_of,
+    too_big,
+    vector_pixels,
+)
+from edgert.plan.lowering.requantize import activation_bytes, effective_bias, multipliers, zero_point
 
-DEPTHWISE_SCRATCH = 24 << 10
-"""Bytes of padded rows that a depthwise band may take: half of a 48 KB first-level cache."""
 MAX_SUM = 2**31 / (255 * 127)
 """Products that a 32-bit accumulator holds; times the scale it also bounds what rounding must hold."""
-
-
-def _residual_of(site: Site) -> int | None:
-    """Index of the fused residual input, None without one."""
-    return len(site.inputs) - 1 if site.node.attr_int("residual", 0) else None
-
-
-def _bias_of(site: Site) -> int | None:
-    last = len(site.inputs) - (1 if site.node.attr_int("residual", 0) else 0)
-    return 2 if last > 2 and site.inputs[2] is not None else None
-
-
-def _padded(values: Array, count: int) -> Array:
-    out = np.zeros(count, values.dtype)
-    out[: len(values)] = values
-    return out
-
-
-def _packed(site: Site, encoding: str, layout: str) -> StoredTensor | None:
-    """The stored weight if it has this encoding and layout."""
-    stored = site.stored[1]
-    return stored if stored is not None and (stored.encoding, stored.layout) == (encoding, layout) else None
-
-
-def _too_big(*sizes: int) -> bool:
-    return max(sizes) >= 2**31
 
 
 @dataclass(frozen=True)
@@ -99,14 +73,14 @@ class Int8Conv:
         per_group, filters = g.channels // g.group, g.filters // g.group
         if g.group > 1 and (per_group % 4 or filters % 4):
             return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")
-        stored = _packed(site, encoding, layout)
+        stored = packed(site, encoding, layout)
         if stored is None:
             return Refusal(kernel, f"weights are not stored as {encoding} {layout}")
         scales = multipliers(x, w, y, g.filters)
         if float(scales.max(initial=0.0)) * per_group * g.kernel[0] * g.kernel[1] > MAX_SUM:
             return Refusal(kernel, f"scale {scales.max():g} over {per_group} channels overflows 32 bits")
         conv = cls(site, g, stored, scales, None if g.direct else Planes.of(g, site.level))
-        if _too_big(conv.x_plane * conv.cells, 4 * plane_pixels(g.pixels) * conv.out_cells):
+        if too_big(conv.x_plane * conv.cells, 4 * plane_pixels(g.pixels) * conv.out_cells):
             return Refusal(kernel, "an image's activations exceed 2 GiB")
         return conv
 
@@ -141,10 +115,7 @@ class Int8Conv:
     @property
     def pixels(self) -> int:
         """Pixels of an image that the vectors really compute, dead lanes included."""
-        lanes = self.site.level.vector_bytes // 4
-        if self.planes is None:
-            return plane_pixels(self.g.pixels)
-        return -(-self.g.out[1] // lanes) * lanes * self.g.out[0]
+        return vector_pixels(self.g, self.site.level, self.planes)
 
     @property
     def parts(self) -> int:
@@ -164,7 +135,7 @@ class Int8Conv:
     @property
     def layouts(self) -> tuple[str | None, ...]:
         """Wanted layouts of the inputs."""
-        activations = (0, _residual_of(self.site))
+        activations = (0, residual_of(self.site))
         return tuple("k4p" if i in activations else None for i in range(len(self.site.inputs)))
 
     @property
@@ -183,12 +154,12 @@ class Int8Conv:
     @property
     def bias(self) -> Array:
         """int32, what the sum of every filter starts at; padded to whole groups of four filters."""
-        return _padded(effective_bias(self.site, self.stored, _bias_of(self.site)), 4 * self.out_cells)
+        return padded(effective_bias(self.site, self.stored, bias_of(self.site)), 4 * self.out_cells)
 
     @property
     def multipliers(self) -> Array:
         """float32, steps of the output per unit of every filter's sum; padded likewise."""
-        return _padded(self.scales, 4 * self.out_cells)
+        return padded(self.scales, 4 * self.out_cells)
 
     def per_filter(self, e: Emitter) -> dict[str, tuple[Buffer, int]]:
         """Operands `bias` and `scale` for `emit`."""
@@ -217,7 +188,7 @@ class Int8Conv:
             "residual_scale": 0.0, **params,
         }  # fmt: skip
         operands = {"x": source, "y": output, "residual": None, **{name: buffer for name, (buffer, _) in own.items()}}
-        residual = _residual_of(site)
+        residual = residual_of(site)
         if residual is not None:
             r = site.inputs[residual]
             assert r is not None and r.quant is not None and y.quant is not None
@@ -251,17 +222,9 @@ def conv_q8(site: Site) -> Offer | Refusal:
         conv.emit(e, inputs, outputs[0], kernel, own, params, conv.slices, 6 * site.level.vector_bytes)
 
     return Offer(
-        kernel, conv.layouts, ("k4p",), _padded_macs(conv.g, site.level, conv.planes, 4), conv.nbytes, "dot8", 0.8,
+        kernel, conv.layouts, ("k4p",), padded_macs(conv.g, site.level, conv.planes, 4), conv.nbytes, "dot8", 0.8,
         f"int8 {conv.form}: dense 4x4 blocks, pixels as vectors", emit,
     )  # fmt: skip
-
-
-def _padded_macs(g: Geometry, level: Level, planes: Planes | None, cell: int) -> int:
-    """Multiply-adds that the vectors really do, dead lanes included."""
-    lanes = level.vector_bytes // 4
-    row = plane_pixels(g.pixels) if planes is None else -(-g.out[1] // lanes) * lanes * g.out[0]
-    channels = -(-(g.channels // g.group) // cell) * cell
-    return g.batch * -(-g.filters // 4) * 4 * row * g.kernel[0] * g.kernel[1] * channels
 
 
 @lowers("QLinearConv")
@@ -278,7 +241,7 @@ def depthwise_q8(site: Site) -> Offer | Refusal:
             kernel, f"kernel {g.kernel}, strides {g.strides}, dilations {g.dilations}: wants at most 8 columns, "
             "equal strides 1 or 2, no dilation",
         )  # fmt: skip
-    stored = _packed(site, "q8", "dw4")
+    stored = packed(site, "q8", "dw4")
     if stored is None:
         return Refusal(kernel, "weights are not stored as q8 dw4")
     if site.node.attr_int("residual", 0):
@@ -297,8 +260,8 @@ def depthwise_q8(site: Site) -> Offer | Refusal:
         e.op(
             kernel,
             {"x": inputs[0], "w": e.weights(stored, "data"), "y": outputs[0],
-             "bias": e.constant(_padded(effective_bias(site, stored, _bias_of(site)), 4 * cells)),
-             "scale": e.constant(_padded(scales, 4 * cells))},
+             "bias": e.constant(padded(effective_bias(site, stored, bias_of(site)), 4 * cells)),
+             "scale": e.constant(padded(scales, 4 * cells))},
             {"groups4": cells, "height": g.height, "width": g.width, "out_height": g.out[0], "out_width": g.out[1],
              "top": g.pads[0], "left": g.pads[1], "stride": stride, "kernel_rows": g.kernel[0], "blocks": blocks,
              "pitch": pitch, "band_rows": band,
@@ -314,138 +277,4 @@ def depthwise_q8(site: Site) -> Offer | Refusal:
     return Offer(
         kernel, tuple(layouts), ("k4p",), macs, nbytes, "dot8", 0.35,
         f"int8 depthwise {g.kernel[0]}x{g.kernel[1]} in NC4HW4: no layout change", emit,
-    )  # fmt: skip
-
-
-@lowers("Conv")
-def conv_f32(site: Site) -> Offer | Refusal:
-    """float32, any groups whose filter counts are multiples of 4 (or a single group)."""
-    kernel = "conv2d_f32_kp"
-    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
-    assert x is not None and w is not None
-    if x.dtype != "float32":
-        return Refusal(kernel, f"computes float32, the input is {x.dtype}")
-    g = Geometry.of(site.node, x, w, y)
-    if g is None:
-        return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
-    per_group, filters = g.channels // g.group, g.filters // g.group
-    if g.group > 1 and filters % 4:
-        return Refusal(kernel, f"{g.group} groups of {filters} output channels: not multiples of 4")
-    stored = _packed(site, "dense", "n4k1")
-    if stored is None or stored.dtype != "float32":
-        return Refusal(kernel, "weights are not stored as float32 n4k1")
-    bounds = activation_floats(site.node)
-    planes = None if g.direct else Planes.of(g, site.level)
-    in_plane = 4 * plane_pixels(g.height * g.width) if planes is None else planes.nbytes
-    if _too_big(in_plane * g.channels, 4 * plane_pixels(g.pixels) * g.filters):
-        return Refusal(kernel, "an image's activations exceed 2 GiB")
-    residual = _residual_of(site)
-
-    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        source = inputs[0]
-        assert source is not None
-        if planes is not None:
-            source, _ = emit_planes(e, g, planes, source, g.channels, 0)
-        rows = row_params(g, site.level, planes, in_plane, g.channels)
-        image_macs = g.macs // max(g.batch, 1)
-        parts = parts_of(site.threads, rows["vectors"], image_macs)
-        slices = slices_of(site.threads, parts, -(-filters // 4), image_macs)
-        rows |= {"parts": parts, "slices": slices, "y_batch": rows["y_plane"] * g.filters}
-        # one pixel more than whole vectors (7 x 7): the kernel's tile of three vectors takes it along
-        lanes = site.level.vector_bytes // 4
-        whole = 3 if lanes == 16 else 6
-        leftover = int(
-            planes is None and g.pixels == whole * lanes + 1 and parts == 1 and lanes >= 8 and filters % 4 == 0
-        )
-        rows |= {"leftover": leftover, "vectors": g.pixels // lanes if leftover else rows["vectors"]}
-        bias = e.constant(_padded(_float_bias(site, g.filters), -(-g.filters // 4) * 4))
-        taps = e.constant(tap_offsets(g, planes, per_group, in_plane))
-        blocks = per_group * g.kernel[0] * g.kernel[1]
-        skip = inputs[residual] if residual is not None else None
-        for i in range(g.group):
-            plane = rows["y_plane"] * filters * i
-            e.op(
-                kernel,
-                {"x": source, "taps": taps, "w": e.weights(stored, "data"), "bias": bias, "y": outputs[0],
-                 "residual": skip},
-                {"blocks": blocks, "channels": filters, **rows, "low": bounds[0], "high": bounds[1]},
-                chunks=g.batch * parts * slices, scratch=48 * site.level.vector_bytes,
-                offsets={"x": in_plane * per_group * i, "w": 4 * blocks * filters * i, "bias": 4 * filters * i,
-                         "y": plane, **({"residual": plane} if skip is not None else {})},
-            )  # fmt: skip
-
-    layouts: list[str | None] = [None] * len(site.inputs)
-    layouts[0] = "kp"
-    if residual is not None:
-        layouts[residual] = "kp"
-    nbytes = layout_nbytes(x, "kp") * (1 if planes is None else 3) + layout_nbytes(y, "kp") + 4 * w.numel
-    form = "pointwise" if planes is None else f"{g.kernel[0]}x{g.kernel[1]} by taps over padded planes"
-    return Offer(
-        kernel, tuple(layouts), ("kp",), _padded_macs(g, site.level, planes, 1), nbytes, "fma32", 0.85,
-        f"float {form}: pixels as vectors", emit,
-    )  # fmt: skip
-
-
-def _float_bias(site: Site, filters: int) -> Array:
-    index = _bias_of(site)
-    if index is None:
-        return np.zeros(filters, np.float32)
-    value = site.values[index]
-    assert value is not None
-    return np.asarray(value, np.float32)
-
-
-@lowers("Conv")
-def depthwise_f32(site: Site) -> Offer | Refusal:
-    """float32, one input channel per filter; any kernel, stride, dilation and multiplier."""
-    kernel = "depthwise_f32_kp"
-    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
-    assert x is not None and w is not None
-    g = Geometry.of(site.node, x, w, y)
-    if g is None or not g.depthwise or x.dtype != "float32":
-        return Refusal(kernel, "not a float32 depthwise convolution")
-    stored = _packed(site, "dense", "row")
-    if stored is None or stored.dtype != "float32":
-        return Refusal(kernel, "weights are not stored as float32 row")
-    bounds = activation_floats(site.node)
-    if site.node.attr_int("residual", 0):
-        return Refusal(kernel, "a residual is not fused into depthwise convolutions")
-    reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilations, strict=True)]
-    lanes = site.level.vector_bytes // 4
-    columns = -(-(max(g.out[1], lanes) + reach[1] // g.strides[1]) // 16) * 16
-    pitch = 4 * columns * g.strides[1]
-    band = max(1, min(g.out[0], (DEPTHWISE_SCRATCH // pitch - reach[0]) // g.strides[0] + 1))
-    taps = np.array(
-        [
-            ky * g.dilations[0] * pitch
-            + 4 * (kx * g.dilations[1] % g.strides[1] * columns + kx * g.dilations[1] // g.strides[1])
-            for ky in range(g.kernel[0])
-            for kx in range(g.kernel[1])
-        ],
-        np.int32,
-    )
-
-    nbytes = 2 * layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
-    macs = g.batch * g.filters * g.out[0] * -(-g.out[1] // lanes) * lanes * len(taps)
-    parts = split(site.threads, g.filters, nbytes // g.batch, macs // g.batch)
-
-    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        e.op(
-            kernel,
-            {"x": inputs[0], "taps": e.constant(taps), "w": e.weights(stored, "data"),
-             "bias": e.constant(_float_bias(site, g.filters)), "y": outputs[0]},
-            {"channels": g.filters, "multiplier": g.filters // g.channels, "height": g.height, "width": g.width,
-             "out_height": g.out[0], "out_width": g.out[1], "top": g.pads[0], "left": g.pads[1],
-             "stride_h": g.strides[0], "stride_w": g.strides[1], "kernel": len(taps), "taps_rows": reach[0] + 1,
-             "columns": columns, "band_rows": band, "per_row": -(-g.out[1] // lanes), "parts": parts,
-             "x_plane": 4 * plane_pixels(g.height * g.width),
-             "y_plane": 4 * plane_pixels(g.pixels), "low": bounds[0], "high": bounds[1]},
-            chunks=g.batch * parts,
-            scratch=7 * site.level.vector_bytes + ((band - 1) * g.strides[0] + reach[0] + 2) * pitch + 128,
-        )  # fmt: skip
-
-    layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
-    return Offer(
-        kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.35,
-        f"float depthwise {g.kernel[0]}x{g.kernel[1]} on channel planes", emit,
     )  # fmt: skip

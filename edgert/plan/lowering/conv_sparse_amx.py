@@ -5,6 +5,8 @@ What is shared with the vector kernel for such weights is conv_lines.py's, the t
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from edgert.graph.ir import Array
@@ -28,11 +30,11 @@ def tile_starts(start: Array) -> Array:
 
 
 def tile_weights(data: Array, start: Array, first: Array) -> Array:
-    """Lines of kept cells, int8 [cells, 64 n, 4 c], as int8 [tiles * 4, 16 n, 16 cells, 4 c]: for each group its tiles of
-    channels 0 to 15, then of 16 to 31 and so on, with zeros where the last of them has fewer cells."""
+    """Lines of kept cells, int8 [cells, 64 n, 4 c], as int8 [tiles * 4, 16 n, 16 cells, 4 c]: for each group its tiles
+    of channels 0 to 15, then of 16 to 31 and so on, with zeros where the last of them has fewer cells."""
     padded = _padded(data.reshape(-1, CHANNELS, CELL), start, first)
     tiles = padded.reshape(-1, TILE_ROWS, 4, TILE_ROWS, CELL).transpose(2, 0, 3, 1, 4)
-    groups = [tiles[:, a:b].reshape(-1, TILE_ROWS, TILE_ROWS, CELL) for a, b in zip(first, first[1:], strict=False)]
+    groups = [tiles[:, a:b].reshape(-1, TILE_ROWS, TILE_ROWS, CELL) for a, b in pairwise(first)]
     return np.concatenate(groups)
 
 
