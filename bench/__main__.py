@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench import compression, efficientnet, embedding, language, sparse_language, sparse_network
+from bench import compression, efficientnet, embedding, language, pruning, sparse_language, sparse_network
 from edgert.kernels_cpu.levels import active_level
 
 BENCHES = {
@@ -14,6 +14,7 @@ BENCHES = {
     "language": (language.run, 6),
     "embedding": (embedding.run, 40),
     "compression": (compression.run, 1),
+    "pruning": (pruning.run, 1),
     "sparse-network": (sparse_network.run, 20),
     "sparse-language": (sparse_language.run, 4),
 }
