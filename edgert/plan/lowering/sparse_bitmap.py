@@ -1,0 +1,139 @@
+"""Gemm with weights of which any, or n of every m, are kept (bitmap8, bitmap4, nm8, nm4): few rows, and many.
+
+Weights are read where the file has them. The same products with all weights are grouped.py's and grouped_gemm.py's,
+those of halves sparse_halves.py's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgert.format.model import StoredTensor
+from edgert.graph.ir import Array
+from edgert.plan.lowering.api import (
+    ACTIVATIONS,
+    BLOCK_K,
+    Buffer,
+    Emitter,
+    Offer,
+    Refusal,
+    Site,
+    g32_depth,
+    layout_nbytes,
+    lowers,
+)
+from edgert.plan.lowering.grouped import STREAMING, TERMS, TILE, Product, chunks_of
+from edgert.plan.lowering.grouped_gemm import PANEL, SCRATCH, TRAFFIC, parts
+from edgert.plan.lowering.shapes import too_large
+from edgert.plan.lowering.sparse_groups import bounds, words
+
+WIDTHS = {"bitmap8": 8, "bitmap4": 4, "nm8": 8, "nm4": 4}
+"""Bits of a kept number; n:m weights are bitmaps whose blocks have one size."""
+COPY = 1280
+"""Bytes of scratch: the last block, with room behind it."""
+BLOCK_PANEL = 1152
+"""The same: a block unpacked."""
+SHARE = {
+    "avx512vnni": (0.5, 0.5), "avxvnni": (0.4, 0.4), "avx2": (0.8, 0.8), "dotprod": (0.5, 0.5),
+    "neon": (1.2, 1.2), "portable": (1.0, 1.0),
+}  # fmt: skip
+"""Of the int8 peak, by the products of the dense twin, that many rows would reach if they shared all expanded lines; of
+8-bit and of 4-bit numbers. Measured on x86; on ARM estimated from the instructions of the loops."""
+EXPANDING = {
+    "avx512vnni": (2.0, 2.5), "avxvnni": (10.0, 10.0), "avx2": (10.0, 10.0), "dotprod": (10.0, 10.0),
+    "neon": (5.0, 5.0), "portable": (20.0, 20.0),
+}  # fmt: skip
+"""Expanding a line costs a tile as much as so many of its rows."""
+PANELS = {
+    "avx512vnni": (0.79, 0.79), "avxvnni": (0.75, 0.75), "avx2": (1.0, 1.65), "dotprod": (0.7, 0.7),
+    "neon": (1.3, 1.8), "portable": (1.8, 1.8),
+}  # fmt: skip
+"""With many rows the tiles are those of the dense twins, hence their shares of the int8 peak."""
+FEW_ROWS = {
+    "avx512vnni": (12, 12), "avxvnni": (12, 12), "avx2": (12, 12), "dotprod": (12, 12), "neon": (12, 12),
+    "portable": (12, 12),
+}  # fmt: skip
+"""At so many rows half the time goes into expanding."""
+
+
+def _start(emitter: Emitter, stored: StoredTensor) -> tuple[Buffer, Array]:
+    """Where each row of blocks begins, in units of 8 bytes: as a buffer, and the numbers."""
+    if "start" in stored.parts:
+        return emitter.weights(stored, "start"), np.asarray(stored.parts["start"])
+    rows, columns, size = stored.parts["data"].shape
+    start = np.arange(rows + 1, dtype=np.uint32) * np.uint32(columns * size // 8)
+    return emitter.constant(start), start
+
+
+@lowers("Gemm")
+def matvec(site: Site) -> list[Offer | Refusal]:
+    """x float32 [T, K] as g32 or g32x2; any T, the best for a few."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding not in WIDTHS:
+        return []
+    width = WIDTHS[stored.encoding]
+    kernel = f"matvec_bitmap{width}_n16k64"
+    product = Product.of(site, kernel)
+    if isinstance(product, Refusal):
+        return [product]
+    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
+    params: dict[str, int | float] = {
+        "rows": product.rows, "columns": product.columns, "blocks": g32_depth(product.depth) // BLOCK_K,
+        "terms": terms, "low": product.low, "high": product.high,
+    }  # fmt: skip
+    nbytes = stored.nbytes + layout_nbytes(product.x, layout) + 4 * product.rows * product.columns
+    chunks = chunks_of(site.threads, -(-product.columns // 16), stored.nbytes)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        start, numbers = _start(emitter, stored)
+        operands = product.operands(emitter, inputs, emitter.weights(stored, "data"), outputs[0])
+        operands |= {"start": start, "bounds": emitter.constant(bounds(numbers, chunks))}
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=COPY + BLOCK_PANEL)
+
+    symbol, half = site.level.symbol, width == 4
+    tiles = -(-product.rows // TILE.get(symbol, 2))
+    share = SHARE[symbol][half] * product.rows / (product.rows + EXPANDING[symbol][half] * tiles) / terms
+    reason = f"int{width} numbers that are kept, expanded line by line, streamed once{TERMS[site.activations]}"
+    return [
+        Offer(
+            kernel, product.in_layouts(site, layout), ("row",), product.macs, round(nbytes / STREAMING), "dot8", share,
+            reason, emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING), sparse=words(stored),
+        )
+    ]  # fmt: skip
+
+
+@lowers("Gemm")
+def gemm(site: Site) -> list[Offer | Refusal]:
+    """x float32 [T, K] as g32 or g32x2; any T, the best for many."""
+    stored = site.stored[1]
+    if stored is None or stored.encoding not in WIDTHS:
+        return []
+    width = WIDTHS[stored.encoding]
+    kernel = f"gemm_bitmap{width}_n16k64"
+    product = Product.of(site, kernel)
+    if isinstance(product, Refusal):
+        return [product]
+    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
+    row_parts, column_parts = parts(site.threads, product.rows, product.columns, product.macs, PANEL)
+    params: dict[str, int | float] = {
+        "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
+        "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
+    }  # fmt: skip
+    sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
+    cursors = 4 * (-(-product.columns // 16) + 4)
+
+    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        operands = product.operands(emitter, inputs, emitter.weights(stored, "data"), outputs[0])
+        operands["start"] = _start(emitter, stored)[0]
+        chunks = row_parts * column_parts
+        emitter.op(kernel, operands, params, chunks=chunks, scratch=SCRATCH + COPY + cursors)
+
+    # the output may not take the residual's place: passes over k keep their sums there
+    streamed, symbol, half = int(TRAFFIC * stored.nbytes), site.level.symbol, width == 4
+    share = PANELS[symbol][half] / terms * product.rows / (product.rows + FEW_ROWS[symbol][half])
+    reason = f"int{width} numbers that are kept, expanded panel by panel{TERMS[site.activations]}"
+    found = too_large(kernel, *sizes) or Offer(
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
+        emit, streamed=streamed, sparse=words(stored),
+    )  # fmt: skip
+    return [found]
