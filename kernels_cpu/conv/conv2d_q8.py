@@ -1,8 +1,8 @@
 """int8 convolution over NC4HW4 (k4p): pixels as vectors, 4 output channels x T pixel vectors per tile.
 
-Dense and sparse, pointwise and k x k are this one kernel: `taps` lists, for every 4x4 weight block of an output
-group, the byte offset of its input (channel plane and filter tap). Weights are a stream of 16-byte blocks.
-T is up to 6 with 32 registers and 2 with 16, where the broadcast weights take their share.
+Pointwise and k x k are this one kernel: `taps` lists, for every 4x4 weight block of an output group, the byte offset
+of its input (channel plane and filter tap). Weights are a stream of 16-byte blocks. Those that skip zeros: sparse.py.
+T is up to 6 with 32 registers, and 3 with 16, where the pixels stay in registers while the weights pass by.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgert.kernels_cpu.simd import (
 F = record_fields("conv2d_q8_k4p")
 AHEAD = 2048
 """Bytes that weights are fetched ahead: they stream from memory once per inference, and prefetchers stop at pages."""
-WIDE = 6 if REGISTERS == 32 else 2
+WIDE = 6 if REGISTERS == 32 else 3
 
 
 def _tile(columns):  # type: ignore[no-untyped-def]
