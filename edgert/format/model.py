@@ -228,18 +228,18 @@ class StoredTensor:
     @property
     def sparse(self) -> bool:
         """Whether the encoding leaves zeros out."""
-        return encodings.sparse(self.encoding) is not None
+        return encodings.sparse_of(self.encoding) is not None
 
     @property
     def density(self) -> float:
         """The share of the weights that is stored, 1 if dense; zeros that are stored count. From sizes alone."""
-        sparse = encodings.sparse(self.encoding)
+        sparse = encodings.sparse_of(self.encoding)
         return 1.0 if sparse is None else sparse.density(self.shape, self.layout, self.specs)
 
     @property
     def pattern(self) -> str:
         """Where zeros may be: '4x4', '1x4', '2:4', 'bitmap8', 'group4', 'rowgroup4', 'fanin 12'; '' if dense."""
-        sparse = encodings.sparse(self.encoding)
+        sparse = encodings.sparse_of(self.encoding)
         return "" if sparse is None else sparse.pattern(self.layout, self.specs)
 
     def expanded(self) -> StoredTensor:
@@ -247,7 +247,7 @@ class StoredTensor:
 
         A dense tensor is its own.
         """
-        sparse = encodings.sparse(self.encoding)
+        sparse = encodings.sparse_of(self.encoding)
         if sparse is None:
             return self
         if self._expanded is None:
@@ -267,7 +267,7 @@ class StoredTensor:
         So for the sparse encodings by groups, with the zeros that they leave out; where a whole group is left out its
         scale is 0. Raises FormatError for a tensor of another encoding.
         """
-        return encodings.groups(self.encoding, self.shape, self.layout, self.parts)
+        return encodings.groups_of(self.encoding, self.shape, self.layout, self.parts)
 
 
 @dataclass

@@ -73,7 +73,7 @@ class MappedParts(Parts):
 
     def __getitem__(self, role: str) -> Array:
         if role not in self._checked:
-            if encodings.sparse(self._entry.encoding) is None:
+            if encodings.sparse_of(self._entry.encoding) is None:
                 self._checked[role] = self.alone(role)
             else:
                 self._checked = self._together()
@@ -110,7 +110,7 @@ class MappedParts(Parts):
 def check_tensor(tensor: StoredTensor, file: Path | None) -> None:
     """Takes, and so checks, every part of `tensor`, and what holds between them. Raises FormatError."""
     parts = {role: tensor.parts[role] for role in tensor.parts}
-    if isinstance(tensor.parts, MappedParts) and encodings.sparse(tensor.encoding) is not None:
+    if isinstance(tensor.parts, MappedParts) and encodings.sparse_of(tensor.encoding) is not None:
         return
     with located(file, None, tensor.name):
         encodings.check_whole(tensor.encoding, tensor.shape, tensor.layout, parts)

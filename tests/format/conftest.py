@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ import pytest
 from edgert.errors import FormatError
 from edgert.format import LanguageInfo, Model, ModelInfo, Preprocessing, StoredTensor, read_model, write_model
 from edgert.graph.ir import Graph, Node, Quantization, TensorType
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def build_model() -> Model:
@@ -80,6 +83,39 @@ def build_language_model() -> Model:
     return Model(graph, {t.name: t for t in stored}, ModelInfo("tiny", "text-generation", language=language))
 
 
+def sparse_tensors() -> list[StoredTensor]:
+    """Every sparse encoding in every layout, at sizes that need padding."""
+    rng = np.random.default_rng(0)
+    kept = rng.random((17, 40)) < 0.4
+    scale = rng.normal(size=(17, 2)).astype(np.float16)
+    numbers = (rng.integers(-128, 128, kept.shape) * kept).astype(np.int8)
+    nibbles = np.where(kept, rng.integers(0, 16, kept.shape), 8).astype(np.uint8)
+    two_of_four = np.where(np.tile([True, False, True, False], 10), nibbles, 8).astype(np.uint8)
+    whole_groups = nibbles.copy()
+    whole_groups[:, :32][::2] = 8
+    whole_groups[:, 32:][1:6] = 8
+    weights = (np.maximum(numbers[:5, :18], -127) * (rng.random((5, 18)) < 0.5)).astype(np.int8).reshape(5, 6, 1, 3)
+    five, real = np.arange(1, 6, dtype=np.float32), weights.astype(np.float32) / 8
+    return [
+        *(StoredTensor.pack_block(layout, weights, five, layout) for layout in ("b4x4", "b2x4", "b1x4", "b64x4")),
+        *(StoredTensor.pack_block(layout, real[:, :, 0], None, layout) for layout in ("b4x1", "b2x1", "b1x1")),
+        StoredTensor.pack_bitmap8("bitmap8", numbers, scale),
+        StoredTensor.pack_bitmap4("bitmap4", nibbles, scale),
+        StoredTensor.pack_bitmap16("bitmap16", numbers / 8),
+        StoredTensor.pack_nm("nm8", (two_of_four.astype(np.int8) - 8).astype(np.int8), scale, 2, 4),
+        StoredTensor.pack_nm("nm4", two_of_four, scale, 2, 4),
+        StoredTensor.pack_group4("group4", whole_groups, scale),
+        StoredTensor.pack_rowgroup4("rowgroup4", whole_groups, scale),
+        StoredTensor.pack_fanin("fanin", numbers, np.arange(1, 18, dtype=np.float32)),
+    ]
+
+
+def build_sparse_model() -> Model:
+    """The sparse tensors as the outputs of a graph."""
+    tensors = {tensor.name: tensor for tensor in sparse_tensors()}
+    return Model(Graph("sparse", outputs=list(tensors)), tensors)
+
+
 @dataclass
 class Forge:
     """A file taken apart: change `header` (an object, or bytes as they shall stand), `data` or fields of
@@ -140,6 +176,19 @@ def language_file(tmp_path: Path) -> Path:
     """The small language model, written."""
     write_model(build_language_model(), path := tmp_path / "language.edge")
     return path
+
+
+@pytest.fixture
+def sparse_file(tmp_path: Path) -> Path:
+    """A tensor of every sparse encoding and layout, written."""
+    write_model(build_sparse_model(), path := tmp_path / "sparse.edge")
+    return path
+
+
+@pytest.fixture
+def sparse() -> dict[str, StoredTensor]:
+    """A tensor of every sparse encoding and layout; blocks are named after their layout."""
+    return {tensor.name: tensor for tensor in sparse_tensors()}
 
 
 @pytest.fixture

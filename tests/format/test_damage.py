@@ -114,7 +114,7 @@ def test_flipped_data_bits_with_forged_checksums(which: str, request: pytest.Fix
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from(["x", "w", "past", "dense", "q8", "q4", "row", "n4k4", "n16k64"])
+    | st.sampled_from(["x", "w", "past", "dense", "q8", "q4", "row", "n4k4", "n16k64", "block", "b1x4", "nm:1:2"])
     | st.sampled_from(["int8", "float32", "bool", -1, 2**63, 0, 1]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=8,
@@ -129,8 +129,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_fuzzed_headers(forge: Any, language_file: Path, data: st.DataObject) -> None:
-    forge = data.draw(st.sampled_from([forge, type(forge).take_apart(language_file.read_bytes())]))
+def test_fuzzed_headers(forge: Any, language_file: Path, sparse_file: Path, data: st.DataObject) -> None:
+    files = (language_file.read_bytes(), sparse_file.read_bytes())
+    forge = data.draw(st.sampled_from([forge, *map(type(forge).take_apart, files)]))
     header = json.loads(json.dumps(forge.header))
     for _ in range(data.draw(st.integers(1, 3))):
         *path, key = data.draw(st.sampled_from(places(header)))

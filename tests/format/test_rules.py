@@ -1,7 +1,7 @@
 """One test or more for every numbered rule of docs/format.md; the number is in the test's name.
 
 F35, which needs memory measurements, is tested in test_damage.py, what came with language models (F39 to F43) in
-test_rules_language.py.
+test_rules_language.py, sparse tensors (F44 to F53) in test_rules_sparse.py.
 """
 
 from __future__ import annotations
@@ -483,7 +483,7 @@ def test_f29_layout_padding(forge: Forge, refused: Refused) -> None:
 def test_f29_layouts_are_those_of_the_document(repo_root: Path) -> None:
     text = (repo_root / "docs/format.md").read_text()
     table = text[text.index("**F29**") : text.index("**F30**")]
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(layout_table.LAYOUTS)
+    assert re.findall(r"^\| `([\w:]+)`", table, re.MULTILINE) == list(layout_table.LAYOUTS)
 
 
 def test_f30_bool(forge: Forge, refused: Refused) -> None:

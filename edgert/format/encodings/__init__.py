@@ -27,8 +27,8 @@ from edgert.graph.ir import DTYPES, Array
 __all__ = [
     "ENCODINGS", "GROUPED", "NM4", "NM8", "Q8_LIMIT", "QUANTIZED_DTYPES", "SPARSE", "Bitmap4", "Bitmap8", "Bitmap16",
     "BlockSparse", "FanIn", "Group4", "PartSpec", "RowGroup4", "Sparse", "check_part", "check_scale", "check_sizes",
-    "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped", "groups",
-    "part_specs", "row_sums", "sparse", "stored_specs",
+    "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped", "groups_of",
+    "part_specs", "row_sums", "sparse_of", "stored_specs",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, Encoding] = {
@@ -113,14 +113,14 @@ def decode(encoding: str, dtype: str, shape: tuple[int, ...], layout: str, parts
     return _of(encoding).decode(dtype, shape, layout, parts)
 
 
-def groups(
+def groups_of(
     encoding: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]
 ) -> tuple[Array, Array, Array | None]:
     """Numbers, scales and minima of an encoding by groups of 32. Raises FormatError for the others."""
     return _of(encoding).groups(shape, layout, parts)
 
 
-def sparse(encoding: str) -> Sparse | None:
+def sparse_of(encoding: str) -> Sparse | None:
     """The encoding of that name if it leaves zeros out."""
     found = _of(encoding)
     return found if isinstance(found, Sparse) else None
