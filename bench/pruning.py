@@ -33,21 +33,19 @@ CALIBRATION = 16
 """Windows of each kind of text."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "30 % unstructured, magnitude": {"prune": "magnitude", "sparsity": 0.3},
-    "30 % unstructured, Wanda": {"prune": "wanda", "sparsity": 0.3},
-    "30 % unstructured, SparseGPT": {"prune": "sparsegpt", "sparsity": 0.3},
-    "50 % unstructured, magnitude": {"prune": "magnitude"},
-    "50 % unstructured, Wanda": {"prune": "wanda"},
     "50 % unstructured, SparseGPT": {"prune": "sparsegpt"},
+    "50 % unstructured, Wanda": {"prune": "wanda"},
+    "50 % unstructured, magnitude": {"prune": "magnitude"},
+    "30 % unstructured, SparseGPT": {"prune": "sparsegpt", "sparsity": 0.3},
+    "30 % unstructured, Wanda": {"prune": "wanda", "sparsity": 0.3},
+    "30 % unstructured, magnitude": {"prune": "magnitude", "sparsity": 0.3},
     "6:8, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:6:8"},
     "4:8, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:4:8"},
     "2:4, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:2:4"},
-    "50 % unstructured, Wanda refined by DSnoT": {"prune": "wanda", "refined": True},
     "50 % unstructured, SparseGPT, shared by sensitivity": {"prune": "sparsegpt", "allocation": "sensitivity"},
+    "50 % unstructured, Wanda refined by DSnoT": {"prune": "wanda", "refined": True},
     "50 % unstructured, SparseGPT, int4": {"prune": "sparsegpt", "weights": "int4"},
     "30 % unstructured, SparseGPT, int4": {"prune": "sparsegpt", "weights": "int4", "sparsity": 0.3},
-    "6:8, SparseGPT, int4": {"prune": "sparsegpt", "weights": "int4", "pattern": "nm:6:8"},
-    "50 % groups of 1x32, SparseGPT": {"prune": "sparsegpt", "pattern": "rowgroup", "sparsity": 0.5},
     "50 % balanced groups, SparseGPT": {"prune": "sparsegpt", "pattern": "group"},
 }
 
@@ -59,14 +57,12 @@ class Prepared(Compressor):
     windows: Text | None = None
 
     def read_texts(self, language: LanguageModel) -> None:
-        self.calibration = self.windows
+        pruning = self.options.pruning
+        self.calibration = self.windows if pruning is not None and pruning.calibrated else None
 
 
 def run(_threads: Sequence[int], _rounds: int, out: Path) -> None:
-    """Converts, measures and prints one variant after the other; raw numbers go to pruning.json beside `out`.
-
-    Variants that the file has already are not made again: delete it to start anew.
-    """
+    """Converts, measures and prints one variant after the other; raw numbers go to pruning.json beside `out`."""
     from edgert.assets.fetch import pull
 
     out = out.with_name("pruning.json")

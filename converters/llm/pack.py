@@ -31,7 +31,7 @@ ENDS = ("embedding", "output")
 @dataclass(frozen=True)
 class Packed:
     """What became of one weight. source: its types in the checkpoint. error: the norm of what rounding changed
-    relative to the norm of the weight; 0 and lossless when nothing changed."""
+    relative to the norm of the weight; 0 and lossless when nothing changed. density: the share of weights stored."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,6 +40,7 @@ class Packed:
     nbytes: int
     error: float = 0.0
     lossless: bool = True
+    density: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ class Packer:
         error = 0.0 if values is None else relative_error(values, stored.dense())
         if values is None and isinstance(weight, HeldBlocks):
             error = weight.error
-        return stored, Packed(name, weight.shape, weight.source, blocks.encoding, stored.nbytes, error, error == 0.0)
+        return stored, Packed(
+            name, weight.shape, weight.source, stored.encoding, stored.nbytes, error, error == 0.0, stored.density
+        )
 
     def layout(self, name: str) -> Literal["row", "n16k1"]:
         """Lines of 16 rows for matrices that are multiplied, looked up as well or not; rows for mere tables."""

@@ -3,11 +3,11 @@ A plain dictionary for the header of the file, and a table for people."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgert.converters.llm.pack import BITS, Packed
+from edgert.converters.llm.pack import Packed
 
 SHOWN = 5
 
@@ -45,26 +45,41 @@ class LanguageReport:
     def table(self, every_layer: bool = False) -> str:
         """Lines for people: totals, kinds of weights, then the worst of them, or every one."""
         matrices = [tensor for tensor in self.tensors if len(tensor.shape) == 2]
-        weights, nbytes = sum(_count(t) for t in matrices), sum(t.nbytes for t in matrices)
         lines = [
             f"weights {self.weights}: {self.bytes_before / 1e6:.2f} MB -> {self.bytes_after / 1e6:.2f} MB, "
-            f"{8 * nbytes / max(weights, 1):.2f} bits per weight of the matrices"
+            f"{_bits(matrices):.2f} bits per weight of the matrices"
         ]
-        kinds = Counter((t.source, t.encoding, t.lossless) for t in matrices)
-        for (source, encoding, lossless), count in sorted(kinds.items(), key=lambda item: -BITS[item[0][1]]):
-            same = [t for t in matrices if (t.source, t.encoding, t.lossless) == (source, encoding, lossless)]
-            worst = max(t.error for t in same)
-            how = "lossless" if lossless else f"rounded, relative error up to {worst:.2g}"
-            lines.append(f"{count:4} matrices {source} -> {encoding}: {how}")
+        kinds: dict[tuple[str, str, bool], list[Packed]] = {}
+        for tensor in matrices:
+            kinds.setdefault((tensor.source, tensor.encoding, tensor.lossless), []).append(tensor)
+        for (source, encoding, lossless), same in sorted(kinds.items(), key=lambda item: -_bits(item[1])):
+            how = "lossless" if lossless else f"relative error up to {max(t.error for t in same):.2g}"
+            lines.append(
+                f"{len(same):4} matrices {source} -> {encoding}{_density(same)}, {_bits(same):.2f} bits: {how}"
+            )
         if self.lossless:
             lines.append("nothing was lost: every weight is the source's")
         shown = matrices if every_layer else [t for t in matrices if not t.lossless]
         worst_first = sorted(shown, key=lambda t: -t.error)
         for tensor in worst_first if every_layer else worst_first[:SHOWN]:
-            lines.append(f"  {tensor.name:24} {tensor.source:12} {tensor.encoding:4} error {tensor.error:.3g}")
+            kind = f"{tensor.encoding}{_density([tensor])}"
+            lines.append(
+                f"  {tensor.name:24} {tensor.source:12} {kind:14} {_bits([tensor]):5.2f} bits  error {tensor.error:.3g}"
+            )
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines + self.summary + [f"warning: {warning}" for warning in self.warnings])
 
 
-def _count(tensor: Packed) -> int:
-    return tensor.shape[0] * tensor.shape[1]
+def _count(tensors: Sequence[Packed]) -> int:
+    return sum(tensor.shape[0] * tensor.shape[1] for tensor in tensors)
+
+
+def _bits(matrices: Sequence[Packed]) -> float:
+    """Stored, per weight."""
+    return 8 * sum(tensor.nbytes for tensor in matrices) / max(_count(matrices), 1)
+
+
+def _density(matrices: Sequence[Packed]) -> str:
+    """' 50 %' of the weights are stored; '' for all."""
+    share = sum(t.density * _count([t]) for t in matrices) / max(_count(matrices), 1)
+    return "" if share == 1.0 else f" {100 * share:.0f} %"
