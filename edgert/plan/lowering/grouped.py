@@ -39,10 +39,16 @@ STREAMING = 0.9
 """Share of the speed of memory that one row reaches."""
 TILE = {"avx512vnni": 4, "dotprod": 4, "neon": 4}
 """Rows that share what is made of a line of weights, where that is a gain: with 16 registers it is hardly one."""
+ALONE = {
+    "avx512vnni": (0.35, 0.2), "avxvnni": (0.43, 0.35), "avx2": (1.05, 0.72), "dotprod": (0.28, 0.27),
+    "neon": (0.73, 0.57), "portable": (1.5, 1.55),
+}  # fmt: skip
+"""Of the int8 peak, for nibbles and for bytes, what one row reaches with weights in a cache. Measured and estimated as
+SHARE."""
 UNPACKING = 2.0
 """Loading and unpacking weights costs a tile as much as so many of its rows."""
 SHARE = {
-    "avx512vnni": (0.9, 0.8), "avxvnni": (0.6, 0.55), "avx2": (1.2, 0.9), "dotprod": (0.85, 0.8),
+    "avx512vnni": (0.76, 0.68), "avxvnni": (0.35, 0.33), "avx2": (0.9, 0.72), "dotprod": (0.85, 0.8),
     "neon": (2.2, 1.7), "portable": (1.2, 1.2),
 }  # fmt: skip
 """With more rows computing is the limit: of the int8 peak, which the convolutions set, for nibbles and for bytes, where
@@ -117,6 +123,8 @@ def chunks_of(threads: int, units: int, nbytes: int) -> int:
 
 def _share(symbol: str, whole_bytes: bool, rows: int) -> float:
     """Of the int8 peak that so many rows reach."""
+    if rows == 1:
+        return ALONE[symbol][whole_bytes]
     share = SHARE[symbol][whole_bytes]
     if symbol not in TILE:
         return share
@@ -160,11 +168,11 @@ def matvec(site: Site) -> list[Offer | Refusal]:
             weights = emitter.weights(stored, "data")
         emitter.op(kernel, product.operands(emitter, inputs, weights, outputs[0]), params, chunks=chunks)
 
-    unit, efficiency = "bytes", STREAMING
-    if product.rows > 1 and halves:
-        unit, efficiency = "fma32", FLOAT_SHARE
-    elif product.rows > 1:
-        unit, efficiency = "dot8", _share(site.level.symbol, stored.encoding == "q8g", product.rows) / terms
+    unit, efficiency = "dot8", _share(site.level.symbol, stored.encoding == "q8g", product.rows) / terms
+    if halves:
+        unit, efficiency = ("fma32", FLOAT_SHARE) if product.rows > 1 else ("bytes", STREAMING)
+    elif product.rows == 1:
+        nbytes, streamed = round(nbytes / STREAMING), round(streamed / STREAMING)
     return [
         Offer(
             kernel, product.in_layouts(site, layout), ("row",), product.macs, nbytes, unit, efficiency, reason, emit,

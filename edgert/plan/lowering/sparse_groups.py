@@ -21,8 +21,9 @@ from edgert.plan.lowering.api import (
     layout_nbytes,
     lowers,
 )
-from edgert.plan.lowering.grouped import STREAMING, TERMS, Product, chunks_of
-from edgert.plan.lowering.grouped_gemm import FEW_ROWS, PANEL, SCRATCH, TRAFFIC, parts
+from edgert.plan.lowering.grouped import NUMBERS, STREAMING, TERMS, Product, chunks_of
+from edgert.plan.lowering.grouped_gemm import FEW_ROWS, PANEL, SCRATCH, TRAFFIC, UNPACKING, parts
+from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
 from edgert.plan.lowering.shapes import too_large
 
 LAYOUTS = {"group4": "n32k64", "rowgroup4": "n16k64"}
@@ -36,11 +37,25 @@ COPY = 640
 CURSORS = 1280
 """The same of the kernel for many rows, before it 4 bytes for each block of 16 columns."""
 SHARE = {
-    "avx512vnni": (0.3, 0.3), "avxvnni": (0.2, 0.2), "avx2": (0.3, 0.3), "dotprod": (0.3, 0.3),
-    "neon": (0.8, 0.8), "portable": (0.1, 0.1),
+    "avx512vnni": {"group4": (0.48, 1.06), "rowgroup4": (0.6, 2.2)},
+    "avxvnni": {"group4": (0.19, 0.0), "rowgroup4": (0.5, 0.75)},
+    "avx2": {"group4": (0.53, 0.0), "rowgroup4": (1.4, 0.9)},
+    "dotprod": {"group4": (0.25, 0.86), "rowgroup4": (0.52, 1.75)},
+    "neon": {"group4": (0.69, 0.6), "rowgroup4": (0.9, 0.6)},
+    "portable": {"group4": (1.3, 0.8), "rowgroup4": (2.4, 1.7)},
+}
+"""Of the int8 peak, by the products that `_macs` counts: what rows would reach if all shared what is made of a line of
+weights, and how many rows making it costs as much as. Measured on x86; on ARM estimated from the instructions of the
+loops."""
+TILE = {
+    "avx512vnni": {"group4": 4, "rowgroup4": 4}, "avxvnni": {"group4": 1, "rowgroup4": 2},
+    "avx2": {"group4": 1, "rowgroup4": 2}, "dotprod": {"group4": 2, "rowgroup4": 4},
+    "neon": {"group4": 2, "rowgroup4": 4}, "portable": {"group4": 2, "rowgroup4": 2},
 }  # fmt: skip
-"""Of the int8 peak, by the multiply-adds of kept groups, that one row reaches with weights in a cache: of group4 and of
-rowgroup4."""
+"""Rows that do share it."""
+SPREADING = {"avx512vnni": 1.0}
+"""What unpacking costs more than that of q4, in rows: SPREAD elsewhere."""
+SPREAD = 0.3
 
 
 def words(stored: StoredTensor) -> str:
@@ -52,6 +67,11 @@ def bounds(start: Array, chunks: int) -> Array:
     """uint32 [chunks + 1]: which rows of blocks a chunk has, cut where the bytes are equal."""
     ends = start[-1] * np.arange(1, chunks) / chunks
     return np.concatenate([[0], np.searchsorted(start, ends), [len(start) - 1]]).astype(np.uint32)
+
+
+def _macs(product: Product) -> int:
+    """Those that cost time: of group4 the kept half; in a block of rowgroup4 rows that are not kept take as long."""
+    return product.macs // 2 if product.stored.encoding == "group4" else product.macs
 
 
 @lowers("Gemm")
@@ -81,13 +101,13 @@ def matvec(site: Site) -> list[Offer | Refusal]:
             operands["bounds"] = emitter.constant(bounds(np.asarray(stored.parts["start"]), chunks))
         emitter.op(kernel, operands, params, chunks=chunks, scratch=COPY)
 
-    share = SHARE[site.level.symbol][form == "rowgroup4"] / terms
-    macs = round(product.macs * stored.density)
+    share, shared = SHARE[site.level.symbol][form]
+    share *= product.rows / (product.rows + shared * -(-product.rows // TILE[site.level.symbol][form])) / terms
     reason = f"int4 groups of 32 that are kept, streamed once{TERMS[site.activations]}"
     return [
         Offer(
-            kernel, product.in_layouts(site, layout), ("row",), macs, round(nbytes / STREAMING), "dot8", share, reason,
-            emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING), sparse=words(stored),
+            kernel, product.in_layouts(site, layout), ("row",), _macs(product), round(nbytes / STREAMING), "dot8", share,
+            reason, emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING), sparse=words(stored),
         )
     ]  # fmt: skip
 
@@ -120,7 +140,9 @@ def gemm(site: Site) -> list[Offer | Refusal]:
 
     # the output may not take the residual's place: passes over k keep their sums there
     streamed = int(TRAFFIC * stored.nbytes)
-    share = 0.7 / terms * product.rows / (product.rows + FEW_ROWS)
+    symbol, q4 = site.level.symbol, list(NUMBERS).index("q4")
+    few = UNPACKING.get(symbol, (FEW_ROWS,) * len(NUMBERS))[q4] + SPREADING.get(symbol, SPREAD)
+    share = PANELS[symbol][q4] / terms * product.rows / (product.rows + few)
     reason = f"int4 groups of 32 that are kept, unpacked panel by panel{TERMS[site.activations]}"
     found = too_large(kernel, *sizes) or Offer(
         kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
