@@ -78,11 +78,13 @@ def run_step(rows, columns):  # type: ignore[no-untyped-def]
     """A function that adds `blocks` blocks to the sums of `rows` channels: numbers of inputs at `index`, weights at w,
     `stride` bytes from block to block."""
     step = tile_step(f32v, rows, columns)
+    # weights of one channel are few bytes a block: fetching each ahead would cost more than it brings
 
     @helper
     def run(acc, inputs, taps, index, blocks, w, stride):  # type: ignore[no-untyped-def]
         for i in range(blocks):
-            prefetch(w + AHEAD)
+            if rows > 1:
+                prefetch(w + AHEAD)
             acc = step(acc, inputs, load_i32(taps + 4 * load_u16(index + 2 * i)), w)
             w += stride
         return acc
@@ -119,4 +121,4 @@ def blocks_of(rows):  # type: ignore[no-untyped-def]
 
 WIDE4 = 6 if REGISTERS == 32 else 3
 """Pixel vectors of the widest tile of 4 output channels; WIDE2: of 2."""
-WIDE2 = 6
+WIDE2 = 7 if REGISTERS == 32 else 6
