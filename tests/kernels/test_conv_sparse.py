@@ -124,10 +124,10 @@ def gain(case: Case, layout: str, density: float, level: Level) -> float:
 @pytest.mark.parametrize("level", ALL_LEVELS.values(), ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_predicted_gain(layout: str, level: Level) -> None:
-    """Full blocks lose to dense ones, few of them win, and the more are absent the more."""
+    """The more blocks are absent the more, next to nothing where all are there."""
     case = Case(240, 80, (14, 14))
     gains = [gain(case, layout, density, level) for density in (1.0, 0.7, 0.5, 0.3, 0.1)]
-    assert gains[0] < 1.05 < gains[3] and gains == sorted(gains)
+    assert gains[0] < 1.1 < gains[3] and gains == sorted(gains)
 
 
 def test_blocks_of_more_channels_gain_more() -> None:

@@ -26,14 +26,15 @@ COSTS = {
     "avx2": {"b4x4": (1.05,), "b2x4": (0.52,), "b1x4": (0.49, 0.335)},
     "portable": {"b4x4": (1.05,), "b2x4": (0.47,), "b1x4": (0.48, 0.28)},
     "dotprod": {"b4x4": (1.0,), "b2x4": (0.58,), "b1x4": (0.67, 0.39)},
-    "neon": {"b4x4": (1.0,), "b2x4": (0.45,), "b1x4": (0.49, 0.28)},
+    "neon": {"b4x4": (1.0,), "b2x4": (0.5,), "b1x4": (0.52, 0.3)},
 }
 """What a block takes, in 4x4 blocks of the dense kernel, by the level's symbol and the layout; of b1x4 a block of both
 channels and one of one. Fitted on x86 to pointwise and 3x3 layers with random patterns; instructions counted on ARM."""
 NEAR = 40 << 10
 """Bytes of input that a tile reads over and over, while they stay in a first-level cache of 48 KB."""
-FAR = 1.15
-"""What more of them cost blocks of one or two channels where dot products are so fast that loads are what bounds."""
+FAR, ACROSS = 1.15, 1.25
+"""What more of them costs blocks of one or two channels, and what vectors of 64 bytes that cross cache lines cost them,
+where dot products are so fast that loads are what bounds."""
 
 
 def starts(stored: StoredTensor) -> Array:
@@ -56,6 +57,17 @@ def work(first: Array, costs: tuple[float, ...]) -> Array:
     blocks = np.diff(edges).reshape(len(first) - 1, -1, kinds)
     found: Array = (blocks * np.array([costs[0], *costs[1:] * 2])).sum(axis=(1, 2))
     return found
+
+
+def loading(conv: Int8Conv, rows: int) -> float:
+    """How much longer blocks of so many rows take because of where their input lies."""
+    level = conv.site.level
+    if rows == 4 or "vnni" not in level.features:
+        return 1.0
+    if level.vector_bytes == 64 and conv.planes is not None and conv.g.kernel[1] > 1:
+        return ACROSS
+    tile = conv.group_cells * min(WIDE * level.vector_bytes, 4 * conv.pixels)
+    return FAR if tile > NEAR else 1.0
 
 
 def equal_slices(work: Array, slices: int) -> Array:
@@ -89,11 +101,7 @@ def conv_q8_sparse(site: Site) -> Offer | Refusal | list[Offer | Refusal]:
         return conv
     conv = replace(conv, density=stored.density)
     g, first, rows = conv.g, starts(stored), ROWS[stored.layout]
-    cost = work(first, COSTS[site.level.symbol][stored.layout])
-    tile = conv.group_cells * min(WIDE * site.level.vector_bytes, 4 * conv.pixels)
-    if rows < 4 and tile > NEAR and "vnni" in site.level.features:
-        cost *= FAR
-    cost += STORE[site.level.symbol]
+    cost = work(first, COSTS[site.level.symbol][stored.layout]) * loading(conv, rows) + STORE[site.level.symbol]
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         slices = conv.slices
