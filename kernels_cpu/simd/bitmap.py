@@ -65,6 +65,10 @@ def _load(b: Any, address: Any, t: Any) -> Any:
     return b.load(pointer(b, address, t), align=1)
 
 
+def _ones(b: Any, mask: Any) -> Any:
+    return call(b, "llvm.ctpop.i64", I64, mask)
+
+
 def _bytes(b: Any, form: Grouped, count: Any) -> Any:
     """Of `count` numbers, rounded down."""
     return b.lshr(count, ir.Constant(I64, 1)) if form.nibbles else count
@@ -117,19 +121,6 @@ def _nibbles(b: Any, kept: Any, offset: Any) -> Any:
     return b.and_(numbers, const(i8v.llvm, 15))
 
 
-def _ones_up_to(b: Any, mask: Any) -> Any:
-    """Byte i: the set bits of bytes 0 .. i. Source: Warren, Hacker's Delight, 5-1."""
-
-    def both(value: Any, shift: int, keep: int) -> tuple[Any, Any]:
-        every = ir.Constant(I64, keep * (2**64 // 255))
-        return b.and_(value, every), b.and_(b.lshr(value, ir.Constant(I64, shift)), every)
-
-    pairs = b.sub(mask, both(mask, 1, 0x55)[1])
-    fours = b.add(*both(pairs, 2, 0x33))
-    eights = b.and_(b.add(fours, b.lshr(fours, ir.Constant(I64, 4))), ir.Constant(I64, 0x0F * (2**64 // 255)))
-    return b.mul(eights, ir.Constant(I64, 2**64 // 255))
-
-
 def _ranks(b: Any, mask: Any, v: int) -> Any:
     """For the bytes of vector v of a line, which of the numbers of its 16 each is; 255 where none is kept."""
     whole = b.bitcast(splat(b, mask, ir.VectorType(I64, VB // 8)), i8v.llvm)
@@ -168,7 +159,7 @@ def _line_expanded(form: Grouped, more: int) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             kept, offset, mask, to = args
             b.store(_expand(b, form, kept, offset, mask, more), pointer(b, to, i8v.llvm), align=1)
-            return b.add(offset, call(b, "llvm.ctpop.i64", I64, mask))
+            return b.add(offset, _ones(b, mask))
 
         i64 = types.int64
         return i64(i64, i64, i64, i64), codegen
@@ -183,9 +174,9 @@ def _line_shuffled(form: Grouped, more: int) -> Any:
     def line(tyctx: Any, kept: Any, offset: Any, mask: Any, to: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
             kept, offset, mask, to = args
-            ones = _ones_up_to(b, mask)
-            before = [b.lshr(ones, ir.Constant(I64, 16 * i - 8)) for i in range(1, LINE // 16)]
-            before = [offset, *(b.add(offset, b.and_(count, ir.Constant(I64, 255))) for count in before)]
+            before = [offset]
+            for i in range(1, LINE // 16):
+                before.append(b.add(offset, _ones(b, b.shl(mask, ir.Constant(I64, LINE - 16 * i)))))
             name = "llvm.aarch64.neon.tbl1.v16i8" if ARCH == "aarch64" else "llvm.x86.avx2.pshuf.b"
             for v in range(VECTORS):
                 numbers = _numbers(b, form, kept, before[VB // 16 * v : VB // 16 * (v + 1)])
@@ -193,7 +184,7 @@ def _line_shuffled(form: Grouped, more: int) -> Any:
                 if more:
                     found = b.add(found, const(i8v.llvm, more if more < 128 else more - 256))
                 b.store(found, pointer(b, at(b, to, VB * v), i8v.llvm), align=1)
-            return b.add(offset, b.lshr(ones, ir.Constant(I64, 56)))
+            return b.add(offset, _ones(b, mask))
 
         i64 = types.int64
         return i64(i64, i64, i64, i64), codegen
@@ -293,7 +284,7 @@ def bitmap_step(form: Grouped, rows: int, ahead: int) -> Any:
                     line = _expand(b, form, kept, offset, mask, more)
                     if s % 2 == 0 or not form.nibbles:
                         _prefetch(b, at(b, b.add(kept, _bytes(b, form, offset)), ahead))
-                    offset = b.add(offset, call(b, "llvm.ctpop.i64", I64, mask))
+                    offset = b.add(offset, _ones(b, mask))
                     for sum_, quad in zip(sums, every(value, 4 * s, I32, i32v.llvm), strict=True):
                         sum_[s % 2] = call(b, dot, quad.type, sum_[s % 2], line, b.bitcast(quad, i8v.llvm))
                 factor = emit_load_half(b, at(b, w, MASKS + LINE // GROUPS * g), LANES)

@@ -48,7 +48,7 @@ SHARE."""
 UNPACKING = 2.0
 """Loading and unpacking weights costs a tile as much as so many of its rows."""
 SHARE = {
-    "avx512vnni": (0.76, 0.68), "avxvnni": (0.35, 0.33), "avx2": (0.9, 0.72), "dotprod": (0.85, 0.8),
+    "avx512vnni": (0.9, 0.8), "avxvnni": (0.44, 0.42), "avx2": (1.2, 0.9), "dotprod": (0.85, 0.8),
     "neon": (2.2, 1.7), "portable": (1.2, 1.2),
 }  # fmt: skip
 """With more rows computing is the limit: of the int8 peak, which the convolutions set, for nibbles and for bytes, where

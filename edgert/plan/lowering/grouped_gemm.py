@@ -38,7 +38,7 @@ UNPACKING = {"avx512vnni": (6, 6, 12)}
 TRAFFIC = 1.3
 """Weights come in bursts, panel by panel: what their bytes cost, compared with streaming them."""
 SHARE = {
-    "avx512vnni": (0.79, 0.73, 0.79), "avxvnni": (0.75, 0.7, 0.75), "avx2": (1.65, 1.55, 1.0),
+    "avx512vnni": (0.79, 0.73, 0.79), "avxvnni": (0.79, 0.7, 0.79), "avx2": (1.65, 1.55, 1.0),
     "dotprod": (0.7, 0.65, 0.7), "neon": (1.8, 1.7, 1.3), "portable": (1.8, 1.6, 1.8),
 }  # fmt: skip
 """Of the int8 peak, which the convolutions set, with many rows of q4, q4m and q8g: nibbles add up in 16 bits where

@@ -24,6 +24,7 @@ from edgert.plan.lowering.api import (
 )
 from edgert.plan.lowering.grouped import STREAMING, TERMS, TILE, Product, chunks_of
 from edgert.plan.lowering.grouped_gemm import PANEL, SCRATCH, TRAFFIC, parts
+from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
 from edgert.plan.lowering.shapes import too_large
 from edgert.plan.lowering.sparse_groups import bounds, words
 
@@ -34,26 +35,21 @@ COPY = 1280
 BLOCK_PANEL = 1152
 """The same: a block unpacked."""
 SHARE = {
-    "avx512vnni": (0.5, 0.5), "avxvnni": (0.4, 0.4), "avx2": (0.8, 0.8), "dotprod": (0.5, 0.5),
-    "neon": (1.2, 1.2), "portable": (1.0, 1.0),
+    "avx512vnni": (0.69, 0.55), "avxvnni": (0.69, 1.0), "avx2": (0.72, 1.16), "dotprod": (0.8, 0.8),
+    "neon": (1.7, 2.2), "portable": (1.5, 1.5),
 }  # fmt: skip
-"""Of the int8 peak, by the products of the dense twin, that many rows would reach if they shared all expanded lines; of
-8-bit and of 4-bit numbers. Measured on x86; on ARM estimated from the instructions of the loops."""
+"""Of the int8 peak, by the products of the dense twin, that rows would reach if expanding cost nothing; of 8-bit and
+of 4-bit numbers. Measured on x86; on ARM estimated from the instructions of the loops, here and below."""
 EXPANDING = {
-    "avx512vnni": (2.0, 2.5), "avxvnni": (10.0, 10.0), "avx2": (10.0, 10.0), "dotprod": (10.0, 10.0),
-    "neon": (5.0, 5.0), "portable": (20.0, 20.0),
+    "avx512vnni": (4.4, 4.2), "avxvnni": (11, 30), "avx2": (3.4, 11), "dotprod": (12, 18), "neon": (4, 6),
+    "portable": (7, 12.5),
 }  # fmt: skip
-"""Expanding a line costs a tile as much as so many of its rows."""
-PANELS = {
-    "avx512vnni": (0.79, 0.79), "avxvnni": (0.75, 0.75), "avx2": (1.0, 1.65), "dotprod": (0.7, 0.7),
-    "neon": (1.3, 1.8), "portable": (1.8, 1.8),
-}  # fmt: skip
-"""With many rows the tiles are those of the dense twins, hence their shares of the int8 peak."""
+"""Expanding costs a tile of a few rows as much as so many rows: with one row it is most of the work."""
 FEW_ROWS = {
-    "avx512vnni": (12, 12), "avxvnni": (12, 12), "avx2": (12, 12), "dotprod": (12, 12), "neon": (12, 12),
-    "portable": (12, 12),
+    "avx512vnni": (6, 7), "avxvnni": (8.5, 17), "avx2": (4, 17), "dotprod": (15, 20), "neon": (7, 9),
+    "portable": (8, 15),
 }  # fmt: skip
-"""At so many rows half the time goes into expanding."""
+"""At so many rows half the time of the panels' kernels goes into expanding."""
 
 
 def _start(emitter: Emitter, stored: StoredTensor) -> tuple[Buffer, Array]:
@@ -130,7 +126,7 @@ def gemm(site: Site) -> list[Offer | Refusal]:
 
     # the output may not take the residual's place: passes over k keep their sums there
     streamed, symbol, half = int(TRAFFIC * stored.nbytes), site.level.symbol, width == 4
-    share = PANELS[symbol][half] / terms * product.rows / (product.rows + FEW_ROWS[symbol][half])
+    share = PANELS[symbol][0 if half else 2] / terms * product.rows / (product.rows + FEW_ROWS[symbol][half])
     reason = f"int{width} numbers that are kept, expanded panel by panel{TERMS[site.activations]}"
     found = too_large(kernel, *sizes) or Offer(
         kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
