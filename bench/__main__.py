@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from bench import compression, efficientnet, embedding, language, pruning, sparse_language, sparse_network
+from bench import (
+    compression,
+    efficientnet,
+    embedding,
+    language,
+    pruning,
+    sparse_language,
+    sparse_matvec,
+    sparse_network,
+)
 from edgert.kernels_cpu.levels import active_level
 
 BENCHES = {
@@ -17,6 +26,7 @@ BENCHES = {
     "pruning": (pruning.run, 1),
     "sparse-network": (sparse_network.run, 20),
     "sparse-language": (sparse_language.run, 4),
+    "sparse-matvec": (sparse_matvec.run, 15),
 }
 """The benchmark, and how many rounds it makes if nobody says."""
 

@@ -106,8 +106,9 @@ def matvec(site: Site) -> list[Offer | Refusal]:
     reason = f"int4 groups of 32 that are kept, streamed once{TERMS[site.activations]}"
     return [
         Offer(
-            kernel, product.in_layouts(site, layout), ("row",), _macs(product), round(nbytes / STREAMING), "dot8", share,
-            reason, emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING), sparse=words(stored),
+            kernel, product.in_layouts(site, layout), ("row",), _macs(product), round(nbytes / STREAMING), "dot8",
+            share, reason, emit, in_place=product.residual, streamed=round(stored.nbytes / STREAMING),
+            sparse=words(stored),
         )
     ]  # fmt: skip
 
