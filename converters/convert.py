@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from edgert.converters.calibrate.collect import Execute, Feeds, Progress
+from edgert.converters.calibrate.collect import Execute, Progress
+from edgert.converters.compress_network import Compression, compress_network
 from edgert.converters.finish import ConversionResult, hash_of, write
 from edgert.converters.interrupts import interrupts_deferred
 from edgert.converters.llm.compress.compression import Compressor, options_from
@@ -18,19 +19,13 @@ from edgert.converters.llm.convert import convert_language_model
 from edgert.converters.llm.exported import IDS
 from edgert.converters.llm.from_onnx import ExportedEncoder, import_exported
 from edgert.converters.llm.importer import TOKENIZER, is_language_model
-from edgert.converters.pack import pack_model
+from edgert.converters.network_prune.options import NetworkPruning, network_pruning
+from edgert.converters.pack import pack_model, stored_layers
 from edgert.converters.passes.pipeline import PassRecord, optimize
-from edgert.converters.quantize.post_training import Quantized, is_quantized, post_training, spread
-from edgert.converters.report import (
-    Accuracy,
-    Report,
-    agreement,
-    constant_bytes,
-    count_operators,
-    layer_errors,
-    top1,
-)
-from edgert.datasets import Dataset, load_dataset
+from edgert.converters.passes.remove_dead_channels import count_channels, remove_dead_channels
+from edgert.converters.quantize.post_training import is_quantized
+from edgert.converters.report import Report, constant_bytes, count_operators
+from edgert.datasets import load_dataset
 from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedError
 from edgert.format import ModelInfo, Preprocessing
 from edgert.format.model import StoredTensor
@@ -43,9 +38,6 @@ WEIGHTS: tuple[Weights, ...] = ("f32", "int8")
 
 SAMPLES = 128
 """Samples of calibration if nobody asks for another number."""
-
-ERROR_SAMPLES = 16
-"""Samples on which the error of every single tensor is measured."""
 
 
 def convert(
@@ -83,9 +75,10 @@ def convert(
     ('rtn', 'awq', 'gptq', 'awq+gptq'), asymmetric and overrides ('*.down=int8') say how weights are rounded, see
     `llm.compress`. prune ('magnitude', 'wanda', 'sparsegpt') sets weights to 0 that matter least, in a pattern
     ('auto', 'unstructured', 'nm:2:4', '4x4', 'group' ...), the share `sparsity` of them, which allocate ('uniform',
-    'sensitivity') divides among the layers; refine exchanges some afterwards (DSnoT). observer, equalize,
-    bias_correction, labels and preprocessing are for networks. tokenizer: a tokenizer.json or a folder with one,
-    which makes a language model of an ONNX text encoder: one that embeds texts.
+    'sensitivity') divides among the layers; refine exchanges some afterwards (DSnoT). Networks are pruned likewise,
+    in the pattern 4x4 if not told otherwise, with overrides such as 'LAYER=prune:0.3' or 'LAYER=prune:none'. observer,
+    equalize, bias_correction, labels and preprocessing are for networks. tokenizer: a tokenizer.json or a folder with
+    one, which makes a language model of an ONNX text encoder: one that embeds texts.
 
     weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
     arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
@@ -120,12 +113,13 @@ def convert(
             progress=progress,
             language=encoder.model if encoder is not None else None,
         )
-    if method is not None or asymmetric or overrides:
-        raise ConversionError(f"{src}: method, asymmetric and overrides are for language models, this is none")
-    if prune is not None or pattern is not None or sparsity is not None or allocate is not None or refine:
-        raise ConversionError(f"{src}: pruning is for language models, this is none")
+    if method is not None or asymmetric:
+        raise ConversionError(f"{src}: method and asymmetric are for language models, this is none")
+    pruning = network_pruning(prune, pattern, sparsity, allocate, refine, overrides)
+    if pruning is None and overrides:
+        raise ConversionError(f"{src}: overrides are for language models, or for --prune, found neither")
     weights, samples = weights or "f32", SAMPLES if samples is None else samples
-    check_options(weights, calib, samples, max_loss, out)
+    check_options(weights, calib, samples, eval_data, max_loss, pruning, out)
     graph, about, source = import_source(src, progress)
     about = described(about, info, labels, preprocessing, src)
     if encoder is not None:
@@ -135,23 +129,25 @@ def convert(
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
     graph = with_types(optimize(with_types(optimize(graph, records)), records))
     report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
-    if weights == "int8" and calib is not None and not is_quantized(graph):
-        data = load_dataset(calib, class_names=about.labels, split="train").spread(samples)
+    channels = count_channels(graph)
+    graph = with_types(remove_dead_channels(graph))
+    if is_quantized(graph) and pruning is not None:
+        raise ConversionError(f"{src}: expected float weights to prune, found int8; prune the network it was made of")
+    if (weights == "int8" or pruning is not None) and not is_quantized(graph):
+        data = load_dataset(calib, class_names=about.labels, split="train").spread(samples) if calib else None
         test = load_dataset(eval_data, class_names=about.labels, needs_labels=True) if eval_data else data
-        chosen = list(data.feeds(graph.inputs, about.preprocessing))
-        quantized = post_training(
-            graph, chosen, observer=observer, equalized=equalize, bias_correction=bias_correction,
-            execute=execute, progress=progress,
+        chosen = list(data.feeds(graph.inputs, about.preprocessing)) if data is not None else []
+        asked = Compression(
+            weights == "int8", pruning, chosen, test, observer, equalize, bias_correction, max_loss
         )  # fmt: skip
-        graph = with_types(quantized.graph)
-        report.calibration = {
-            "samples": len(chosen), "observer": observer, "equalize": equalize, "bias_correction": bias_correction,
-        }  # fmt: skip
-        measure(report, quantized, chosen, test, about, execute, progress)
-        refuse_loss(report, max_loss)
+        graph = with_types(compress_network(graph, asked, about, report, execute, progress))
     report.operators = count_operators(graph)
-    report.notes = encoder.notes if encoder is not None else notes_on(graph, src)
-    model = pack_model(graph, about, {}, source)
+    report.notes = list(encoder.notes) if encoder is not None else notes_on(graph, src)
+    if removed := channels - count_channels(graph):
+        report.notes.append(f"{removed} channels that were constant or unread are gone")
+    fits: dict[str, str] = {}
+    model = pack_model(graph, about, {}, source, str(pruning.pattern) if pruning is not None else "auto", fits)
+    report.stored = stored_layers(model, report.pruning.get("left_dense", {}), fits)
     if encoder is not None:
         model.tensors[TOKENIZER] = StoredTensor.pack_dense(TOKENIZER, encoder.tokenizer)
     report.bytes_after = sum(tensor.nbytes for tensor in model.tensors.values())
@@ -160,7 +156,15 @@ def convert(
     return ConversionResult(out, model, report, time.monotonic() - started)
 
 
-def check_options(weights: str, calib: object, samples: int, max_loss: float | None, out: Path) -> None:
+def check_options(
+    weights: str,
+    calib: object,
+    samples: int,
+    eval_data: object,
+    max_loss: float | None,
+    pruning: NetworkPruning | None,
+    out: Path,
+) -> None:
     """Refuses, before any work, what can not end well."""
     if weights not in WEIGHTS:
         raise ConversionError(f"expected weights among {', '.join(WEIGHTS)}, found {weights!r}")
@@ -168,8 +172,12 @@ def check_options(weights: str, calib: object, samples: int, max_loss: float | N
         raise ConversionError("int8 weights need calibration data: give a folder of images or an .npz with --calib")
     if samples < 1:
         raise ConversionError(f"expected at least one calibration sample, found {samples}")
-    if max_loss is not None and weights != "int8":
+    if pruning is not None:
+        pruning.check(calib is not None)
+    if max_loss is not None and weights != "int8" and pruning is None:
         raise ConversionError("a largest loss was given, but float weights lose nothing; add --weights int8")
+    if max_loss is not None and calib is None and eval_data is None:
+        raise ConversionError("a largest loss needs data to measure it on: give some with --calib or --eval")
     if not out.parent.is_dir():
         raise InputError(f"{out}: expected an existing folder, found no {out.parent}")
 
@@ -249,39 +257,3 @@ def described(
     if not about.task and about.labels and about.preprocessing is not None:
         about.task = "image-classification"
     return about
-
-
-def measure(
-    report: Report,
-    quantized: Quantized,
-    chosen: Sequence[Feeds],
-    test: Dataset,
-    about: ModelInfo,
-    execute: Execute,
-    progress: Progress | None,
-) -> None:
-    """Fills in errors, agreement and, with labels, accuracy."""
-    before, after = quantized.original, quantized.graph
-    report.layers, report.outputs = layer_errors(before, after, spread(chosen, ERROR_SAMPLES), execute)
-    report.agreement = agreement(before, after, chosen, execute)
-    if test.labels is None or report.agreement is None:
-        return
-    steps = about.preprocessing
-
-    def score(graph: Graph, stage: str) -> float:
-        feeds = test.feeds(before.inputs, steps)
-        return top1(graph, feeds, test.labels or [], execute, progress, stage)
-
-    report.accuracy = Accuracy(score(before, "accuracy before"), score(after, "accuracy after"), len(test))
-
-
-def refuse_loss(report: Report, max_loss: float | None) -> None:
-    """Raises ConversionError, with the numbers, when the loss is larger than accepted."""
-    if max_loss is None:
-        return
-    loss, meaning = report.loss()
-    if loss > max_loss:
-        raise ConversionError(
-            f"the loss is {loss:.2f} ({meaning}), larger than the accepted {max_loss:g}; give more calibration "
-            "data, another --observer, or keep --weights f32"
-        )

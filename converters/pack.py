@@ -3,27 +3,60 @@ Layouts are those the kernels read, so that the file needs no repacking when it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from edgert.converters.quantize.insert import QUANTIZED
+from edgert.converters.report import LayerWeights
+from edgert.converters.sparse_encoding import Fit, fit_conv, fit_conv_float
 from edgert.format.encodings import Q8_LIMIT
 from edgert.format.model import Model, ModelInfo, StoredTensor
 from edgert.graph.ir import Array, Graph, Node, TensorType
 
+PRODUCTS = ("Conv", "QLinearConv", "Gemm", "QLinearGemm")
 
-def pack_model(graph: Graph, info: ModelInfo, report: dict[str, Any], source: dict[str, Any]) -> Model:
-    """The model with every constant of `graph` packed. Raises FormatError for what the format cannot hold."""
+FEW = 0.01
+"""Shares of zeros below this are chance."""
+
+
+def pack_model(
+    graph: Graph,
+    info: ModelInfo,
+    report: dict[str, Any],
+    source: dict[str, Any],
+    pattern: str = "auto",
+    fits: dict[str, str] | None = None,
+) -> Model:
+    """The model with every constant of `graph` packed, weights of convolutions without their zeros where that pays.
+
+    pattern: how zeros lie if that is known, see `fit_conv`. fits: collects, for each weight that could be sparse, a
+    line of words about that. Raises FormatError for what the format cannot hold.
+    """
     readers = graph.consumers()
-    tensors = {
-        name: pack_constant(name, value, graph.types[name], readers.get(name, []))
-        for name, value in graph.constants.items()
-    }
+    tensors = {}
+    for name, value in graph.constants.items():
+        stored = pack_constant(name, value, graph.types[name], readers.get(name, []))
+        found, words = without_zeros(stored, value, readers.get(name, []), pattern)
+        tensors[name] = found or stored
+        if words and fits is not None:
+            fits[name] = words
     return Model(graph, tensors, info, source, report)
 
 
+def without_zeros(stored: StoredTensor, value: Array, readers: list[Node], pattern: str) -> Fit:
+    """The sparse form of a constant, None where dense is better; and words about it, '' for what has no sparse form."""
+    if stored.layout not in ("n4k4", "n4k1"):
+        return None, ""
+    groups = readers[0].attr_int("group", 1)
+    if stored.quant is not None:
+        return fit_conv(stored.name, value, stored.quant.scale, groups=groups, pattern=pattern)
+    return fit_conv_float(stored.name, value, groups=groups, pattern=pattern)
+
+
 def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]) -> StoredTensor:
-    """One constant in the layout that all its readers share, else dense in row order."""
+    """One constant with its zeros, in the layout that all its readers share, else in row order."""
     layouts = {weight_layout(reader, name, value) for reader in readers}
     layout = layouts.pop() if len(layouts) == 1 else "row"
     quant = kind.quant
@@ -32,6 +65,23 @@ def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]
             return StoredTensor.pack_q8(name, value, quant.scale, layout)
         layout = "row"
     return StoredTensor.pack_dense(name, value, layout, quant)
+
+
+def stored_layers(model: Model, left: Mapping[str, str], fits: Mapping[str, str]) -> list[LayerWeights]:
+    """How the weights of every convolution and matrix product lie in `model`. left: output tensor of a layer, as it
+    is called in float -> why it was not pruned. fits: what `pack_model` collects."""
+    found = []
+    for node in model.graph.nodes:
+        stored = model.tensors.get(node.inputs[1]) if len(node.inputs) > 1 and node.op in PRODUCTS else None
+        if stored is None:
+            continue
+        name = node.outputs[0].removesuffix(QUANTIZED)
+        dense = stored.dense()
+        zeros = 1.0 - np.count_nonzero(dense) / max(dense.size, 1)
+        why = "" if stored.sparse else left.get(name) or ("no zeros" if zeros < FEW else fits.get(stored.name, ""))
+        size = stored.expanded().nbytes
+        found.append(LayerWeights(name, node.op, zeros, stored.pattern, stored.nbytes, size, why))
+    return found
 
 
 def weight_layout(node: Node, name: str, value: Array) -> str:

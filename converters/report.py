@@ -19,6 +19,9 @@ PERFECT_DB = 200.0
 
 SHOWN_LAYERS = 5
 
+SHOWN_ZEROS = 0.05
+"""Share of zeros from which a layer's weights have a line in the table."""
+
 
 @dataclass
 class ErrorSum:
@@ -68,6 +71,24 @@ class Accuracy:
     samples: int
 
 
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of one layer as they are stored. zeros: their share among the weights. pattern: '' if dense, and
+    then why. Sizes in bytes, `dense` with all zeros."""
+
+    tensor: str
+    operator: str
+    zeros: float
+    pattern: str
+    nbytes: int
+    dense: int
+    why: str = ""
+
+    def line(self, width: int) -> str:
+        stored = self.pattern or (f"dense: {self.why}" if self.why else "dense")
+        return f"{self.tensor:{width}}  {100 * self.zeros:5.1f} %  {self.nbytes:9d}  {self.dense:9d}  {stored}"
+
+
 @dataclass
 class Report:
     """Everything the converter can say about what it did. Sizes in bytes."""
@@ -82,7 +103,10 @@ class Report:
     outputs: list[LayerError] = field(default_factory=list)
     agreement: float | None = None
     accuracy: Accuracy | None = None
+    pruning: dict[str, Any] = field(default_factory=dict)
+    stored: list[LayerWeights] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def loss(self) -> tuple[float, str]:
         """(loss in per cent, what it means): points of top-1 accuracy where there are labels, else answers
@@ -118,8 +142,31 @@ class Report:
                 f"{error.tensor:{width}}  {error.operator:24}  {error.sqnr_db:7.1f}  {error.cosine:.5f}"
                 for error in worst
             ]
+        lines += self.sparsity_lines(every_layer)
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def sparsity_lines(self, every_layer: bool) -> list[str]:
+        """What was pruned, and a line for each layer with zeros, or for every one."""
+        lines = []
+        if self.pruning:
+            p = self.pruning
+            chosen = p["sparsities"].values()
+            shared = f", from {100 * min(chosen):.0f} to {100 * max(chosen):.0f} %" if len(set(chosen)) > 1 else ""
+            lines.append(
+                f"pruned {len(chosen)} layers by {p['criterion']}, {p['pattern']} {100 * p['sparsity']:g} %{shared}; "
+                f"{len(p['left_dense'])} left dense"
+            )
+        sparse = [layer for layer in self.stored if layer.pattern]
+        if sparse:
+            found, dense = sum(layer.nbytes for layer in sparse), sum(layer.dense for layer in sparse)
+            lines.append(f"{len(sparse)} layers without their zeros: {_megabytes(dense)} -> {_megabytes(found)}")
+        shown = [layer for layer in self.stored if every_layer or layer.zeros >= SHOWN_ZEROS]
+        if shown:
+            width = max(len(layer.tensor) for layer in shown)
+            lines.append(f"{'weights of':{width}}    zeros      bytes      dense  stored as")
+            lines += [layer.line(width) for layer in shown]
+        return lines
 
 
 def count_operators(graph: Graph) -> dict[str, int]:
@@ -140,10 +187,12 @@ def layer_errors(
     quantized: Graph,
     samples: Iterable[Feeds],
     execute: Execute = run_graph,
+    compared: Sequence[str] = (),
 ) -> tuple[list[LayerError], list[LayerError]]:
     """(errors of quantized tensors in order, errors of outputs) over `samples`.
 
-    original is the float graph that was quantized, with the same tensor and output names.
+    original is the float graph that was quantized, with the same tensor and output names. compared: more tensors to
+    compare, by name. Tensors of other sizes, which lost channels, are left out.
     """
     known = {name for node in original.nodes for name in node.outputs} | set(original.inputs)
     made = {name: node.op for node in quantized.nodes for name in node.outputs}
@@ -152,6 +201,8 @@ def layer_errors(
         for stored in made
         if stored.endswith(QUANTIZED) and (name := stored.removesuffix(QUANTIZED)) in known
     }
+    pairs |= {name: name for name in compared if name in made and name not in pairs and name not in original.outputs}
+    pairs = {a: b for a, b in pairs.items() if original.types[a].shape == quantized.types[b].shape}
     float_side = with_outputs(original, [name for name in pairs if name not in original.inputs])
     stored_side = with_outputs(quantized, list(pairs.values()))
     sums = {name: ErrorSum() for name in [*pairs, *original.outputs]}
@@ -159,7 +210,8 @@ def layer_errors(
         wanted = {**execute(float_side, feeds), **feeds}
         found = execute(stored_side, feeds)
         for name, stored in pairs.items():
-            sums[name].add(wanted[name], dequantized(quantized, stored, found[stored]))
+            exact = stored == name
+            sums[name].add(wanted[name], found[stored] if exact else dequantized(quantized, stored, found[stored]))
         for name in original.outputs:
             if name not in pairs:
                 sums[name].add(wanted[name], found[name])

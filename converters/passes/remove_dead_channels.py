@@ -64,7 +64,8 @@ def worthwhile(dead: Array, patterned: bool) -> Array:
     """Of the dead channels those whose going saves whole cells, and shifts none where weights have a pattern."""
     size = len(dead)
     if patterned:
-        cells: Array = np.pad(dead, (0, -size % CELL), constant_values=True).reshape(-1, CELL).all(1)
+        padded = np.pad(dead, (0, -size % CELL), constant_values=True)
+        cells = np.array(padded.reshape(-1, CELL).all(1))
         if cells.all():
             cells[0] = False
         return np.asarray(np.flatnonzero(np.repeat(cells, CELL)[:size]))

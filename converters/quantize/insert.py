@@ -26,8 +26,10 @@ BIAS_ROOM = 2**24
 """Steps of the bias that a scale must leave room for; keeps int32 sums far from overflow."""
 
 
-def insert_qdq(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
+def insert_qdq(graph: Graph, ranges: Mapping[str, Range], grids: Mapping[str, Array] | None = None) -> Graph:
     """`graph` with quantized activations and int8 weights, everything still computed in float between.
+
+    grids: output tensor of a product -> float32 [N], the scales that its weights were made for.
 
     Activations of the operators below are quantized where `ranges` has them; data-moving operators hand
     the quantization of their input on. Softmax stays float, and so does arithmetic between float operators.
@@ -42,7 +44,7 @@ def insert_qdq(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
     unrounded = {id(node) for node in rw.graph.nodes if id(node) not in taken and not moves(rw, node)}
     for node in nodes:
         if has_weights(rw, node):
-            quantize_weights(rw, node, quants)
+            quantize_weights(rw, node, quants, (grids or {}).get(node.outputs[0]))
     for name in wanted:
         surround(rw, name, quants[name], unrounded if name in exact else set())
     return rw.finish()
@@ -158,12 +160,17 @@ def weight_scale(weight: Array, bias: Array | None, x_scale: float) -> Array:
     return np.maximum(scale, float(np.finfo(np.float32).tiny)).astype(np.float32)
 
 
-def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization]) -> None:
-    """Puts int8 weights behind a DequantizeLinear in front of `node`; the bias stays float."""
+def quantize_weights(rw: Rewriter, node: Node, quants: Mapping[str, Quantization], grid: Array | None = None) -> None:
+    """Puts int8 weights behind a DequantizeLinear in front of `node`; the bias stays float.
+
+    grid: float32 [N], scales to take where the bias leaves room for them.
+    """
     axis = 1 if node.op == "MatMul" else 0
     weight = np.moveaxis(rw.graph.constants[node.inputs[1]], axis, 0)
     bias = rw.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     scale = weight_scale(weight, bias, float(quants[node.inputs[0]].scale))
+    if grid is not None:
+        scale = np.maximum(scale, grid)
     rows = scale.reshape(-1, *(1,) * (weight.ndim - 1))
     values = np.clip(np.rint(weight / rows), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
     values = np.moveaxis(values, 0, axis)

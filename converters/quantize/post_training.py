@@ -3,7 +3,7 @@ Each step is a file of its own; Nagel et al. 2021, section 3.6, recommends this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgert.converters.calibrate.collect import Execute, Feeds, Progress, collect_ranges
@@ -13,7 +13,7 @@ from edgert.converters.quantize.correct_bias import correct_bias
 from edgert.converters.quantize.equalize import equalize
 from edgert.converters.quantize.quantize import quantize_graph
 from edgert.graph.execute import run_graph
-from edgert.graph.ir import Graph
+from edgert.graph.ir import Array, Graph
 
 BIAS_SAMPLES = 32
 """Means over all positions of a few images are steady; more samples cost time in the reference operators."""
@@ -34,17 +34,18 @@ def post_training(
     observer: str = "mse",
     equalized: bool = True,
     bias_correction: bool = True,
+    grids: Mapping[str, Array] | None = None,
     execute: Execute = run_graph,
     progress: Progress | None = None,
 ) -> Quantized:
-    """An optimized float graph in int8, calibrated on `samples`.
+    """An optimized float graph in int8, calibrated on `samples`. grids: see `insert_qdq`.
 
     Raises ConversionError for an unknown observer, no samples, or activations that are not finite.
     """
     observe = observer_named(observer)
     original = optimize(graph, passes=(equalize,)) if equalized else graph
     ranges = collect_ranges(original, samples, observe, execute, progress, len(samples))
-    quantized = quantize_graph(original, ranges)
+    quantized = quantize_graph(original, ranges, grids)
     if bias_correction:
         chosen = spread(samples, BIAS_SAMPLES)
         quantized = correct_bias(original, quantized, chosen, execute, progress)

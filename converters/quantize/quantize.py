@@ -12,15 +12,15 @@ from edgert.converters.passes.eliminate import eliminate
 from edgert.converters.passes.fold_constants import fold_dequantize
 from edgert.converters.passes.pipeline import optimize
 from edgert.converters.quantize.insert import insert_qdq
-from edgert.graph.ir import Graph
+from edgert.graph.ir import Array, Graph
 
 AFTER = (absorb_qdq, fold_dequantize, eliminate, deduplicate)
 
 
-def quantize_graph(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
-    """The quantized form of an optimized float graph.
+def quantize_graph(graph: Graph, ranges: Mapping[str, Range], grids: Mapping[str, Array] | None = None) -> Graph:
+    """The quantized form of an optimized float graph. grids: see `insert_qdq`.
 
     The 8-bit form of activation `t` is called `t_quantized`. Operators without a quantized form, Softmax
     and the outputs of the graph stay float, with QuantizeLinear and DequantizeLinear at the borders.
     """
-    return optimize(insert_qdq(graph, ranges), passes=AFTER)
+    return optimize(insert_qdq(graph, ranges, grids), passes=AFTER)
