@@ -6,18 +6,24 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from harness import LEVELS
+from harness import CACHE, LEVELS
 from lower import run_rule
+from networks import Network, expected
 from test_conv import DENSE, PAD1, Case, make
 
 from edgert.format.model import StoredTensor
+from edgert.graph.infer import infer_types
 from edgert.graph.ir import Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
-from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.levels import Level, host_levels
+from edgert.kernels_cpu.library import JitLibrary
 from edgert.kernels_cpu.reference import Quant, evaluate
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv, conv_sparse
 from edgert.plan.lowering.api import Offer, Refusal, Site
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable
+from edgert.runtime.pool import WorkerPool
 
 LAYOUTS = tuple(conv_sparse.ROWS)
 DENSITIES = (0.3, 0.6, 1.0, 0.0, 0.1)
@@ -156,3 +162,35 @@ def test_slices_have_equal_work(slices: int) -> None:
     assert bounds[0] == 0 and bounds[-1] == 64 and (np.diff(bounds) >= 0).all()
     shares = [work[a:b].sum() for a, b in pairwise(bounds)]
     assert max(shares) - min(shares) <= 2 * work.max()
+
+
+@pytest.mark.parametrize(("threads", "sparse"), [(1, "auto"), (2, "always"), (2, "never")])
+def test_a_planned_network_equals_the_reference(threads: int, sparse: str) -> None:
+    """Planner, verifier, engine and kernels together: the same bits with the zeros skipped and without."""
+    level = host_levels()[-1]
+    net = Network(3)
+    x = net.node("QuantizeLinear", net.input("image", (1, 3, 20, 20)), quant=(0.03, 120))
+    for layout, channels, filters in (("", 3, 40), ("b4x4", 40, 120), ("b2x4", 120, 48), ("b1x4", 48, 160)):
+        x = net.conv_q8(x, channels, filters, 3)
+        if layout:
+            name = net.graph.nodes[-1].inputs[1]
+            dense = net.tensors[name]
+            values = blocks(dense.dense(), layout, 0.2, net.rng)
+            net.store(StoredTensor.pack_block(name, values, np.asarray(dense.parts["scale"]), layout))
+    model = net.model(net.node("DequantizeLinear", x, out="features"))
+    feeds = {"image": net.rng.standard_normal((1, 3, 20, 20)).astype(np.float32)}
+    plan = make_plan(
+        infer_types(model.graph), model.tensors, level=level, threads=threads, peaks=DEFAULT_PEAKS[level.name],
+        sparse=sparse,
+    )  # fmt: skip
+    steps = [step for step in plan.steps if step.op == "QLinearConv"]
+    assert [s.kernel.rsplit("_", 1)[0] for s in steps[1:]] == [
+        "conv2d_q8_k4p" if sparse == "never" else f"conv2d_{layout}_k4p" for layout in LAYOUTS
+    ]
+    library = JitLibrary(level, CACHE)
+    library.prepare(plan.program.kernels)
+    pool = WorkerPool(library, threads) if threads > 1 else None
+    answer = Executable(plan, library, pool).run(feeds)
+    np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
+    if pool is not None:
+        pool.close()
