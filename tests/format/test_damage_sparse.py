@@ -11,8 +11,9 @@ import pytest
 import slow_sparse
 
 from edgert.errors import FormatError
-from edgert.format import StoredTensor, encodings, layouts, read_model
+from edgert.format import Model, StoredTensor, encodings, layouts, read_model, write_model
 from edgert.format.reader import check_tensor
+from edgert.graph.ir import Graph
 
 Array = np.ndarray[Any, Any]
 
@@ -106,3 +107,21 @@ def test_claims_of_a_sparse_shape_allocate_nothing(sparse_file: Path, forge: Any
     finally:
         tracemalloc.stop()
     assert model.tensors["fanin"].dense().shape == (17, 2**16)
+
+
+def test_a_large_sparse_tensor_is_checked_in_a_small_multiple_of_its_bytes(tmp_path: Path) -> None:
+    numbers = np.zeros((1024, 4096), np.int8)
+    numbers[:, ::3] = 1
+    stored = [
+        StoredTensor.pack_bitmap8("a", numbers, np.ones((1024, 128), np.float16)),
+        StoredTensor.pack_block("b", numbers[:, :, None], np.float32(1), "b1x4"),
+    ]
+    write_model(Model(Graph(outputs=["a", "b"]), {t.name: t for t in stored}), tmp_path / "m.edge")
+    for name, limit in (("a", 3), ("b", 12)):
+        tensor = read_model(tmp_path / "m.edge").tensors[name]
+        tracemalloc.start()
+        try:
+            tensor.parts["data"]
+            assert tracemalloc.get_traced_memory()[1] < limit * tensor.nbytes
+        finally:
+            tracemalloc.stop()

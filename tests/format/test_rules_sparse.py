@@ -495,6 +495,14 @@ def test_f50_n_of_m_of_every_size() -> None:
                     judge(tensor, parts)
 
 
+def test_f50_missing_numbers_are_the_first_zeros() -> None:
+    numbers = np.zeros((1, 8), np.int8)
+    numbers[0, 2:4] = 5, 6
+    data = StoredTensor.pack_nm("t", numbers, np.ones((1, 1), np.float16), 3, 4).parts["data"][0, 0]
+    # Rows 1 and 3 of a line are the high halves of its bytes, padding as the rest.
+    assert data[:9].tolist() == [0x7D, *[0x77] * 7, 0x77] and data[192:196].tolist() == [0, 5, 6, 0]
+
+
 def test_f50_padding_keeps_zeros(sparse: Sparse) -> None:
     for name in ("nm8", "nm4"):
         for block, byte in ((0, -1), (1, -1), (1, 194)):
@@ -592,6 +600,14 @@ def test_f53_fan_in_that_is_wrong(change: Callable[[Any], Any], pattern: str, sp
     change(parts)
     with pytest.raises(FormatError, match=pattern):
         judge(sparse["fanin"], parts)
+
+
+def test_f53_missing_numbers_are_the_first_zeros() -> None:
+    values = np.array([[0, 7, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0]], np.int8)
+    parts = StoredTensor.pack_fanin("t", values, np.float32(1)).parts
+    assert parts["index"].shape == (1, 2, 16)
+    assert parts["index"][0, :, :3].T.tolist() == [[0, 1], [0, 1], [0, 1]]
+    assert parts["data"][0, :, :3].T.tolist() == [[0, 7], [1, 2], [0, 0]]
 
 
 def test_f53_arguments() -> None:

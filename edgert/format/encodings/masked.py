@@ -14,7 +14,7 @@ import numpy as np
 
 from edgert.errors import FormatError
 from edgert.format.encodings.groups import DEPTH, GROUP, ROWS
-from edgert.format.encodings.ragged import Block, Blocks, Places, columns_of, gather, scatter
+from edgert.format.encodings.ragged import POPCOUNT, Block, Blocks, Places, columns_of, gather, scatter
 from edgert.format.encodings.sparse import Sparse, blocks_of_scales, check_finite, matrix_of_scales, padded
 from edgert.graph.ir import Array
 
@@ -58,11 +58,8 @@ class Masked(Sparse):
         self.check_padding(data, Blocks(blocks.first[-1:], blocks.kept[-1:]), rows or ROWS, DEPTH)
         self.check_padding(data, Blocks(blocks.first[:, -1:], blocks.kept[:, -1:]), ROWS, depth or DEPTH)
         if self.block.head > MASKS:
-            scale = (
-                columns_of(data, blocks.first, MASKS, SCALES)
-                .view("<u2")
-                .reshape(*blocks.first.shape, DEPTH // GROUP, ROWS)
-            )
+            bits = columns_of(data, blocks.first, MASKS, SCALES).view("<u2")
+            scale = bits.reshape(*blocks.first.shape, DEPTH // GROUP, ROWS)
             check_finite(scale, self.name)
             groups = -(-depth // GROUP)
             if (rows and scale[-1:, :, :, rows:].any()) or (depth and scale[:, -1:, groups:].any()):
@@ -70,9 +67,8 @@ class Masked(Sparse):
 
     def check_padding(self, data: Array, blocks: Blocks, rows: int, depth: int) -> None:
         """Raises FormatError unless `blocks` keep nothing beyond `rows` and `depth`."""
-        kept = self._rows(self._masks(data, blocks.first), blocks.first.shape).reshape(
-            blocks.first.shape[0], ROWS, blocks.first.shape[1], DEPTH
-        )
+        masks = self._rows(self._masks(data, blocks.first), blocks.first.shape)
+        kept = masks.reshape(blocks.first.shape[0], ROWS, blocks.first.shape[1], DEPTH)
         if kept[:, rows:].any() or kept[..., depth:].any():
             raise FormatError(None, None, f"nothing kept in the padding of {self.name}", "bits that are set there")
 
@@ -101,7 +97,7 @@ class Masked(Sparse):
             lines = self._lines(self.keep(part, layout))
             masks[panel] = np.packbits(lines, axis=-1, bitorder="little").reshape(*masks[panel].shape)
             kept.append(self._lines(part)[lines])
-        counts = np.unpackbits(masks, axis=-1).sum(axis=-1, dtype=np.int64)
+        counts = POPCOUNT[masks].sum(axis=-1, dtype=np.int64)
         first, parts = self.place(counts, layout)
         data = parts["data"].reshape(-1)
         data[first[..., None] + np.arange(MASKS)] = masks
@@ -109,8 +105,9 @@ class Masked(Sparse):
             bits = np.ascontiguousarray(blocks_of_scales(scale, *shape)).view(np.uint8).reshape(*shape, SCALES)
             data[first[..., None] + np.arange(MASKS, MASKS + SCALES)] = bits
         for (panel, _), items in zip(self._panels(shape), kept, strict=True):
-            unsigned = items.view(f"<u{items.itemsize}")
-            scatter(data, self.block.bits, first[panel] + self.block.head, counts[panel], unsigned)
+            unsigned, begin = items.view(f"<u{items.itemsize}"), int(first[panel][0, 0])
+            chosen = data[begin : begin + int(self.block.nbytes(counts[panel]).sum())]
+            scatter(chosen, self.block.bits, first[panel] - begin + self.block.head, counts[panel], unsigned)
         return parts
 
     def _masks(self, data: Array, first: Places) -> Array:
