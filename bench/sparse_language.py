@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,18 @@ def matrix(name: str, form: str, shape: tuple[int, ...], rng: np.random.Generato
 
 
 def build(form: str, architecture: Architecture = SHAPE) -> Model:
-    """The whole model, its layers in `form`."""
+    """The whole model, its layers in `form`. All layers have equal weights, each its own in the file."""
     rng = np.random.default_rng(0)
+    made: dict[str, StoredTensor] = {}
     every = shapes(architecture)
     graph = build_decoder(architecture, {name: Shape(shape) for name, shape in every.items()})  # type: ignore[misc]
     tensors = {name: StoredTensor.pack_dense(name, value) for name, value in graph.constants.items()}
     for name, shape in every.items():
         if len(shape) == 2:
-            tensors[name] = matrix(name, form, shape, rng)
+            kind = name.rpartition(".")[2]
+            if kind not in made:
+                made[kind] = matrix(name, form, shape, rng)
+            tensors[name] = replace(made[kind], name=name)
         else:
             tensors[name] = StoredTensor.pack_dense(name, np.ones(shape, np.float32))
     about = LanguageInfo(architecture.name, architecture.context_length, architecture.vocabulary)
