@@ -17,9 +17,13 @@ from edgert.plan.lowering.conv import Int8Conv
 
 CHANNELS, CELL = 64, 4
 """Output channels that share a pattern, and input channels of a cell."""
-EFFICIENCY = 0.8
-FIXED_DEPTH = 24
-"""What requantizing an output takes, in multiply-adds of the kernel."""
+EFFICIENCY = {
+    "avx512vnni": 0.84, "avxvnni": 0.78, "avx2": 0.82, "portable": 0.75, "dotprod": 0.75, "neon": 0.8,
+}  # fmt: skip
+"""Share of the vector unit's int8 peak that kept cells reach, by the level's symbol; measured on x86, on ARM from the
+instructions: a broadcast of four bytes of each pixel for every four dot products."""
+STORE = {"avx512vnni": 25, "avxvnni": 16, "avx2": 6, "portable": 2, "dotprod": 12, "neon": 4}
+"""What requantizing and storing an output takes, in multiply-adds of the kernel: likewise."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,12 @@ def conv_b64x4(site: Site) -> list[Offer | Refusal]:
         conv.emit(e, inputs, outputs[0], kernel, own, params, pattern.slices, 64)
 
     # four pixels at a time, or five; one alone takes half as long as four
-    pixels = g.pixels if g.pixels % 4 == 1 and g.pixels > 1 else max(2, -(-g.pixels // 4) * 4)
-    depth = CELL * int(pattern.start[-1]) + FIXED_DEPTH * pattern.groups
+    pixels = 2 if g.pixels == 1 else g.pixels if g.pixels % 4 == 1 else -(-g.pixels // 4) * 4
+    depth = CELL * int(pattern.start[-1]) + STORE[site.level.symbol] * pattern.groups
     return [
         Offer(
-            kernel, conv.layouts, ("k4p",), g.batch * pixels * CHANNELS * depth, conv.nbytes, "dot8", EFFICIENCY,
+            kernel, conv.layouts, ("k4p",), g.batch * pixels * CHANNELS * depth, conv.nbytes, "dot8",
+            EFFICIENCY[site.level.symbol],
             f"int8 {conv.form}: cells that 64 output channels share, channels as vectors", emit, sparse=pattern.sparse,
         )
     ]  # fmt: skip
