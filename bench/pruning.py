@@ -6,6 +6,7 @@ Calibrated on 16 windows of another novel and 16 of other articles; 512 tokens e
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import time
@@ -62,7 +63,10 @@ class Prepared(Compressor):
 
 
 def run(_threads: Sequence[int], _rounds: int, out: Path) -> None:
-    """Converts, measures and prints one variant after the other; raw numbers go to pruning.json beside `out`."""
+    """Converts, measures and prints one variant after the other; raw numbers go to pruning.json beside `out`.
+
+    Variants that the file has are kept, so that an interrupted run goes on: delete it to measure anew.
+    """
     from edgert.assets.fetch import pull
 
     out = out.with_name("pruning.json")
@@ -83,7 +87,11 @@ def run(_threads: Sequence[int], _rounds: int, out: Path) -> None:
     for name, reference in references.items():
         print(f"{texts[name].describe()}; float reference: perplexity {reference.perplexity:.2f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        if out.exists():
+            record["results"] = json.loads(out.read_text("utf-8"))["results"]
         for name, variant in VARIANTS.items():
+            if name in record["results"]:
+                continue
             found = measure(source, Path(folder) / "model.edge", calibration, references, **variant)
             record["results"][name] = found
             print(line(name, found), flush=True)

@@ -1,10 +1,10 @@
 """From a weight to a stored tensor: which encoding it gets, and what that costs in bytes and in error.
-How floats are rounded to groups is in `groups.py`."""
+How floats are rounded to groups is in `groups.py`, which encoding leaves zeros out in `sparse_encoding.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from edgert.converters.llm.checkpoint import ExactBlocks
 from edgert.converters.llm.groups import GROUP, round_to_groups
 from edgert.converters.llm.weights import HeldBlocks, Weight
+from edgert.converters.sparse_encoding import Fit, fit_f16, fit_groups
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph
 
@@ -24,6 +25,9 @@ Policy: TypeAlias = Callable[[str, Weight], "Encoding | None"]
 
 BITS: dict[str, float] = {"f32": 32, "f16": 16, "q8g": 8.5, "q8": 8, "q4m": 5, "q4": 4.5}
 
+MANY = 0.2
+"""A share of zeros that is no accident: of dense int4 weights, about a tenth are 0."""
+
 ENDS = ("embedding", "output")
 """Matrices of the vocabulary: rounding them costs more than rounding the layers, so int4 leaves them 8 bits."""
 
@@ -31,7 +35,8 @@ ENDS = ("embedding", "output")
 @dataclass(frozen=True)
 class Packed:
     """What became of one weight. source: its types in the checkpoint. error: the norm of what rounding changed
-    relative to the norm of the weight; 0 and lossless when nothing changed. density: the share of weights stored."""
+    relative to the norm of the weight; 0 and lossless when nothing changed. density: the share of weights stored.
+    zeros: in words, what became of those of a matrix that has many."""
 
     name: str
     shape: tuple[int, ...]
@@ -41,6 +46,7 @@ class Packed:
     error: float = 0.0
     lossless: bool = True
     density: float = 1.0
+    zeros: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,12 @@ class Packer:
         if blocks is None:
             assert values is not None
             stored = StoredTensor.pack_dense(name, values, layout)
-            return stored, Packed(name, weight.shape, weight.source, "f32", stored.nbytes)
-        if blocks.encoding == "f16":
+            words = f"{100 * share:.0f} % zeros, which f32 stores" if (share := zeros_of(values)) >= MANY else ""
+            return stored, Packed(name, weight.shape, weight.source, "f32", stored.nbytes, zeros=words)
+        sparse, words = self.without_zeros(name, weight, blocks)
+        if sparse is not None:
+            stored = sparse
+        elif blocks.encoding == "f16":
             stored = StoredTensor.pack_f16(name, blocks.values, layout)
         elif blocks.encoding == "q8":
             assert blocks.scale is not None
@@ -128,9 +138,22 @@ class Packer:
         error = 0.0 if values is None else relative_error(values, stored.dense())
         if values is None and isinstance(weight, HeldBlocks):
             error = weight.error
-        return stored, Packed(
-            name, weight.shape, weight.source, stored.encoding, stored.nbytes, error, error == 0.0, stored.density
-        )
+        found = Packed(name, weight.shape, weight.source, stored.encoding, stored.nbytes, error, error == 0.0)
+        return stored, replace(found, density=stored.density, zeros=words)
+
+    def without_zeros(self, name: str, weight: Weight, blocks: ExactBlocks) -> Fit:
+        """`blocks` in an encoding that leaves zeros out, if that is smaller. Only products can read those."""
+        readers = [node for node in self.graph.nodes if name in node.inputs]
+        if not readers or any(node.op != "Gemm" or node.inputs.index(name) != 1 for node in readers):
+            return None, ""
+        pattern = weight.pattern if isinstance(weight, HeldBlocks) else "auto"
+        if pattern == "auto" and zeros_of(blocks.values, 8 if blocks.encoding == "q4" else 0) < MANY:
+            return None, ""
+        if blocks.encoding == "f16":
+            return fit_f16(name, blocks.values, pattern=pattern)
+        if blocks.scale is not None and (blocks.encoding == "q4" or blocks.encoding == "q8g"):
+            return fit_groups(name, blocks.values, blocks.scale, blocks.encoding, pattern=pattern)
+        return None, ""
 
     def layout(self, name: str) -> Literal["row", "n16k1"]:
         """Lines of 16 rows for matrices that are multiplied, looked up as well or not; rows for mere tables."""
@@ -153,6 +176,11 @@ def q8_as_q8g(blocks: ExactBlocks) -> ExactBlocks:
     assert blocks.scale is not None
     groups = -(-blocks.values.shape[1] // GROUP)
     return ExactBlocks("q8g", blocks.values, np.repeat(blocks.scale.astype(np.float16)[:, None], groups, axis=1))
+
+
+def zeros_of(numbers: Array, zero: int = 0) -> float:
+    """The share of `numbers` that are `zero`."""
+    return 1.0 - np.count_nonzero(numbers != zero) / max(1, numbers.size)
 
 
 def relative_error(wanted: Array, found: Array) -> float:

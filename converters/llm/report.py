@@ -66,8 +66,15 @@ class LanguageReport:
             lines.append(
                 f"  {tensor.name:24} {tensor.source:12} {kind:14} {_bits([tensor]):5.2f} bits  error {tensor.error:.3g}"
             )
-        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"note: {note}" for note in [*self.notes, *self.zeros()]]
         return "\n".join(lines + self.summary + [f"warning: {warning}" for warning in self.warnings])
+
+    def zeros(self) -> list[str]:
+        """What became of matrices with many zeros that are stored all the same."""
+        dense = [tensor for tensor in self.tensors if tensor.zeros and tensor.density == 1.0]
+        if not dense:
+            return []
+        return [f"{len(dense)} matrices have zeros that are stored, such as {dense[0].name}: {dense[0].zeros}"]
 
 
 def _count(tensors: Sequence[Packed]) -> int:

@@ -71,12 +71,14 @@ class HeldRows:
 class HeldBlocks:
     """Values in memory, already in an encoding: what quantization puts in place of a weight.
 
-    error: the norm of what that changed, relative to the norm of the weight.
+    error: the norm of what that changed, relative to the norm of the weight. pattern: that of its zeros, as a Pattern
+    is written; 'auto' where there is none.
     """
 
     blocks: ExactBlocks
     source: str = "quantized"
     error: float = 0.0
+    pattern: str = "auto"
 
     @property
     def shape(self) -> tuple[int, ...]:

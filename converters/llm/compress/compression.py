@@ -168,7 +168,7 @@ class Compressor:
         if self.calibration is None:
             for done, (name, target) in enumerate(targets.items()):
                 self.tell("compress", done, len(targets))
-                replace(language, name, compressed(language.weights[name].load(), target, None))
+                replace(language, name, compressed(language.weights[name].load(), target, None), target)
             self.tell("compress", len(targets), len(targets))
         elif targets:
             passes = method == "gptq" or self.options.pruning is not None
@@ -270,7 +270,7 @@ class Compressor:
         walk = Walk(language.graph, dict(language.weights), self.calibration.windows)
         for linear in self.observed(walk, sharing, "allocate"):
             weights = language.weights[linear.name].load()
-            found[linear.name] = measured(weights, targets[linear.name], inputs_of(linear))
+            found[linear.name] = measured(weights, targets[linear.name], Inputs(linear.mean, linear.moments))
         shares = allocate(found, pruning.sparsity)
         return {name: dataclasses.replace(t, sparsity=shares.get(name, t.sparsity)) for name, t in targets.items()}
 
@@ -367,16 +367,12 @@ class Compressor:
 Errors: TypeAlias = Iterator[tuple[str, float]]
 
 
-def inputs_of(linear: Linear) -> Inputs:
-    return Inputs(linear.mean, linear.moments)
-
-
 def single_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets) -> Errors:
     """One matrix after the other, as the network computes them."""
     for linear in observed:
         if linear.name in targets:
             weights = language.weights[linear.name].load()
-            yield finish(language, linear, weights, compressed(weights, targets[linear.name], inputs_of(linear)))
+            yield finish(language, linear, weights, targets[linear.name])
 
 
 def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: Targets) -> Errors:
@@ -397,20 +393,25 @@ def scaled_layers(language: LanguageModel, observed: Iterator[Linear], targets: 
         for linear in found:
             weights = values[linear.name]
             del values[linear.name]
-            yield finish(language, linear, weights, compressed(weights, targets[linear.name], inputs_of(linear)))
+            yield finish(language, linear, weights, targets[linear.name])
         for name, vector in values.items():
             language.weights[name] = Held(vector, language.weights[name].source)
 
 
-def finish(language: LanguageModel, linear: Linear, weights: Array, blocks: ExactBlocks) -> tuple[str, float]:
-    """Puts `blocks` in place of `weights` and says what that changes of the outputs."""
+def finish(language: LanguageModel, linear: Linear, weights: Array, target: Target) -> tuple[str, float]:
+    """Puts what is to become of `weights` in their place and says what that changes of the outputs."""
+    blocks = compressed(weights, target, Inputs(linear.mean, linear.moments))
     difference = weights - dequantized(blocks)
     size = awq.output_error(weights, linear.moments)
-    replace(language, linear.name, blocks, weights)
+    replace(language, linear.name, blocks, target, weights)
     return linear.name, float(np.sqrt(awq.output_error(difference, linear.moments) / size)) if size else 0.0
 
 
-def replace(language: LanguageModel, name: str, blocks: ExactBlocks, weights: Array | None = None) -> None:
+def replace(
+    language: LanguageModel, name: str, blocks: ExactBlocks, target: Target | None = None, weights: Array | None = None
+) -> None:
     old = language.weights[name]
     wanted = old.load() if weights is None else weights
-    language.weights[name] = HeldBlocks(blocks, old.source, pack.relative_error(wanted, dequantized(blocks)))
+    pattern = "auto" if target is None or target.pruning is None else str(target.pruning.pattern)
+    error = pack.relative_error(wanted, dequantized(blocks))
+    language.weights[name] = HeldBlocks(blocks, old.source, error, pattern)
