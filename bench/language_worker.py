@@ -120,15 +120,15 @@ def answer(runtime: Runtime, request: dict[str, Any]) -> dict[str, Any]:
     if do == "score":
         np.save(request["out"], np.asarray(runtime.score(request["ids"]), np.float32))
         return {}
-    count = request["n"]
+    count, ids = request["n"], [token % runtime.vocabulary for token in IDS]
     if do == "pp":
         start = time.perf_counter()
-        runtime.prompt(IDS[:count])
+        runtime.prompt(ids[:count])
         return {"seconds": time.perf_counter() - start}
     if request.get("from"):
-        runtime.prompt(IDS[: request["from"]])
+        runtime.prompt(ids[: request["from"]])
     start = time.perf_counter()
-    for token in IDS[:count]:
+    for token in ids[:count]:
         runtime.step(token)
     return {"seconds": time.perf_counter() - start}
 
