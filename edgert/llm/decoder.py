@@ -216,8 +216,18 @@ class Decoder:
             kv=self.kv,
             activations=self.activations,
             varying_rows=rows > 1,
-            sparse=self.sparse,
+            sparse=self._side(mode),
         )
+
+    def _side(self, mode: Mode) -> str:
+        """What decoding does with sparse weights, all modes do: a second copy would take memory for little time."""
+        if self.sparse != "auto" or mode == "decode" or not self._has_sparse:
+            return self.sparse
+        return "always" if any(step.sparse for step in self.plan("decode").steps) else "never"
+
+    @property
+    def _has_sparse(self) -> bool:
+        return any(tensor.sparse for tensor in self.model.tensors.values())
 
     def _executable(self, mode: Mode) -> Executable:
         if mode not in self._ready:
@@ -254,8 +264,12 @@ class Decoder:
         )  # fmt: skip
 
     def _fit(self, ram: int) -> None:
-        """Halves the prefill run until everything fits `ram`."""
+        """Halves the prefill run until everything fits `ram`; at last does without dense copies of sparse weights."""
         while (use := self.memory()).total > ram:
+            if self._chunk <= MIN_CHUNK and self.sparse == "auto" and self._has_sparse:
+                self.sparse = "always"
+                self._plans.clear()
+                continue
             if self._chunk <= MIN_CHUNK:
                 raise MemoryBudgetError(
                     f"expected a plan within {show_bytes(ram)}, found {use.describe()} with a context of {self.n_ctx}; "

@@ -140,7 +140,7 @@ def _both_sides(offers: list[Offer], expanded: list[Offer], sparse: str, cost: C
     best_skipping, best_dense = (min(side, key=cost) for side in (skipping, dense))
     gain = cost(best_dense) / cost(best_skipping)
     pattern, share, sign = best_skipping.sparse.rsplit(" ", 2)
-    words = "" if sparse == "auto" else ", asked for"
+    words = "" if sparse == "auto" else f", {sparse} sparse"
     said = [
         replace(o, reason=f"sparse {o.sparse}: {cost(best_dense) / cost(o):.2f}x over dense{words}; {o.reason}")
         for o in skipping

@@ -10,9 +10,9 @@ import pytest
 import small_decoder as tiny
 
 from edgert.errors import EdgertError, InputError, MemoryBudgetError, UnsupportedError
-from edgert.format import Model, read_model, write_model
+from edgert.format import Model, StoredTensor, read_model, write_model
 from edgert.graph.execute import run_graph
-from edgert.llm.decoder import Decoder
+from edgert.llm.decoder import MODES, Decoder
 from edgert.runtime.session import Session
 
 IDS = np.random.default_rng(3).integers(0, tiny.VOCABULARY, 60).tolist()
@@ -161,3 +161,30 @@ def test_errors_are_typed(tmp_path: Path) -> None:
     model.graph.nodes = [n for n in model.graph.nodes if n.op != "GroupQueryAttention"]
     with pytest.raises(EdgertError):
         Decoder(model).decode(1)
+
+
+def sparse_decoder() -> Model:
+    """The tiny decoder with three quarters of its layers' groups left out, stored as rowgroup4."""
+    model = tiny.tiny_decoder()
+    rng = np.random.default_rng(3)
+    for name, tensor in model.tensors.items():
+        if tensor.encoding == "q4":
+            values, scale, _ = tensor.groups()
+            values[np.repeat(rng.random(scale.shape) < 0.75, 32, axis=1)[:, : values.shape[1]]] = 8
+            model.tensors[name] = StoredTensor.pack_rowgroup4(name, values, scale)
+    return model
+
+
+def test_sparse_weights_give_the_same_logits_on_either_side_and_in_every_mode() -> None:
+    model, ids = sparse_decoder(), [3, 14, 15, 92, 65, 35, 89, 79, 32, 38]
+    logits = []
+    for sparse in ("always", "never", "auto"):
+        decoder = Decoder(model, sparse=sparse)
+        scored = decoder.score(ids)
+        decoder.truncate(0)
+        assert np.array_equal(scored, [decoder.decode(token) for token in ids])
+        logits.append(scored)
+        used = {mode: any(step.sparse for step in decoder.plan(mode).steps) for mode in MODES}
+        assert len(set(used.values())) == 1, "one copy of the weights serves all modes"
+        decoder.close()
+    assert np.array_equal(logits[0], logits[1]) and np.array_equal(logits[0], logits[2])
