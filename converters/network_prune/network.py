@@ -13,8 +13,9 @@ from edgert.converters.network_prune.layers import Chosen, choose_layers, to_mat
 from edgert.converters.network_prune.options import NetworkPruning
 from edgert.converters.network_prune.prune_layer import matched, moments, pruned_matrix, restored, row_scale
 from edgert.converters.network_prune.windows import Seen, walk
+from edgert.converters.passes.channel_spaces import ChannelSpaces
 from edgert.converters.passes.permute_channels import permute_channels
-from edgert.converters.passes.remove_dead_channels import remove_dead_channels
+from edgert.converters.passes.remove_dead_channels import dead_channels, without
 from edgert.converters.passes.rewrite import prune
 from edgert.converters.prune.allocation import Sensitivity, allocate, sensitivity
 from edgert.converters.prune.scores import wanda
@@ -106,15 +107,16 @@ def add_bias(graph: Graph, node: Node, gain: Array, shift: Array) -> None:
 
 
 def finish(result: PrunedNetwork) -> None:
-    """Removes channels that pruning left dead, with their place in the grids, in place."""
-    smaller = remove_dead_channels(result.graph)
-    if smaller is result.graph:
-        return
-    for node in smaller.nodes:
-        grid = result.grids.get(node.outputs[0])
-        if grid is not None and len(grid) != len(smaller.constants[node.inputs[1]]):
-            del result.grids[node.outputs[0]]  # the largest weight of each row sets it anew
-    result.graph = infer_types(smaller)
+    """Removes channels that pruning left dead, with their places in the grids, in place."""
+    graph = infer_types(result.graph)
+    while gone := dead_channels(spaces := ChannelSpaces(graph)):
+        for use in spaces.uses:
+            name = use.node.outputs[0]
+            for space in set(spaces.roots(use.layout)) & set(gone):
+                if use.role == "row" and name in result.grids:
+                    result.grids[name] = np.delete(result.grids[name], gone[space])
+        graph = infer_types(without(spaces, gone))
+    result.graph = graph
 
 
 def importance(

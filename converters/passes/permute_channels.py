@@ -53,7 +53,7 @@ class Features:
 def permute_channels(
     graph: Graph, pattern: Pattern, sparsities: Mapping[str, float], scores: Mapping[str, Array] | None = None
 ) -> Graph:
-    """`graph` with the order of channels in which `pattern` will keep most.
+    """`graph` with the order of channels in which `pattern` will keep most, or `graph` itself.
 
     sparsities: output tensor of each convolution that will be pruned -> its share of zeros. scores: output tensor ->
     how much each weight matters, at least 0, shaped as the weights; their squares if it is left out.
@@ -68,6 +68,7 @@ def permute_channels(
             matters[node.outputs[0]] = flat / max(float(flat.sum()), 1e-30)  # all layers count alike
     if pattern.kind != "block" or max(pattern.rows, pattern.columns) == 1 or not matters:
         return graph
+    kept = sum(kept_share(found, pattern, sparsities[name]) for name, found in matters.items())
     free = sorted(spaces.free(), key=lambda space: -spaces.sizes[space])
     orders: dict[int, Array] = {}
     for sweep in range(1 + SWEEPS):
@@ -83,7 +84,8 @@ def permute_channels(
                 name = use.node.outputs[0]
                 matters[name] = np.take(matters[name], whole_order(spaces, use, space, order), use.axis)
             orders[space] = orders.get(space, np.arange(size))[order]
-    return renumber(spaces, orders)
+    found_kept = sum(kept_share(found, pattern, sparsities[name]) for name, found in matters.items())
+    return renumber(spaces, orders) if found_kept > kept else graph
 
 
 def kept_share(scores: Array, pattern: Pattern, sparsity: float) -> float:

@@ -200,3 +200,157 @@ def test_check(net: Any, model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", str(model.with_name("missing.onnx"))]) == 2
     with pytest.raises(UnsupportedError, match="Det"):
         convert(bad, model.with_name("out.edge"))
+
+
+@pytest.fixture
+def wide(net: Any) -> Path:
+    """A network with convolutions wide enough to prune, on [N, 8, 12, 12], to 6 classes."""
+    net.shape = ("N", 8, 12, 12)
+    x = net.op("Relu", net.bn(net.conv("x", 8, 32, 3), 32))
+    x = net.op("Relu", net.bn(net.conv(x, 32, 32, 3, group=32), 32))
+    y = net.op("Relu", net.bn(net.conv(x, 32, 48), 48))
+    x = net.op("Add", x, net.bn(net.conv(y, 48, 32, 3), 32))
+    x = net.op("Flatten", net.op("GlobalAveragePool", x))
+    return net.save(  # type: ignore[no-any-return]
+        net.op("Gemm", x, net.const(net.rng.standard_normal((6, 32))), net.const(np.zeros(6)), transB=1)
+    )
+
+
+@pytest.fixture
+def samples(tmp_path: Path, rng: np.random.Generator) -> Path:
+    path = tmp_path / "samples.npz"
+    np.savez(path, x=rng.standard_normal((16, 8, 12, 12)).astype(np.float32), y=np.arange(16) % 6)
+    return path
+
+
+@pytest.mark.parametrize("weights", ["f32", "int8"])
+@pytest.mark.parametrize("prune", ["magnitude", "wanda", "sparsegpt"])
+def test_pruned(wide: Path, samples: Path, tmp_path: Path, weights: str, prune: str) -> None:
+    dense = convert(wide, tmp_path / "dense.edge", weights=weights, calib=samples)
+    result = convert(wide, tmp_path / "out.edge", weights=weights, calib=samples, prune=prune, sparsity=0.75)
+    model = read_model(tmp_path / "out.edge")
+    sparse = [tensor for tensor in model.tensors.values() if tensor.sparse]
+    assert len(sparse) == 2
+    assert all(tensor.encoding == "block" for tensor in sparse)
+    assert result.report.bytes_after < 0.6 * dense.report.bytes_after
+    report = model.report
+    assert report["pruning"]["criterion"] == prune
+    assert sorted(report["pruning"]["left_dense"].values()) == ["a matrix product", "depthwise", "the first layer"]
+    assert [bool(layer["pattern"]) for layer in report["stored"]] == [False, False, True, True, False]
+    assert report["accuracy"]["samples"] == 16
+    shown = result.report.table()
+    assert f"pruned 2 layers by {prune}, 4x4 75 %" in shown
+    assert "top-1 on 16 samples" in shown
+    feeds = {"x": np.load(samples)["x"]}
+    graph = model.unpacked_graph()
+    found, wanted = run_graph(graph, feeds), run_graph(result.model.unpacked_graph(), feeds)
+    for name in graph.outputs:
+        np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_pruned_network_runs_elsewhere(wide: Path, samples: Path, tmp_path: Path) -> None:
+    """Exported, its zeros are written out; converted again, they are found."""
+    import onnxruntime
+
+    from edgert.converters.onnx.exporter import export_onnx
+
+    for weights in ("f32", "int8"):
+        convert(wide, tmp_path / "out.edge", weights=weights, calib=samples, prune="magnitude", sparsity=0.6)
+        graph = read_model(tmp_path / "out.edge").unpacked_graph()
+        export_onnx(graph, tmp_path / "pruned.onnx")
+        feeds = {"x": np.load(samples)["x"][:1]}
+        elsewhere = onnxruntime.InferenceSession(tmp_path / "pruned.onnx", providers=["CPUExecutionProvider"])
+        for name, value in run_graph(graph, feeds).items():
+            np.testing.assert_allclose(
+                elsewhere.run([name], feeds)[0], value, rtol=1e-3, atol=0.05 * np.abs(value).max()
+            )
+        again = convert(tmp_path / "pruned.onnx", tmp_path / "again.edge")
+        assert [tensor.pattern for tensor in again.model.tensors.values() if tensor.sparse] == (
+            ["4x1", "4x1"] if weights == "f32" else ["4x4", "4x4"]
+        )
+        layers = [layer for layer in again.report.stored if layer.pattern]
+        assert all(layer.nbytes < 0.6 * layer.dense for layer in layers)
+        assert "2 layers without their zeros" in again.report.table()
+
+
+def test_few_zeros_stay_with_a_reason(wide: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(wide)
+    for constant in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(constant).copy()
+        if value.ndim == 4:
+            value.reshape(-1)[::5] = 0
+            constant.CopyFrom(onnx.numpy_helper.from_array(value, constant.name))
+    onnx.save(model, wide)
+    result = convert(wide, tmp_path / "out.edge")
+    assert not any(tensor.sparse for tensor in result.model.tensors.values())
+    assert "20 % zeros" in result.report.table()
+
+
+def test_a_dead_filter_goes(wide: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(wide)
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    for constant in model.graph.initializer:
+        if constant.name == convs[2].input[1]:
+            value = onnx.numpy_helper.to_array(constant).copy()
+            value[3:19] = 0
+            constant.CopyFrom(onnx.numpy_helper.from_array(value, constant.name))
+    norm = next(node for node in model.graph.node if node.input[0] == convs[2].output[0])
+    for constant in model.graph.initializer:
+        if constant.name in (norm.input[2], norm.input[3]):  # shift less gain * mean: what a dead filter gives
+            zeros = np.zeros(48, np.float32)
+            constant.CopyFrom(onnx.numpy_helper.from_array(zeros, constant.name))
+    onnx.save(model, wide)
+    result = convert(wide, tmp_path / "out.edge")
+    assert "note: 16 channels that were constant or unread are gone" in result.report.table()
+    feeds = {"x": np.random.default_rng(0).standard_normal((1, 8, 12, 12)).astype(np.float32)}
+    import onnxruntime
+
+    wanted = onnxruntime.InferenceSession(wide, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+    found = next(iter(run_graph(result.model.unpacked_graph(), feeds).values()))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_large_loss_is_told_and_refused(
+    wide: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgert.converters.compress_network.LARGE_LOSS", -101.0)
+    options: dict[str, Any] = {"prune": "magnitude", "sparsity": 0.95}
+    told = convert(wide, tmp_path / "out.edge", calib=samples, **options).report
+    assert len(told.warnings) == 1
+    assert "docs/pruning.md" in told.table()
+    untold = convert(wide, tmp_path / "out.edge", **options).report
+    assert "not measured" in untold.table()
+    (tmp_path / "out.edge").unlink()
+    with pytest.raises(ConversionError, match="--allocate sensitivity"):
+        convert(wide, tmp_path / "out.edge", calib=samples, max_loss=-101, **options)
+    assert not (tmp_path / "out.edge").exists()
+
+
+def test_prune_options_of_networks(wide: Path, samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.edge"
+    names = list(convert(wide, out, prune="magnitude").report.pruning["sparsities"])
+    result = convert(
+        wide, out, prune="sparsegpt", allocate="sensitivity", pattern="unstructured", calib=samples,
+        overrides=[f"{names[0]}=prune:none"], weights="int8",
+    )  # fmt: skip
+    assert result.report.pruning["left_dense"][names[0]] == "left dense as asked"
+    for options in ({"prune": "wanda"}, {"sparsity": 0.5}, {"overrides": ["x=prune:0.3"]}, {"max_loss": 1.0}):
+        with pytest.raises(ConversionError):
+            convert(wide, out, **options)
+    convert(wide, tmp_path / "int8.edge", weights="int8", calib=samples)
+    from edgert.converters.onnx.exporter import export_onnx
+
+    export_onnx(read_model(tmp_path / "int8.edge").unpacked_graph(), tmp_path / "int8.onnx")
+    with pytest.raises(ConversionError, match="float weights to prune"):
+        convert(tmp_path / "int8.onnx", out, prune="magnitude")
+
+
+def test_pruning_on_the_command_line(wide: Path, samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.edge"
+    words = ["convert", wide, "-o", out, "--prune", "magnitude", "--pattern", "2x4", "--sparsity", "0.7"]
+    assert main([str(word) for word in [*words, "--weights", "int8", "--calib", samples, "--json"]]) == 0
+    assert {tensor.pattern for tensor in read_model(out).tensors.values() if tensor.sparse} == {"2x4"}
