@@ -5,8 +5,18 @@ Tiles of 2 output channels x T pixel vectors; the first two of four wait in scra
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.sparse import AHEAD, BIAS, LINE, SCALE, sparse_convolution
-from edgert.kernels_cpu.simd import REGISTERS, helper, i32v, load_i32, load_u16, prefetch, tile_init, tile_step
+from edgert.kernels_cpu.conv.byte_tiles import AHEAD
+from edgert.kernels_cpu.conv.sparse import BIAS, LINE, SCALE, sparse_convolution
+from edgert.kernels_cpu.simd import (
+    REGISTERS,
+    helper,
+    i32v,
+    load_i32,
+    load_u16,
+    prefetch,
+    tile_init,
+    tile_step,
+)
 from edgert.kernels_cpu.simd.tile_pair import pair_store_q8
 
 WIDE = 7 if REGISTERS == 32 else 6
@@ -20,8 +30,10 @@ def _two(columns, half):  # type: ignore[no-untyped-def]
 
     @helper
     def two(  # type: ignore[no-untyped-def]
-        line, data, index, taps, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
     ):
+        channels, data, index, taps = own
+        line = channels + LINE * n
         first = load_i32(line + begin)
         w, cell = data + 8 * first, index + 2 * first
         acc = init(line + BIAS + 8 * half)
@@ -32,9 +44,7 @@ def _two(columns, half):  # type: ignore[no-untyped-def]
             cell += 2
         scale = line + SCALE + 8 * half
         if adds:
-            store_residual(
-                acc, scale, zero_point, low, high, outputs, plane, aside, skips, zero, ratio
-            )  # fmt: skip
+            store_residual(acc, scale, zero_point, low, high, outputs, plane, aside, skips, zero, ratio)
         else:
             store(acc, scale, zero_point, low, high, outputs, plane, aside)
 
@@ -46,14 +56,10 @@ def _four(columns):  # type: ignore[no-untyped-def]
 
     @helper
     def four(  # type: ignore[no-untyped-def]
-        line, data, index, taps, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
     ):
-        low_half(
-            line, data, index, taps, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
-        )  # fmt: skip
-        high_half(
-            line, data, index, taps, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
-        )  # fmt: skip
+        low_half(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
+        high_half(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
 
     return four
 
@@ -62,6 +68,5 @@ _run = sparse_convolution(_four, WIDE)
 
 
 def conv2d_b2x4(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel vectors of one image and a slice of the output channels with its share of the
-    blocks. scratch: two vectors per column."""
+    """scratch: two vectors for each of a tile."""
     _run(record, chunk, scratch)

@@ -5,7 +5,8 @@ The tiles of conv2d_q8.py, with the list of blocks read from the file: 4 output 
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.sparse import AHEAD, BIAS, LINE, SCALE, sparse_convolution
+from edgert.kernels_cpu.conv.byte_tiles import AHEAD
+from edgert.kernels_cpu.conv.sparse import BIAS, LINE, SCALE, sparse_convolution
 from edgert.kernels_cpu.simd import (
     REGISTERS,
     helper,
@@ -27,8 +28,10 @@ def _four(columns):  # type: ignore[no-untyped-def]
 
     @helper
     def four(  # type: ignore[no-untyped-def]
-        line, data, index, taps, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
     ):
+        channels, data, index, taps = own
+        line = channels + LINE * n
         first = load_i32(line)
         w, cell = data + 16 * first, index + 2 * first
         acc = init(line + BIAS)
@@ -38,9 +41,7 @@ def _four(columns):  # type: ignore[no-untyped-def]
             w += 16
             cell += 2
         if adds:
-            store_residual(
-                acc, line + SCALE, zero_point, low, high, outputs, plane, skips, zero, ratio
-            )  # fmt: skip
+            store_residual(acc, line + SCALE, zero_point, low, high, outputs, plane, skips, zero, ratio)
         else:
             store(acc, line + SCALE, zero_point, low, high, outputs, plane)
 
@@ -51,6 +52,5 @@ _run = sparse_convolution(_four, WIDE)
 
 
 def conv2d_b4x4(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is a range of pixel vectors of one image and a slice of the output channels with its share of the
-    blocks. scratch: two vectors per column."""
+    """scratch: two vectors for each of a tile."""
     _run(record, chunk, scratch)
