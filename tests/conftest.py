@@ -35,18 +35,19 @@ def asset() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def default_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`default_model(weights)` is the classifier that ships, converted to 'f32' or 'int8' once."""
+    """`default_model(form)` is the classifier that ships, converted once: 'float' ('f32'), 'int8', 'sparse int8'."""
     folder = tmp_path_factory.mktemp("default-model")
 
     @cache
-    def get(weights: str) -> Path:
+    def get(form: str) -> Path:
         from edgert.converters.calibrate.session import SessionExecutor
         from edgert.converters.convert import convert
-        from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION
+        from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION, FASHION_MNIST_SPARSE
 
-        path = folder / f"{weights}.edge"
-        calib = FASHION_MNIST_CALIBRATION if weights == "int8" else None
-        convert(FASHION_MNIST, path, weights=weights, calib=calib, execute=SessionExecutor())
+        path = folder / f"{form.replace(' ', '-')}.edge"
+        source = FASHION_MNIST_SPARSE if form.startswith("sparse") else FASHION_MNIST
+        weights, calib = ("int8", FASHION_MNIST_CALIBRATION) if form.endswith("int8") else ("f32", None)
+        convert(source, path, weights=weights, calib=calib, execute=SessionExecutor())
         return path
 
     return get

@@ -1,4 +1,4 @@
-"""`edgert quickstart`: converts the classifier that ships, to float and to int8, and compares them on its samples.
+"""`edgert quickstart`: converts the classifiers that ship, to float, int8 and sparse int8, and compares them.
 
 Needs the extras [convert], [jit] and [image]; nothing is downloaded.
 """
@@ -8,33 +8,62 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgert.cli import sparsity
 from edgert.cli.common import json_option, open_session, print_json, say
 from edgert.errors import EdgertError
+from edgert.format import read_model
 from edgert.graph.ir import Array
-from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION, fashion_mnist_samples
+from edgert.models import (
+    FASHION_MNIST,
+    FASHION_MNIST_CALIBRATION,
+    FASHION_MNIST_SPARSE,
+    FASHION_MNIST_TOP1,
+    fashion_mnist_samples,
+)
 from edgert.preprocess import load_image
 from edgert.runtime.postprocess import Answer, top
 from edgert.runtime.session import Session
 
-RUNS = 200
+RUNS = 400
 """Runs timed of each file; a tenth of a millisecond each."""
-WEIGHTS = ("f32", "int8")
 
 
-@click.command(short_help="Convert and run the model that ships with edgert.")
+@dataclass(frozen=True)
+class Form:
+    """One way to store the classifier."""
+
+    name: str
+    onnx: Path
+    weights: str
+
+    @property
+    def file_name(self) -> str:
+        return f"fashion_mnist-{self.name.replace(' ', '-')}.edge"
+
+
+FORMS = (
+    Form("float", FASHION_MNIST, "f32"),
+    Form("int8", FASHION_MNIST, "int8"),
+    Form("sparse int8", FASHION_MNIST_SPARSE, "int8"),
+)
+
+
+@click.command(short_help="Convert and run the models that ship with edgert.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Leave the .edge files there.")
 @json_option
 def command(keep: Path | None, as_json: bool) -> None:
-    """Convert the Fashion-MNIST classifier that ships with edgert, name ten garments, compare float and int8.
+    """Convert the Fashion-MNIST classifier that ships with edgert, name ten garments, compare float, int8 and
+    sparse int8.
 
     \b
     edgert quickstart
-    edgert quickstart --keep .      then: edgert inspect fashion_mnist-int8.edge --plan
+    edgert quickstart --keep .      then: edgert inspect fashion_mnist-sparse-int8.edge --html masks.html
     """
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -49,44 +78,49 @@ def command(keep: Path | None, as_json: bool) -> None:
 
 
 def demonstrate(folder: Path) -> dict[str, Any]:
-    """Converts to `folder`, runs the samples with both files, and measures."""
-    files = {weights: convert_default(folder, weights) for weights in WEIGHTS}
-    sessions = {
-        weights: open_session(str(file), threads=None, ram=None, device="cpu") for weights, file in files.items()
-    }
+    """Converts to `folder`, runs the samples with every file, and measures."""
+    files = {form.name: convert_default(folder, form) for form in FORMS}
+    sessions = {name: open_session(str(file), threads=None, ram=None, device="cpu") for name, file in files.items()}
     samples = fashion_mnist_samples()
-    inputs = [load_image(path, _steps(sessions["f32"])) for path, _ in samples]
+    steps = _steps(sessions["float"])
+    inputs = [load_image(path, steps) for path, _ in samples]
     rows: list[dict[str, Any]] = [
-        {"file": path.name, "right": sessions["f32"].info.labels[number]} for path, number in samples
+        {"file": path.name, "right": sessions["float"].info.labels[number], "answers": {}} for path, number in samples
     ]
-    for weights, session in sessions.items():
+    for name, session in sessions.items():
         for row, image in zip(rows, inputs, strict=True):
-            row[weights] = vars(answer(session, image))
-        say(f"{weights}: {session.summary()}")
+            row["answers"][name] = asdict(answer(session, image))
+        say(f"{name}: {session.summary()}")
     times = latencies(sessions, inputs[0])
     for session in sessions.values():
         session.close()
     return {
-        "onnx_bytes": FASHION_MNIST.stat().st_size,
         "samples": rows,
         "models": {
-            weights: {"file": str(file), "bytes": file.stat().st_size, "median_ms": times[weights]}
-            for weights, file in files.items()
+            name: {
+                "file": str(file),
+                "bytes": file.stat().st_size,
+                "median_ms": times[name],
+                "density": sparsity.together(sparsity.layers_of(read_model(file))).density,
+                "right_samples": sum(row["answers"][name]["label"] == row["right"] for row in rows),
+                "top1_of_10000": FASHION_MNIST_TOP1[name],
+            }
+            for name, file in files.items()
         },
     }
 
 
-def convert_default(folder: Path, weights: str) -> Path:
-    """The shipped model as `folder`/fashion_mnist-<weights>.edge."""
+def convert_default(folder: Path, form: Form) -> Path:
+    """The shipped model in one form, in `folder`."""
     try:
         from edgert.converters.calibrate.session import SessionExecutor
         from edgert.converters.convert import convert
     except ImportError as error:
         raise EdgertError(f"quickstart needs pip install 'edgert[convert,jit,image]' ({error})") from None
-    out = folder / f"fashion_mnist-{weights}.edge"
-    calib = FASHION_MNIST_CALIBRATION if weights == "int8" else None
-    say(f"converting {FASHION_MNIST.name} to {out.name} ...")
-    convert(FASHION_MNIST, out, weights=weights, calib=calib, execute=SessionExecutor())
+    out = folder / form.file_name
+    calib = FASHION_MNIST_CALIBRATION if form.weights == "int8" else None
+    say(f"converting {form.onnx.name} to {out.name} ...")
+    convert(form.onnx, out, weights=form.weights, calib=calib, execute=SessionExecutor())
     return out
 
 
@@ -115,17 +149,22 @@ def latencies(sessions: dict[str, Session], image: Array) -> dict[str, float]:
 
 def describe(result: dict[str, Any]) -> list[str]:
     """The result in words: a line per sample, a line per file."""
-    lines = [f"{'sample':22} {'float':>20} {'int8':>20}"]
+    models = result["models"]
+    lines = ["".join([f"{'sample':20}", *(f"{name:>19}" for name in models)])]
     for row in result["samples"]:
-        cells = [f"{row[w]['label']} {100 * row[w]['probability']:3.0f} %" for w in WEIGHTS]
-        wrong = "" if all(row[w]["label"] == row["right"] for w in WEIGHTS) else f"   (is {row['right']})"
-        lines.append(f"{row['file']:22} {cells[0]:>20} {cells[1]:>20}{wrong}")
-    lines.append("")
-    lines.append(f"{'ONNX, float':12} {result['onnx_bytes'] / 1024:7.0f} KB")
-    for weights, model in result["models"].items():
+        answers = row["answers"].values()
+        cells = [f"{found['label']} {100 * found['probability']:3.0f} %" for found in answers]
+        wrong = "" if all(found["label"] == row["right"] for found in answers) else f"   (is {row['right']})"
+        lines.append(f"{row['file']:20}" + "".join(f"{cell:>19}" for cell in cells) + wrong)
+    lines += ["", f"{'weights':12}{'kept':>7}{'file':>11}{'one image':>13}{'samples':>10}{'10,000 test images':>21}"]
+    for name, model in models.items():
         lines.append(
-            f"{'.edge, ' + weights:12} {model['bytes'] / 1024:7.0f} KB   {model['median_ms']:.3f} ms per image"
+            f"{name:12}{100 * model['density']:5.0f} %{model['bytes'] / 1024:8.0f} KB{model['median_ms']:10.3f} ms"
+            f"{model['right_samples']:7} of {len(result['samples'])}{100 * model['top1_of_10000']:12.2f} % right"
         )
-    same = sum(row["f32"]["label"] == row["int8"]["label"] for row in result["samples"])
-    lines.append(f"int8 gives the float answer on {same} of {len(result['samples'])} samples")
+    dense, sparse = models["int8"], models["sparse int8"]
+    lines.append(
+        f"sparse beside dense int8: {sparse['bytes'] / dense['bytes']:.2f}x the bytes, "
+        f"{dense['median_ms'] / sparse['median_ms']:.2f}x the speed"
+    )
     return lines

@@ -58,7 +58,7 @@ def layers_of(model: Model) -> list[Layer]:
 
 
 def _layer(name: str, operator: str, stored: StoredTensor) -> Layer:
-    pattern, density = (stored.pattern, stored.density) if getattr(stored, "sparse", False) else ("dense", 1.0)
+    pattern, density = (stored.pattern, stored.density) if stored.sparse else ("dense", 1.0)
     bits = 8 * stored.nbytes / prod(stored.shape)
     return Layer(name, operator, stored.name, stored.shape, stored.encoding, pattern, density, bits, stored.nbytes)
 

@@ -18,7 +18,7 @@ FASHION_MNIST_SPARSE = _HERE / "fashion_mnist_sparse.onnx"
 FASHION_MNIST_CALIBRATION = _HERE / "fashion_mnist_calibration.npz"
 """`image` float32 [200, 1, 28, 28]: training images, 20 of each class, to choose int8 ranges by."""
 
-FASHION_MNIST_TOP1 = {"float": 0.9307, "int8": 0.9308, "sparse int8": 0.9265}
+FASHION_MNIST_TOP1 = {"float": 0.9307, "int8": 0.9308, "sparse int8": 0.9299}
 """Share of the 10,000 test images that each form names rightly; tests/models/test_fashion_mnist.py holds it."""
 
 
