@@ -16,9 +16,9 @@ TILE_ROWS = 16
 TILE_BYTES = 1024
 SCRATCH = 4 * TILE_BYTES + 2 * 64 + 64 + 8 * TILE_BYTES
 """Four tiles of sums, two vectors of narrow rows, and the configuration and eight tiles of the software model."""
-EFFICIENCY, FIXED_DEPTH = 2.4, 40
+EFFICIENCY, FIXED_DEPTH = 2.4, 58
 """Share of the *vector* unit's int8 peak, so above 1, at great depth, and the depth at which half of it is reached:
-the tiles' sums take as long to leave as about 40 steps of k. Fitted to pointwise prototypes, 2.2 times the vector
+the tiles' sums take as long to leave as about 58 steps of k. Fitted to pointwise prototypes, 2.2 times the vector
 kernel around k = 120 and 2.6 and more at several hundred; not yet measured with this kernel on silicon."""
 
 
