@@ -34,12 +34,12 @@ CALIBRATION = 16
 """Windows of each kind of text."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "50 % unstructured, magnitude": {"prune": "magnitude"},
+    "30 % unstructured, magnitude": {"prune": "magnitude", "sparsity": 0.3},
     "50 % unstructured, SparseGPT": {"prune": "sparsegpt"},
     "50 % unstructured, Wanda": {"prune": "wanda"},
-    "50 % unstructured, magnitude": {"prune": "magnitude"},
     "30 % unstructured, SparseGPT": {"prune": "sparsegpt", "sparsity": 0.3},
     "30 % unstructured, Wanda": {"prune": "wanda", "sparsity": 0.3},
-    "30 % unstructured, magnitude": {"prune": "magnitude", "sparsity": 0.3},
     "6:8, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:6:8"},
     "4:8, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:4:8"},
     "2:4, SparseGPT": {"prune": "sparsegpt", "pattern": "nm:2:4"},

@@ -171,10 +171,11 @@ class Compressor:
                 replace(language, name, compressed(language.weights[name].load(), target, None), target)
             self.tell("compress", len(targets), len(targets))
         elif targets:
-            passes = method == "gptq" or self.options.pruning is not None
-            seen = language.weights if passes and self.options.sequential else dict(language.weights)
+            scales = method.startswith("awq")  # looks at a whole layer before it changes anything of it
+            passes = self.options.sequential and not scales and (method == "gptq" or self.options.pruning is not None)
+            seen = language.weights if passes else dict(language.weights)
             observed = self.observed(Walk(language.graph, seen, self.calibration.windows), targets, "compress")
-            layers = scaled_layers if method.startswith("awq") else single_layers
+            layers = scaled_layers if scales else single_layers
             errors = dict(layers(language, observed, targets))
         report.quality |= self.described(method, targets, errors)
         report.summary += self.summary(method, targets, errors)

@@ -82,7 +82,8 @@ class Pruning:
         """What loses less than this did. bits: per weight of the matrices of the layers, as they are stored."""
         ways = [] if self.criterion == "sparsegpt" else ["--prune sparsegpt"]
         if self.pattern.rows * self.pattern.columns > 1 or self.pattern.fixed == 0.5:
-            ways.append("--pattern unstructured or nm:6:8, which spare single weights that matter")
+            other = "unstructured" if weights == "int4" else "unstructured or nm:6:8"  # in int4 6:8 saves nothing
+            ways.append(f"--pattern {other}, which spare single weights that matter")
         if self.sparsity > 0.3:
             ways.append("fewer zeros, such as --sparsity 0.3")
         dense, needed = ALTERNATIVES[weights]
