@@ -30,11 +30,11 @@ COSTS = {
 }
 """What a block takes, in 4x4 blocks of the dense kernel, by the level's symbol and the layout; of b1x4 a block of both
 channels and one of one. Fitted on x86 to pointwise and 3x3 layers with random patterns; instructions counted on ARM."""
-NEAR = 40 << 10
-"""Bytes of input that a tile reads over and over, while they stay in a first-level cache of 48 KB."""
-FAR, ACROSS = 1.15, 1.25
-"""What more of them costs blocks of one or two channels, and what vectors of 64 bytes that cross cache lines cost them,
-where dot products are so fast that loads are what bounds."""
+NEAR = 48 << 10
+"""Bytes of input that a tile reads over and over, while they stay in the first-level cache."""
+FAR, FARTHEST, ACROSS = 0.6, 1.35, 1.25
+"""Where dot products are so fast that loads are what bounds, blocks of one or two channels take longer: by this share
+of what of NEAR is exceeded, up to so much in all; and by the last where vectors of 64 bytes cross cache lines."""
 
 
 def starts(stored: StoredTensor) -> Array:
@@ -67,7 +67,7 @@ def loading(conv: Int8Conv, rows: int) -> float:
     if level.vector_bytes == 64 and conv.planes is not None and conv.g.kernel[1] > 1:
         return ACROSS
     tile = conv.group_cells * min(WIDE * level.vector_bytes, 4 * conv.pixels)
-    return FAR if tile > NEAR else 1.0
+    return min(1.0 + FAR * max(tile / NEAR - 1.0, 0.0), FARTHEST)
 
 
 def equal_slices(work: Array, slices: int) -> Array:
