@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from harness import LEVELS
 from lower import run_rule
+from networks import Network, expected, image
 from test_conv import DENSE, PAD1, Case, make
 
 from edgert.format.model import StoredTensor
+from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph, Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
@@ -26,6 +28,8 @@ from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv, conv_lines, conv_sparse_amx
 from edgert.plan.lowering.api import Offer, Refusal, Rule, Site
 from edgert.plan.offers import options_of
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable
 
 VNNI, AMX = ALL_LEVELS["x86-64-v4-vnni"], ALL_LEVELS["x86-64-amx"]
 CHANNELS = 64
@@ -94,7 +98,7 @@ class Pruned:
 
 def check(case: Case, density: float, level: Level, rule: Rule, kernel: str) -> None:
     pruned = Pruned.of(case, density)
-    expected = pruned.expected()
+    wanted = pruned.expected()
     for threads, order in ((1, "forward"), (4, "backward")):
         result = pruned.run(rule, level, pruned.stored, threads, order)
         if kernel.endswith("amx") and isinstance(result, Refusal):
@@ -102,7 +106,7 @@ def check(case: Case, density: float, level: Level, rule: Rule, kernel: str) -> 
             return
         assert not isinstance(result, Refusal), result
         assert result[1].kernel == kernel
-        np.testing.assert_array_equal(result[0], expected)
+        np.testing.assert_array_equal(result[0], wanted)
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
@@ -217,6 +221,35 @@ def test_all_cells_of_many_pixels_are_expanded() -> None:
 )
 def test_tiles_or_lines(channels: int, density: float, kernel: str) -> None:
     assert choice(Case(channels, 128, (14, 14)), density, AMX).kernel == kernel
+
+
+@pytest.mark.parametrize("sparse", ["auto", "always", "never"])
+@pytest.mark.parametrize("level", [*host_levels()[-1:], AMX], ids=lambda v: v.name)
+def test_a_planned_network_equals_the_reference(level: Level, sparse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planner, verifier, engine and kernels together, from a weight in the file to the answer."""
+    if level == AMX and VNNI not in host_levels():
+        pytest.skip("the model is compiled for x86-64-v4-vnni")
+    monkeypatch.setenv("EDGERT_AMX_MODEL", "1")
+    net = Network(4)
+    x = net.node("QuantizeLinear", net.input("image", (1, 3, 12, 12)), quant=(0.03, 120))
+    for channels, filters, kernel in ((3, 68, 3), (68, 130, 1), (130, 40, 3)):
+        x = net.conv_q8(x, channels, filters, kernel)
+    for name, tensor in net.tensors.items():
+        if tensor.encoding == "q8":
+            w = tensor.dense()
+            keep = net.rng.random((-(-len(w) // CHANNELS), -(-w.shape[1] // 4), *w.shape[2:])) < 0.4
+            w = w * keep.repeat(CHANNELS, 0)[: len(w)].repeat(4, 1)[:, : w.shape[1]]
+            net.store(StoredTensor.pack_block(name, w, tensor.parts["scale"], "b64x4"))
+    model, feeds = net.model(net.node("DequantizeLinear", x, out="features")), image()
+    peaks = DEFAULT_PEAKS[level.name]
+    plan = make_plan(infer_types(model.graph), model.tensors, level=level, threads=1, peaks=peaks, sparse=sparse)
+    kernels = [step.kernel for step in plan.steps if step.op == "QLinearConv"]
+    if sparse != "auto":
+        assert {"b64x4" in kernel for kernel in kernels} == {sparse == "always"}
+    library = JitLibrary(level, harness.CACHE)
+    library.prepare(plan.program.kernels)
+    answer = Executable(plan, library, None).run(feeds)
+    np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
 
 
 @pytest.mark.parametrize("level", ALL_LEVELS.values(), ids=lambda v: v.name)

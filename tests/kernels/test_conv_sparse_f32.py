@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import LEVELS
+from harness import CACHE, LEVELS
 from lower import run_rule
+from networks import Network, expected, image
 from test_conv import DENSE, PAD1, Case, make
 
 from edgert.format.model import StoredTensor
+from edgert.graph.infer import infer_types
 from edgert.graph.ir import Node, TensorType
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
-from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.levels import Level, host_levels
+from edgert.kernels_cpu.library import JitLibrary
 from edgert.kernels_cpu.reference import evaluate
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv_float, conv_sparse_f32
 from edgert.plan.lowering.api import Offer, Refusal, Site
+from edgert.plan.planner import make_plan
+from edgert.runtime.executable import Executable
 
 LAYOUTS = tuple(conv_sparse_f32.ROWS)
 DENSITIES = (0.4, 1.0, 0.0, 0.1)
@@ -40,8 +45,8 @@ def pruned(case: Case, layout: str, density: float) -> tuple[Node, list[np.ndarr
 
 def check(case: Case, layout: str, density: float, level: Level) -> None:
     node, inputs, stored = pruned(case, layout, density)
-    expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
-    kind, quants = TensorType("float32", expected.shape), [None] * len(inputs)
+    wanted = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
+    kind, quants = TensorType("float32", wanted.shape), [None] * len(inputs)
     dense = run_rule(conv_float.conv_f32, node, list(inputs), list(quants), kind, level, {1: stored.expanded()})
     assert not isinstance(dense, Refusal), dense
     for threads, order in ((1, "forward"), (4, "backward")):
@@ -51,10 +56,10 @@ def check(case: Case, layout: str, density: float, level: Level) -> None:
         assert not isinstance(result, Refusal), result
         assert result[1].kernel == f"conv2d_{layout}_kp"
         if layout == "b1x1":  # products that two channels share come first
-            np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(result[0], wanted, rtol=1e-4, atol=1e-4)
         else:
             np.testing.assert_array_equal(result[0].view(np.uint32), dense[0].view(np.uint32))
-    np.testing.assert_allclose(dense[0], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dense[0], wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
@@ -120,6 +125,32 @@ def test_activations_beyond_the_caches_come_from_memory() -> None:
     sparse, _ = offer_of(Case(4, 8, (400, 400)), "b4x1", 0.5, LEVELS[0])
     assert sparse.streamed > conv_sparse_f32.CACHED
     assert offer_of(Case(4, 8, (40, 40)), "b4x1", 0.5, LEVELS[0])[0].streamed == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("sparse", ["auto", "always", "never"])
+def test_a_planned_network_is_close_to_the_reference(layout: str, sparse: str) -> None:
+    """Planner, verifier, engine and kernels together, from a weight in the file to the answer."""
+    net, level = Network(4), host_levels()[-1]
+    x = net.input("image", (1, 3, 12, 12))
+    for channels, filters, kernel in ((3, 18, 3), (18, 33, 1), (33, 7, 3)):
+        x = net.conv(x, channels, filters, kernel)
+    for name, tensor in net.tensors.items():
+        if tensor.layout == "n4k1":
+            w, rows = tensor.dense(), conv_sparse_f32.ROWS[layout]
+            keep = net.rng.random((-(-len(w) // rows), *w.shape[1:])) < 0.3
+            w = w * keep.repeat(rows, 0)[: len(w)]
+            net.store(StoredTensor.pack_block(name, w, None, layout))
+    model, feeds = net.model(x), image()
+    peaks = DEFAULT_PEAKS[level.name]
+    plan = make_plan(infer_types(model.graph), model.tensors, level=level, threads=1, peaks=peaks, sparse=sparse)
+    kernels = [step.kernel for step in plan.steps if step.op == "Conv"]
+    if sparse != "auto":
+        assert {layout in kernel for kernel in kernels} == {sparse == "always"}
+    library = JitLibrary(level, CACHE)
+    library.prepare(plan.program.kernels)
+    answer = Executable(plan, library, None).run(feeds)
+    np.testing.assert_allclose(answer[x], expected(model, feeds)[x], rtol=1e-4, atol=1e-4)
 
 
 def test_refusals_and_silence() -> None:
