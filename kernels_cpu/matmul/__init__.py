@@ -113,6 +113,37 @@ KERNELS: tuple[KernelSpec, ...] = (
             ("bitmap4", "4-bit weights in groups"),
         )
     ),
+    *(
+        KernelSpec(
+            name=f"gemm_{encoding}_n16k64_amx",
+            module=f"{_FOLDER}.gemm_bitmap_amx",
+            function=f"gemm_{encoding}_amx",
+            operands="x w bias residual y rows_at start",
+            params="rows columns units row_parts column_parts low high terms",
+            summary=f"many rows of int8 in groups of 32 times the kept ones of {numbers}, on matrix tiles",
+            needs="amx",
+        )
+        for encoding, numbers in (
+            ("bitmap8", "8-bit weights in groups"),
+            ("bitmap4", "4-bit weights in groups"),
+        )
+    ),
+    KernelSpec(
+        name="matvec_bitmap16_n16k64",
+        module=f"{_FOLDER}.matvec_bitmap16",
+        function="matvec_bitmap16",
+        operands="x w bias residual y rows_at start bounds",
+        params="rows columns depth low high",
+        summary="a few rows of floats times the kept ones of half-precision weights, streamed once",
+    ),
+    KernelSpec(
+        name="gemm_bitmap16_n16k64",
+        module=f"{_FOLDER}.gemm_bitmap16",
+        function="gemm_bitmap16",
+        operands="x w bias residual y rows_at start",
+        params="rows columns units row_parts column_parts low high terms depth",
+        summary="many rows of floats times the kept ones of half-precision weights, expanded panel by panel",
+    ),
     KernelSpec(
         name="matvec_group4_n32k64",
         module=f"{_FOLDER}.matvec_sparse_groups",
@@ -144,6 +175,24 @@ KERNELS: tuple[KernelSpec, ...] = (
         operands="x w bias residual y rows_at start",
         params="rows columns units row_parts column_parts low high terms",
         summary="many rows of int8 in groups of 32 times the 4-bit groups that are kept, unpacked panel by panel",
+    ),
+    KernelSpec(
+        name="gemm_group4_n32k64_amx",
+        module=f"{_FOLDER}.gemm_sparse_groups_amx",
+        function="gemm_group4_amx",
+        operands="x w bias residual y rows_at mask",
+        params="rows columns units row_parts column_parts low high terms",
+        summary="many rows of int8 in groups of 32 times 4-bit groups, 16 of 32 rows kept, on matrix tiles",
+        needs="amx",
+    ),
+    KernelSpec(
+        name="gemm_rowgroup4_n16k64_amx",
+        module=f"{_FOLDER}.gemm_sparse_groups_amx",
+        function="gemm_rowgroup4_amx",
+        operands="x w bias residual y rows_at start",
+        params="rows columns units row_parts column_parts low high terms",
+        summary="many rows of int8 in groups of 32 times the 4-bit groups that are kept, on matrix tiles",
+        needs="amx",
     ),
     KernelSpec(
         name="matvec_fanin_n16",

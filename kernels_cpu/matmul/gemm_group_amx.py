@@ -24,6 +24,7 @@ LINE, TILE = 64, 1024
 DOTS = PANEL_BYTES
 CONFIG = DOTS + 2 * TILE
 STATE = CONFIG + LINE
+END = STATE + LINE + 8 * TILE
 
 
 @helper
@@ -78,13 +79,13 @@ def _tile_of(form: Grouped, rows: int) -> Any:
     return tile
 
 
-def _product(form: Grouped) -> Any:
+def product_amx(form: Grouped, weights: Any) -> Any:
+    """A kernel whose panels are filled by `weights`, see whole_blocks, with bytes that are number - zero."""
+
     def tile_of(rows):  # type: ignore[no-untyped-def]
         return _tile_of(form, rows)
 
-    size = 2 * group_bytes(form)
-    weights = whole_blocks(unpack_block(form, 0), form.nbytes, PANEL_BLOCKS, size)
-    tiles = helper(walk(tile_of, weights, x_row, ROWS, 1, PANEL_BLOCKS, size, even=False))
+    tiles = helper(walk(tile_of, weights, x_row, ROWS, 1, PANEL_BLOCKS, 2 * group_bytes(form), even=False))
 
     def kernel(record, chunk, scratch):  # type: ignore[no-untyped-def]
         """A chunk is that of `walk`."""
@@ -97,4 +98,9 @@ def _product(form: Grouped) -> Any:
     return kernel
 
 
-gemm_q4_amx, gemm_q4m_amx, gemm_q8g_amx = _product(Q4), _product(Q4M), _product(Q8G)
+def _dense(form: Grouped) -> Any:
+    unpack = unpack_block(form, 0)
+    return product_amx(form, whole_blocks(unpack, form.nbytes, PANEL_BLOCKS, 2 * group_bytes(form)))
+
+
+gemm_q4_amx, gemm_q4m_amx, gemm_q8g_amx = _dense(Q4), _dense(Q4M), _dense(Q8G)

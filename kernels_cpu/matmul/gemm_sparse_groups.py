@@ -21,11 +21,12 @@ from edgert.kernels_cpu.simd.spread import popcount
 MASK = record_fields("gemm_group4_n32k64").mask
 GROUP = group_bytes(Q4)
 """Bytes of a group of a panel."""
-_balanced, _ragged = balanced_unpack(excess(Q4)), ragged_unpack(excess(Q4))
 
 
-def _balanced_blocks() -> Any:
-    """What `walk` takes as weights, see whole_blocks: two blocks of 16 columns lie in one of 32."""
+def balanced_blocks(more: int) -> Any:
+    """What `walk` takes as weights, see whole_blocks: two blocks of 16 columns of group4 lie in one of 32. The bytes of
+    panels are number - zero + more."""
+    unpack = balanced_unpack(more)
 
     @helper
     def following(record, block, unit):  # type: ignore[no-untyped-def]
@@ -45,7 +46,7 @@ def _balanced_blocks() -> Any:
                     low = mask & 0xFFFF
                     first, mask = (popcount(low), mask >> 16) if upper else (0, low)
                     at = w + BLOCK * u
-                    _balanced(
+                    unpack(
                         mask, first, at + WORDS * g, at + 2 * WORDS + FACTORS * g,
                         panel + 64 * i + GROUP * (2 * u + g),
                     )  # fmt: skip
@@ -53,19 +54,24 @@ def _balanced_blocks() -> Any:
     return fill, following
 
 
-@helper
-def _unpack(w, end, spare, panel):  # type: ignore[no-untyped-def]
-    """A block of rowgroup4."""
-    masks = load_u32(w)
-    kept = popcount(masks)
-    size = (8 + 18 * kept + 7) & -8
-    block = readable(w, size, end, spare)
-    first = masks & 0xFFFF
-    count, words, factors = popcount(first), block + 8, block + 8 + 16 * kept
-    _ragged(first, words, factors, panel)
-    _ragged(masks >> 16, words + 16 * count, factors + 2 * count, panel + GROUP)
-    return w + size
+def ragged_block(more: int) -> Any:
+    """What ragged_blocks takes: unpack(w, end, spare, panel) of a block of rowgroup4, with bytes as those above."""
+    group = ragged_unpack(more)
+
+    @helper
+    def unpack(w, end, spare, panel):  # type: ignore[no-untyped-def]
+        masks = load_u32(w)
+        kept = popcount(masks)
+        size = (8 + 18 * kept + 7) & -8
+        block = readable(w, size, end, spare)
+        first = masks & 0xFFFF
+        count, words, factors = popcount(first), block + 8, block + 8 + 16 * kept
+        group(first, words, factors, panel)
+        group(masks >> 16, words + 16 * count, factors + 2 * count, panel + GROUP)
+        return w + size
+
+    return unpack
 
 
-gemm_group4 = product(Q4, _balanced_blocks())
-gemm_rowgroup4 = product(Q4, ragged_blocks(_unpack, PANEL_BLOCKS, 2 * GROUP))
+gemm_group4 = product(Q4, balanced_blocks(excess(Q4)))
+gemm_rowgroup4 = product(Q4, ragged_blocks(ragged_block(excess(Q4)), PANEL_BLOCKS, 2 * GROUP))

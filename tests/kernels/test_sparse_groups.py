@@ -6,6 +6,7 @@ import ctypes
 import mmap
 from dataclasses import replace
 
+import harness
 import numpy as np
 import pytest
 from grouped_model import product, site_for
@@ -13,12 +14,14 @@ from harness import ARM_LEVELS, LEVELS, Output, call_kernel, place
 from offers import offers_for, run_offer
 
 from edgert.format.model import StoredTensor
+from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.reference.g32 import G32, quantize_g32, quantize_g32x2
 from edgert.plan.lowering.api import Offer, Site
 from edgert.plan.lowering.grouped_gemm import SCRATCH
 from edgert.plan.lowering.sparse_groups import COPY, CURSORS, bounds
 
 FORMS = ("group4", "rowgroup4")
+AMX, VNNI = ALL_LEVELS["x86-64-amx"], ALL_LEVELS["x86-64-v4-vnni"]
 SIZES = [  # rows, depth, columns: around groups of 32, blocks of 64, of 16 and of 32 columns
     (1, 1, 1), (1, 33, 15), (1, 64, 16), (2, 95, 17), (3, 128, 33), (5, 192, 70), (1, 576, 100), (7, 1500, 40),
 ]  # fmt: skip
@@ -55,7 +58,7 @@ def weights(form: str, columns: int, depth: int, how: str, rng: np.random.Genera
 def offers(site: Site) -> list[Offer]:
     """Those for few rows and for many."""
     found = offers_for(site)[0]
-    assert [offer.kernel.split("_")[0] for offer in found] == ["matvec", "gemm"], offers_for(site)[1]
+    assert [offer.kernel.split("_")[0] for offer in found[:2]] == ["matvec", "gemm"], offers_for(site)[1]
     return found
 
 
@@ -164,6 +167,27 @@ def test_rows_that_are_absent_are_not_touched(form: str, rng: np.random.Generato
             y.check_guards()
             untouched = (y.array.view(np.uint32) == 0xA5A5A5A5).all(axis=1)
             np.testing.assert_array_equal(untouched, np.arange(3) >= expected)
+
+
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(16, 32, 16), (31, 95, 33), (18, 1408, 70)])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_model_of_amx_tiles(
+    form: str, rows: int, depth: int, columns: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """Compiled for x86-64-v4-vnni; compiling for AMX needs no machine."""
+    if VNNI not in LEVELS:
+        pytest.skip("the model is compiled for x86-64-v4-vnni")
+    monkeypatch.setenv("EDGERT_AMX_MODEL", "1")
+    monkeypatch.setattr(harness, "_libraries", {})
+    stored, x = weights(form, columns, depth, "half", rng), rng.standard_normal((rows, depth)).astype(np.float32)
+    want = product(quantize_g32(x), stored.expanded())
+    for threads, order in ((1, "forward"), (4, "backward")):
+        site, inputs = site_for(stored, x, None, None, AMX, threads)
+        (offer,) = [o for o in offers(site) if o.kernel.endswith("_amx")]
+        (got,), _ = run_offer(offer, site, inputs, order)
+        np.testing.assert_array_equal(got, want)
+    site, _ = site_for(stored, x[:15], None, None, AMX)
+    assert any("a tile has 16" in r.why for r in offers_for(site)[1])
 
 
 def test_chunks_have_equal_bytes() -> None:

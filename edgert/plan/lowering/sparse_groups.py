@@ -22,6 +22,8 @@ from edgert.plan.lowering.api import (
     lowers,
 )
 from edgert.plan.lowering.grouped import NUMBERS, STREAMING, TERMS, Product, chunks_of
+from edgert.plan.lowering.grouped_amx import AMX_SCRATCH, TILE_ROWS
+from edgert.plan.lowering.grouped_amx import SHARE as AMX_SHARE
 from edgert.plan.lowering.grouped_gemm import FEW_ROWS, PANEL, SCRATCH, TRAFFIC, UNPACKING, parts
 from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
 from edgert.plan.lowering.shapes import too_large
@@ -116,11 +118,30 @@ def matvec(site: Site) -> list[Offer | Refusal]:
 @lowers("Gemm")
 def gemm(site: Site) -> list[Offer | Refusal]:
     """x float32 [T, K] as g32 or g32x2; any T, the best for many."""
-    stored = site.stored[1]
+    symbol, q4 = site.level.symbol, list(NUMBERS).index("q4")
+    few = UNPACKING.get(symbol, (FEW_ROWS,) * len(NUMBERS))[q4] + SPREADING.get(symbol, SPREAD)
+    return _many_rows(site, "", SCRATCH, PANELS[symbol][q4], few, "unpacked panel by panel")
+
+
+@lowers("Gemm")
+def gemm_amx(site: Site) -> list[Offer | Refusal]:
+    """The same on AMX tiles, T of at least one; levels without tiles are left to gemm."""
+    reason = "unpacked panel by panel, AMX tiles of a group each"
+    return _many_rows(site, "_amx", AMX_SCRATCH, AMX_SHARE["q4"], FEW_ROWS + SPREAD, reason)
+
+
+def _many_rows(site: Site, suffix: str, panel: int, share: float, few: float, reason: str) -> list[Offer | Refusal]:
+    """The offer of a kernel that unpacks panels into scratch of `panel` bytes; `share` is that of the peak which many
+    rows reach, `few` rows reach half of it."""
+    stored, x = site.stored[1], site.inputs[0]
     if stored is None or stored.encoding not in LAYOUTS:
         return []
     form = stored.encoding
-    kernel = f"gemm_{form}_{LAYOUTS[form]}"
+    kernel = f"gemm_{form}_{LAYOUTS[form]}{suffix}"
+    if suffix and "amx" not in site.level.features:
+        return [Refusal(kernel, f"{site.level.name} has no AMX tiles")]
+    if suffix and x is not None and x.shape and x.static_shape[0] < TILE_ROWS:
+        return [Refusal(kernel, f"{x.static_shape[0]} rows: a tile has {TILE_ROWS}")]
     product = Product.of(site, kernel)
     if isinstance(product, Refusal):
         return [product]
@@ -131,7 +152,7 @@ def gemm(site: Site) -> list[Offer | Refusal]:
         "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
     }  # fmt: skip
     sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
-    scratch = SCRATCH + CURSORS + 4 * (-(-product.columns // 16) + 4)
+    scratch = panel + CURSORS + 4 * (-(-product.columns // 16) + 4)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         data, other = PARTS[form]
@@ -141,12 +162,10 @@ def gemm(site: Site) -> list[Offer | Refusal]:
 
     # the output may not take the residual's place: passes over k keep their sums there
     streamed = int(TRAFFIC * stored.nbytes)
-    symbol, q4 = site.level.symbol, list(NUMBERS).index("q4")
-    few = UNPACKING.get(symbol, (FEW_ROWS,) * len(NUMBERS))[q4] + SPREADING.get(symbol, SPREAD)
-    share = PANELS[symbol][q4] / terms * product.rows / (product.rows + few)
-    reason = f"int4 groups of 32 that are kept, unpacked panel by panel{TERMS[site.activations]}"
     found = too_large(kernel, *sizes) or Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
-        emit, streamed=streamed, sparse=words(stored),
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8",
+        share / terms * product.rows / (product.rows + few),
+        f"int4 groups of 32 that are kept, {reason}{TERMS[site.activations]}", emit, streamed=streamed,
+        sparse=words(stored),
     )  # fmt: skip
     return [found]
