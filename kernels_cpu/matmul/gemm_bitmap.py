@@ -11,7 +11,7 @@ from typing import Any
 from edgert.kernels_cpu.matmul.gemm_group import product
 from edgert.kernels_cpu.matmul.gemm_sparse_panels import ragged_blocks
 from edgert.kernels_cpu.simd.bitmap import bitmap_unpack
-from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, group_bytes
+from edgert.kernels_cpu.simd.group_panel import PANEL_BLOCKS, excess, group_bytes
 from edgert.kernels_cpu.simd.groups import Q4, Q8G, Grouped
 
 AHEAD = 2048
@@ -19,7 +19,8 @@ AHEAD = 2048
 
 
 def _product(form: Grouped) -> Any:
-    return product(form, ragged_blocks(bitmap_unpack(form, AHEAD), PANEL_BLOCKS, 2 * group_bytes(form)))
+    unpack = bitmap_unpack(form, AHEAD, excess(form))
+    return product(form, ragged_blocks(unpack, PANEL_BLOCKS, 2 * group_bytes(form)))
 
 
 gemm_bitmap8, gemm_bitmap4 = _product(Q8G), _product(Q4)

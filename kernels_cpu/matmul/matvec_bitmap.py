@@ -21,7 +21,7 @@ from edgert.kernels_cpu.simd import (
     udiv,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.bitmap import LONGEST, bitmap_step, bitmap_unpack, whole_block
-from edgert.kernels_cpu.simd.group_panel import group_bytes, group_step
+from edgert.kernels_cpu.simd.group_panel import excess, group_bytes, group_step
 from edgert.kernels_cpu.simd.groups import Q4, Q8G, VECTORS, Grouped
 from edgert.kernels_cpu.simd.panel_sums import row_starts, sums_add, sums_zero
 from edgert.kernels_cpu.simd.rows import present_rows
@@ -36,11 +36,11 @@ AHEAD = 4096
 def _expanding(form: Grouped, rows: int) -> Any:
     """A function: a block against `rows` rows of x, then against their second terms unless `second` is 0 -> (the sums,
     where the next block begins). Lines are expanded into registers."""
-    step = bitmap_step(form, rows, AHEAD)
+    step, whole = bitmap_step(form, rows, AHEAD), whole_block(LONGEST)
 
     @helper
     def block(acc, x, value, scale, total, second, w, end, scratch):  # type: ignore[no-untyped-def]
-        place = whole_block(w, end, scratch)
+        place = whole(w, end, scratch)
         acc, size = step(acc, x, value, scale, total, place)
         if second != 0:
             acc, size = step(acc, x, second + value, second + scale, second + total, place)
@@ -51,7 +51,7 @@ def _expanding(form: Grouped, rows: int) -> Any:
 
 def _unpacking(form: Grouped, rows: int) -> Any:
     """The same by way of scratch, where the block becomes a panel as that of products of many rows."""
-    unpack, step, group = bitmap_unpack(form, AHEAD), group_step(form, rows, VECTORS), group_bytes(form)
+    unpack, step, group = bitmap_unpack(form, AHEAD, excess(form)), group_step(form, rows, VECTORS), group_bytes(form)
 
     @helper
     def block(acc, x, value, scale, total, second, w, end, scratch):  # type: ignore[no-untyped-def]

@@ -50,15 +50,19 @@ LONGEST = HEADER + LINES * LINE + LINE
 """Bytes that may be read at a block: those of a whole one, as each line is read 64 bytes long."""
 
 
-@helper
-def whole_block(w, end, scratch):  # type: ignore[no-untyped-def]
-    """The block at w, or where reading its lines would go beyond the end of all blocks, a copy of it in scratch, which
-    takes LONGEST bytes."""
-    if w + LONGEST <= end:
-        return w
-    for i in range(0, end - w, 8):
-        store_i64(scratch + i, load_i64(w + i))
-    return scratch
+def whole_block(longest: int) -> Any:
+    """A function `whole(w, end, scratch)`: the block at w, or where reading it, `longest` bytes, would go beyond the
+    end of all blocks, a copy of it in scratch, which has so many."""
+
+    @helper
+    def whole(w, end, scratch):  # type: ignore[no-untyped-def]
+        if w + longest <= end:
+            return w
+        for i in range(0, end - w, 8):
+            store_i64(scratch + i, load_i64(w + i))
+        return scratch
+
+    return whole
 
 
 def _load(b: Any, address: Any, t: Any) -> Any:
@@ -219,11 +223,12 @@ def _line(form: Grouped, more: int) -> Any:
     return _line_by_bytes(form, more)
 
 
-def bitmap_unpack(form: Grouped, ahead: int) -> Any:
+def bitmap_unpack(form: Grouped, ahead: int, more: int) -> Any:
     """A function `unpack(w, end, spare, panel)` -> the address of the next block: that at w becomes two groups of a
-    panel (group_panel.py). end: that of all blocks; spare: LONGEST bytes of scratch. It brings near what lies `ahead`
-    bytes further."""
-    line, group, half = _line(form, excess(form)), group_bytes(form), int(form.nibbles)
+    panel (group_panel.py) with bytes that are number - zero + more. end: that of all blocks; spare: LONGEST bytes of
+    scratch. It brings near what lies `ahead` bytes further."""
+    whole = whole_block(LONGEST)
+    line, group, half = _line(form, more), group_bytes(form), int(form.nibbles)
 
     @intrinsic
     def size(tyctx: Any, count: Any) -> Any:
@@ -231,7 +236,7 @@ def bitmap_unpack(form: Grouped, ahead: int) -> Any:
 
     @helper
     def unpack(w, end, spare, panel):  # type: ignore[no-untyped-def]
-        block, offset = whole_block(w, end, spare), 0
+        block, offset = whole(w, end, spare), 0
         for line_ in range(0, HEADER, LINE):
             prefetch(w + ahead + line_)
         for g in range(GROUPS):

@@ -231,5 +231,5 @@ def test_refusals_say_what_is_wrong(rng: np.random.Generator) -> None:
     site, _ = site_for(stored, np.zeros((1, 64), np.float32), None, None, LEVELS[0], alpha=2.0)
     offers, refusals = offers_for(site)
     assert not offers
-    refused = [r for r in refusals if "bitmap8" in r.kernel]
+    refused = [r for r in refusals if r.kernel.endswith("bitmap8_n16k64")]
     assert len(refused) == 2 and all("alpha" in r.why for r in refused)

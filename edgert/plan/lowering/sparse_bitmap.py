@@ -23,6 +23,8 @@ from edgert.plan.lowering.api import (
     lowers,
 )
 from edgert.plan.lowering.grouped import STREAMING, TERMS, TILE, Product, chunks_of
+from edgert.plan.lowering.grouped_amx import AMX_SCRATCH, TILE_ROWS
+from edgert.plan.lowering.grouped_amx import SHARE as AMX_SHARE
 from edgert.plan.lowering.grouped_gemm import PANEL, SCRATCH, TRAFFIC, parts
 from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
 from edgert.plan.lowering.shapes import too_large
@@ -50,6 +52,8 @@ FEW_ROWS = {
     "portable": (8, 15),
 }  # fmt: skip
 """At so many rows half the time of the panels' kernels goes into expanding."""
+AMX_FEW_ROWS = (16, 18)
+"""The same where tiles make the products three times as fast."""
 
 
 def _start(emitter: Emitter, stored: StoredTensor) -> tuple[Buffer, Array]:
@@ -101,11 +105,31 @@ def matvec(site: Site) -> list[Offer | Refusal]:
 @lowers("Gemm")
 def gemm(site: Site) -> list[Offer | Refusal]:
     """x float32 [T, K] as g32 or g32x2; any T, the best for many."""
-    stored = site.stored[1]
+    symbol = site.level.symbol
+    return _many_rows(site, "", SCRATCH, (PANELS[symbol][2], PANELS[symbol][0]), FEW_ROWS[symbol], "")
+
+
+@lowers("Gemm")
+def gemm_amx(site: Site) -> list[Offer | Refusal]:
+    """The same on AMX tiles, T of at least one; levels without tiles are left to gemm."""
+    shares = AMX_SHARE["q8g"], AMX_SHARE["q4"]
+    return _many_rows(site, "_amx", AMX_SCRATCH, shares, AMX_FEW_ROWS, ", AMX tiles of a group each")
+
+
+def _many_rows(
+    site: Site, suffix: str, panel: int, shares: tuple[float, float], few: tuple[float, float], reason: str
+) -> list[Offer | Refusal]:
+    """The offer of a kernel that expands panels into scratch of `panel` bytes. Of 8-bit and of 4-bit numbers: `shares`
+    is that of the peak which many rows reach, `few` rows reach half of it."""
+    stored, x = site.stored[1], site.inputs[0]
     if stored is None or stored.encoding not in WIDTHS:
         return []
     width = WIDTHS[stored.encoding]
-    kernel = f"gemm_bitmap{width}_n16k64"
+    kernel = f"gemm_bitmap{width}_n16k64{suffix}"
+    if suffix and "amx" not in site.level.features:
+        return [Refusal(kernel, f"{site.level.name} has no AMX tiles")]
+    if suffix and x is not None and x.shape and x.static_shape[0] < TILE_ROWS:
+        return [Refusal(kernel, f"{x.static_shape[0]} rows: a tile has {TILE_ROWS}")]
     product = Product.of(site, kernel)
     if isinstance(product, Refusal):
         return [product]
@@ -116,20 +140,19 @@ def gemm(site: Site) -> list[Offer | Refusal]:
         "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
     }  # fmt: skip
     sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
-    cursors = 4 * (-(-product.columns // 16) + 4)
+    scratch = panel + COPY + 4 * (-(-product.columns // 16) + 4)
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         operands = product.operands(emitter, inputs, emitter.weights(stored, "data"), outputs[0])
         operands["start"] = _start(emitter, stored)[0]
-        chunks = row_parts * column_parts
-        emitter.op(kernel, operands, params, chunks=chunks, scratch=SCRATCH + COPY + cursors)
+        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=scratch)
 
     # the output may not take the residual's place: passes over k keep their sums there
-    streamed, symbol, half = int(TRAFFIC * stored.nbytes), site.level.symbol, width == 4
-    share = PANELS[symbol][0 if half else 2] / terms * product.rows / (product.rows + FEW_ROWS[symbol][half])
-    reason = f"int{width} numbers that are kept, expanded panel by panel{TERMS[site.activations]}"
+    streamed, half = int(TRAFFIC * stored.nbytes), width == 4
     found = too_large(kernel, *sizes) or Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8", share, reason,
-        emit, streamed=streamed, sparse=words(stored),
+        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8",
+        shares[half] / terms * product.rows / (product.rows + few[half]),
+        f"int{width} numbers that are kept, expanded panel by panel{reason}{TERMS[site.activations]}", emit,
+        streamed=streamed, sparse=words(stored),
     )  # fmt: skip
     return [found]
