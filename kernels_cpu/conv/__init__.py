@@ -69,7 +69,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"edgert.kernels_cpu.conv.conv2d_{block}",
             function=f"conv2d_{block}",
             operands="x taps index start w bias y residual",
-            params=f"channels slices {_ROWS} low high",
+            params=f"channels slices leftover {_ROWS} low high",
             summary=f"float convolution that skips zeros, {shape}, k x k or pointwise",
         )
         for block, shape in (

@@ -20,7 +20,7 @@ def _pair(columns):  # type: ignore[no-untyped-def]
     finish = row_store(F, 1, columns)
 
     @helper
-    def pair(record, g, count, v, inputs, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
+    def pair(record, g, count, v, inputs, pixel, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
         start, taps = load_i64(record + F.start) + START * g, load_i64(record + F.taps)
         both, first, second = load_i32(start), load_i32(start + 4), load_i32(start + 8)
         index = load_i64(record + F.index) + 2 * both

@@ -6,7 +6,7 @@ of an output channel; weights are groups of 4 output channels, [N/4][K][4]. The 
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.float_rows import row_outputs, row_store
+from edgert.kernels_cpu.conv.float_rows import odd_pixel, pixel_store, row_outputs, row_store
 from edgert.kernels_cpu.conv.tiling import all_tiles, row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
@@ -14,15 +14,12 @@ from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
     f32v,
     helper,
-    load_f32,
     load_i32,
     load_i64,
     pixel_init,
-    pixel_spill,
     pixel_step,
     prefetch,
     row_addresses,
-    store_f32,
     tile_init,
     tile_step,
 )  # fmt: skip
@@ -36,12 +33,13 @@ WIDE = 6 if REGISTERS == 32 else 3
 def _channels(rows, columns):  # type: ignore[no-untyped-def]
     """A function that computes `rows` output channels from channel n of `columns` pixel vectors."""
     init, step, finish = tile_init(f32v, rows, columns), tile_step(f32v, rows, columns), row_store(F, rows, columns)
+    finish_pixel = pixel_store(F)
     # an image of one pixel more than whole vectors (7 x 7): the tile takes it along, its four channels as a vector
     takes_pixel = rows == 4 and columns == 3
 
     @helper
     def compute(record, n, v, inputs, pixel, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
-        taps, blocks, y_plane = load_i64(record + F.taps), load_i32(record + F.blocks), load_i32(record + F.y_plane)
+        taps, blocks = load_i64(record + F.taps), load_i32(record + F.blocks)
         group = n >> 2
         w = load_i64(record + F.w) + 16 * blocks * group + 4 * (n - 4 * group)
         acc = init(load_i64(record + F.bias) + 4 * n)
@@ -52,14 +50,7 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
                 tap = load_i32(taps + 4 * i)
                 acc = step(acc, inputs, tap, w + 16 * i)
                 four = pixel_step(four, pixel + tap, w + 16 * i)
-            pixel_spill(four, scratch)
-            after = (v + columns) * VECTOR_BYTES + n * y_plane
-            for r in range(rows):
-                value = load_f32(scratch + 4 * r)
-                if residual != 0:
-                    value += load_f32(residual + after + r * y_plane)
-                value = min(max(value, load_f32(record + F.low)), load_f32(record + F.high))
-                store_f32(y + after + r * y_plane, value)
+            finish_pixel(record, four, n, (v + columns) * VECTOR_BYTES, y, residual, scratch)
         else:
             for i in range(blocks):
                 prefetch(w + 16 * i + AHEAD)
@@ -72,6 +63,7 @@ def _channels(rows, columns):  # type: ignore[no-untyped-def]
 def _tile(columns):  # type: ignore[no-untyped-def]
     """A function that computes `columns` pixel vectors of every output channel."""
     addresses, places = row_addresses(columns), row_outputs(F, columns)
+    after = odd_pixel(F, columns)
     four, one = _channels(4, columns), _channels(1, columns)
 
     @helper
@@ -81,9 +73,7 @@ def _tile(columns):  # type: ignore[no-untyped-def]
         row, place = row_of(v, per_row)
         inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
         outputs = places(record, v, y, scratch)
-        pixel = 0
-        if load_i32(record + F.leftover) != 0 and v + columns == load_i32(record + F.vectors):
-            pixel = x + VECTOR_BYTES * (v + columns)
+        pixel = after(record, v, x)
         n = 4 * g0
         while n + 4 <= channels:
             four(record, n, v, inputs, pixel, outputs, y, residual, scratch)

@@ -11,8 +11,10 @@ from edgert.kernels_cpu.simd import (
     helper,
     load_f32,
     load_i32,
+    pixel_spill,
     row_addresses,
     splat_f32,
+    store_f32,
     store_i32,
     tile_store_f32,
 )  # fmt: skip
@@ -73,3 +75,34 @@ def row_store(F, rows, columns):  # type: ignore[no-untyped-def]
                         store_i32(target + k, load_i32(source + k))
 
     return finish
+
+
+def pixel_store(F):  # type: ignore[no-untyped-def]
+    """A function that does the same for the sums (f32x4) of 4 output channels from n of one pixel, `place` bytes into
+    its channel planes."""
+
+    @helper
+    def finish(record, four, n, place, y, residual, scratch):  # type: ignore[no-untyped-def]
+        y_plane = load_i32(record + F.y_plane)
+        low, high = load_f32(record + F.low), load_f32(record + F.high)
+        pixel_spill(four, scratch)
+        for r in range(4):
+            at, value = place + (n + r) * y_plane, load_f32(scratch + 4 * r)
+            if residual != 0:
+                value += load_f32(residual + at)
+            store_f32(y + at, min(max(value, low), high))
+
+    return finish
+
+
+def odd_pixel(F, columns):  # type: ignore[no-untyped-def]
+    """A function that gives the address of the pixel after a tile's vectors from v, in plane 0 at x, if the tile is the
+    last one of an image that has one pixel more than whole vectors; else 0."""
+
+    @helper
+    def pixel(record, v, x):  # type: ignore[no-untyped-def]
+        if load_i32(record + F.leftover) != 0 and v + columns == load_i32(record + F.vectors):
+            return x + VECTOR_BYTES * (v + columns)
+        return 0
+
+    return pixel

@@ -7,7 +7,7 @@ byte offset of that input. Sums take their products in the order of conv2d_f32.p
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.float_rows import row_outputs, row_store
+from edgert.kernels_cpu.conv.float_rows import odd_pixel, pixel_store, row_outputs, row_store
 from edgert.kernels_cpu.conv.tiling import all_tiles, row_geometry, row_of
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
@@ -18,6 +18,8 @@ from edgert.kernels_cpu.simd import (
     load_i32,
     load_i64,
     load_u16,
+    pixel_init,
+    pixel_step,
     prefetch,
     row_addresses,
     tile_init,
@@ -35,7 +37,7 @@ def sparse_convolution(group, rows, wide):  # type: ignore[no-untyped-def]
     """A kernel body: every output channel over every pixel vector, in tiles of at most `wide` vectors.
 
     group(columns) makes a function that computes and stores group number g of `rows` channels, of which `count`
-    exist, for `columns` vectors."""
+    exist, for `columns` vectors and the pixel after them whose address is not 0."""
 
     def make(columns):  # type: ignore[no-untyped-def]
         return _tile(columns, group(columns), rows)
@@ -60,6 +62,7 @@ def sparse_convolution(group, rows, wide):  # type: ignore[no-untyped-def]
 def _tile(columns, group, rows):  # type: ignore[no-untyped-def]
     """A function that computes `columns` pixel vectors of groups g0 to g1."""
     addresses, places = row_addresses(columns), row_outputs(F, columns)
+    after = odd_pixel(F, columns)
 
     @helper
     def tile(record, v, g0, g1, x, y, residual, scratch):  # type: ignore[no-untyped-def]
@@ -68,8 +71,9 @@ def _tile(columns, group, rows):  # type: ignore[no-untyped-def]
         row, place = row_of(v, per_row)
         inputs = addresses(x, row, place, per_row, VECTOR_BYTES, row_last, load_i32(record + F.x_pitch))
         outputs = places(record, v, y, scratch)
+        pixel = after(record, v, x)
         for g in range(g0, g1):
-            group(record, g, min(rows, channels - rows * g), v, inputs, outputs, y, residual, scratch)
+            group(record, g, min(rows, channels - rows * g), v, inputs, pixel, outputs, y, residual, scratch)
 
     return tile
 
@@ -97,16 +101,27 @@ def blocks_of(rows):  # type: ignore[no-untyped-def]
 
     def make(columns):  # type: ignore[no-untyped-def]
         init, run, finish = tile_init(f32v, rows, columns), run_step(rows, columns), row_store(F, rows, columns)
+        step, finish_pixel = tile_step(f32v, rows, columns), pixel_store(F)
+        takes_pixel = rows == 4 and columns == 3  # as in conv2d_f32.py
         init1, run1, finish1 = tile_init(f32v, 1, columns), run_step(1, columns), row_store(F, 1, columns)
 
         @helper
-        def group(record, g, count, v, inputs, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
+        def group(record, g, count, v, inputs, pixel, outputs, y, residual, scratch):  # type: ignore[no-untyped-def]
             start, taps = load_i64(record + F.start) + 4 * g, load_i64(record + F.taps)
             first = load_i32(start)
             blocks, index = load_i32(start + 4) - first, load_i64(record + F.index) + 2 * first
             w, n = load_i64(record + F.w) + 4 * rows * first, rows * g
             bias = load_i64(record + F.bias) + 4 * n
-            if count == rows:
+            if takes_pixel and pixel != 0:
+                acc, four = init(bias), pixel_init(bias)
+                for i in range(blocks):
+                    tap = load_i32(taps + 4 * load_u16(index + 2 * i))
+                    acc = step(acc, inputs, tap, w)
+                    four = pixel_step(four, pixel + tap, w)
+                    w += 4 * rows
+                finish_pixel(record, four, n, (v + columns) * VECTOR_BYTES, y, residual, scratch)
+                finish(record, acc, n, v, outputs, y, residual, scratch)
+            elif count == rows:
                 acc = run(init(bias), inputs, taps, index, blocks, w, 4 * rows)
                 finish(record, acc, n, v, outputs, y, residual, scratch)
             else:

@@ -26,6 +26,7 @@ LAYOUTS = tuple(conv_sparse_f32.ROWS)
 DENSITIES = (0.4, 1.0, 0.0, 0.1)
 CASES = [
     *DENSE, Case(6, 8, (9, 9), (3, 3), {"group": 2, **PAD1}), Case(32, 30, (7, 7), residual=True),
+    Case(20, 32, (7, 7), batch=2, residual=True),
     Case(17, 33, (12, 9), (3, 3), PAD1, batch=2, residual=True), Case(5, 3, (40, 41)),
 ]  # fmt: skip
 FEW = [Case(10, 7, (5, 6)), Case(12, 6, (9, 9), (3, 3), PAD1, residual=True), Case(9, 9, (14, 14))]

@@ -120,7 +120,14 @@ class FloatConv:
         macs = round(g.macs * self.density) // max(g.batch, 1)
         parts = parts_of(threads, params["vectors"], macs)
         slices = slices_of(threads, parts, -(-self.group_filters // rows), macs)
-        return {**params, "parts": parts, "slices": slices, "y_batch": params["y_plane"] * g.filters}
+        # one pixel more than whole vectors (7 x 7): tiles of three vectors and four channels take it along
+        lanes = self.site.level.vector_bytes // 4
+        odd = self.planes is None and g.pixels == (3 if lanes == 16 else 6) * lanes + 1 and parts == 1 and lanes >= 8
+        leftover = int(odd and rows == 4 and self.group_filters % 4 == 0)
+        if leftover:
+            params["vectors"] = g.pixels // lanes
+        batch = params["y_plane"] * g.filters
+        return {**params, "parts": parts, "slices": slices, "leftover": leftover, "y_batch": batch}
 
     def emit(
         self, e: Emitter, inputs: tuple[Buffer | None, ...], output: Buffer, kernel: str,
@@ -162,20 +169,12 @@ def conv_f32(site: Site) -> Offer | Refusal:
     g = conv.g
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        rows, taps = conv.rows(4), conv.taps
-        # one pixel more than whole vectors (7 x 7): the kernel's tile of three vectors takes it along
-        lanes = site.level.vector_bytes // 4
-        whole = 3 if lanes == 16 else 6
-        odd = conv.planes is None and g.pixels == whole * lanes + 1 and rows["parts"] == 1 and lanes >= 8
-        leftover = int(odd and conv.group_filters % 4 == 0)
-        params = {**rows, "blocks": len(taps), "leftover": leftover}
-        if leftover:
-            params["vectors"] = g.pixels // lanes
+        taps = conv.taps
         own = {
             "taps": (e.constant(taps), 0),
             "w": (e.weights(conv.stored, "data"), 4 * len(taps) * conv.group_filters),
         }
-        conv.emit(e, inputs, outputs[0], kernel, own, params)
+        conv.emit(e, inputs, outputs[0], kernel, own, {**conv.rows(4), "blocks": len(taps)})
 
     return Offer(
         kernel, conv.layouts, ("kp",), padded_macs(g, site.level, conv.planes, 1), conv.nbytes, "fma32", 0.85,
