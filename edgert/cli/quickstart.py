@@ -54,7 +54,7 @@ FORMS = (
 )
 
 
-@click.command(short_help="Convert and run the models that ship with edgert.")
+@click.command(short_help="Convert and run the model that ships with edgert.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Leave the .edge files there.")
 @json_option
 def command(keep: Path | None, as_json: bool) -> None:
