@@ -42,9 +42,11 @@ class Compression:
 
 @dataclass
 class Compressed:
-    """graph: the network to store. reference: the float one with tensors of the same names and meaning."""
+    """graph: the network to store. original: the float one it stands for. reference: a float one whose tensors have
+    the same names and scales. compared: tensors to compare with it that are not quantized."""
 
     graph: Graph
+    original: Graph
     reference: Graph
     compared: list[str] = field(default_factory=list)
 
@@ -56,25 +58,27 @@ def compress_network(
 
     Raises ConversionError, also when more is lost than accepted.
     """
-    found = Compressed(graph, graph)
+    found = Compressed(graph, graph, graph)
     grids: Mapping[str, Array] = {}
+    # Equalization hides which weights are small, so that they are pruned first; but grids are made for equal ranges.
+    early = options.pruning is not None and options.pruning.criterion == "sparsegpt"
     if options.pruning is not None:
-        start = optimize(graph, passes=(equalize,)) if options.int8 and options.equalize else graph
+        start = optimize(graph, passes=(equalize,)) if options.int8 and options.equalize and early else graph
         seen = spread(options.samples, PRUNE_SAMPLES) if options.samples else None
         pruned = prune_network(
             start, options.pruning, seen, int8=options.int8, restore=options.bias_correction, progress=progress
         )
-        found = Compressed(pruned.graph, pruned.original, list(pruned.chosen.sparsities))
+        found = Compressed(pruned.graph, graph, pruned.original, list(pruned.chosen.sparsities))
         grids = pruned.grids
         describe(report, options.pruning, pruned)
     if options.int8:
         quantized = post_training(
             found.graph, options.samples, observer=options.observer,
-            equalized=options.equalize and options.pruning is None, bias_correction=options.bias_correction,
+            equalized=options.equalize and not early, bias_correction=options.bias_correction,
             grids=grids, execute=execute, progress=progress,
         )  # fmt: skip
-        reference = quantized.original if options.pruning is None else found.reference
-        found = Compressed(quantized.graph, reference, found.compared)
+        reference = found.reference if early else quantized.original
+        found = Compressed(quantized.graph, graph, reference)
     if options.samples:
         report.calibration = {
             "samples": len(options.samples), "observer": options.observer, "equalize": options.equalize,
@@ -109,14 +113,16 @@ def measure(
     progress: Progress | None,
 ) -> None:
     """Fills in errors, agreement and, with labels, accuracy, as far as there is data."""
-    before, after, test = found.reference, found.graph, options.test
+    before, after, test = found.original, found.graph, options.test
     chosen = options.samples
     if not chosen and test is not None:
         chosen = list(test.spread(PRUNE_SAMPLES).feeds(before.inputs, about.preprocessing))
     if not chosen:
         return
     samples = spread(chosen, ERROR_SAMPLES)
-    report.layers, report.outputs = layer_errors(before, after, samples, execute, found.compared)
+    report.layers, report.outputs = layer_errors(found.reference, after, samples, execute, found.compared)
+    if found.reference is not before:
+        report.outputs = layer_errors(before, after, samples, execute, quantized_too=False)[1]
     report.agreement = agreement(before, after, chosen, execute)
     if test is None or test.labels is None or report.agreement is None:
         return

@@ -188,18 +188,20 @@ def layer_errors(
     samples: Iterable[Feeds],
     execute: Execute = run_graph,
     compared: Sequence[str] = (),
+    quantized_too: bool = True,
 ) -> tuple[list[LayerError], list[LayerError]]:
     """(errors of quantized tensors in order, errors of outputs) over `samples`.
 
     original is the float graph that was quantized, with the same tensor and output names. compared: more tensors to
-    compare, by name. Tensors of other sizes, which lost channels, are left out.
+    compare, by name; quantized_too: False for them and the outputs alone. Tensors of other sizes, which lost channels,
+    are left out.
     """
     known = {name for node in original.nodes for name in node.outputs} | set(original.inputs)
     made = {name: node.op for node in quantized.nodes for name in node.outputs}
     pairs = {
         name: stored
         for stored in made
-        if stored.endswith(QUANTIZED) and (name := stored.removesuffix(QUANTIZED)) in known
+        if quantized_too and stored.endswith(QUANTIZED) and (name := stored.removesuffix(QUANTIZED)) in known
     }
     pairs |= {name: name for name in compared if name in made and name not in pairs and name not in original.outputs}
     pairs = {a: b for a, b in pairs.items() if original.types[a].shape == quantized.types[b].shape}
