@@ -33,8 +33,8 @@ FORMS = (
     "bitmap8 50", "bitmap8 70", "group4 50", "rowgroup4 50", "bitmap4 50", "nm4 6:8", "nm4 4:8", "bitmap16 50",
     "fanin 90",
 )  # fmt: skip
-STREAMED = 192 << 20
-"""Bytes of all dense copies: several times any cache here, and so are the sparse ones."""
+STREAMED = 128 << 20
+"""Bytes of all sparse copies: several times the last cache, and the dense ones are more."""
 PRODUCTS = 16
 """Of a plan, at least: they share the conversion of x and the call."""
 NOISE = 1.05
@@ -195,7 +195,7 @@ def run(threads: Sequence[int], rounds: int, out: Path) -> None:
                 print(title, flush=True)
                 results = {}
                 for form, stored in made.items():
-                    many = max(2, -(-STREAMED // stored.expanded().nbytes)) if where == "memory" else 1
+                    many = max(2, -(-STREAMED // stored.nbytes)) if where == "memory" else 1
                     results[form] = compare(form, stored, many, count, rounds)
                     print(line(form, results[form]), flush=True)
                 record["results"][title] = results

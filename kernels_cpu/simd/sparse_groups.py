@@ -1,7 +1,7 @@
 """Groups of 4-bit weights of which only some rows are kept, against g32 rows; and unpacked to a panel for many rows.
 
 Import from here, not through the package. Blocks are those of the encodings group4 and rowgroup4 (docs/format.md).
-The arithmetic of a kept row is that of q4 (groups.py); a row that is not kept is not met: its sum stays as it is.
+The arithmetic of a kept row is that of q4 (groups.py); one that is not kept has the scale 0, as in the dense twin.
 """
 
 from __future__ import annotations

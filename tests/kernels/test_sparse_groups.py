@@ -110,6 +110,18 @@ def test_the_largest_values_do_not_overflow(form: str, rng: np.random.Generator)
                 np.testing.assert_array_equal(got, want, f"{offer.kernel} {level.name}")
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_a_number_reaches_what_it_reaches_by_the_dense_twin(form: str, rng: np.random.Generator) -> None:
+    """Outputs whose group is not kept too: 0 times NaN."""
+    stored, x = weights(form, 40, 128, "half", rng), rng.standard_normal((2, 128)).astype(np.float32)
+    x[1, 70] = np.nan
+    for level in LEVELS:
+        site, inputs = site_for(stored, x, None, None, level)
+        for offer in offers(site):
+            (got,), _ = run_offer(offer, site, inputs, "forward")
+            assert np.isfinite(got[0]).all() and np.isnan(got[1]).all(), f"{offer.kernel} {level.name}"
+
+
 def fenced(array: np.ndarray) -> tuple[np.ndarray, mmap.mmap]:
     """A copy that ends where a page ends, behind which nothing may be touched; and what keeps it."""
     page = mmap.PAGESIZE

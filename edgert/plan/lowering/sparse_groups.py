@@ -39,7 +39,7 @@ COPY = 640
 CURSORS = 1280
 """The same of the kernel for many rows, before it 4 bytes for each block of 16 columns."""
 SHARE = {
-    "avx512vnni": {"group4": (0.48, 1.06), "rowgroup4": (0.6, 2.2)},
+    "avx512vnni": {"group4": (0.48, 1.06), "rowgroup4": (0.67, 1.6)},
     "avxvnni": {"group4": (0.19, 0.0), "rowgroup4": (0.5, 0.75)},
     "avx2": {"group4": (0.53, 0.0), "rowgroup4": (1.4, 0.9)},
     "dotprod": {"group4": (0.25, 0.86), "rowgroup4": (0.52, 1.75)},
