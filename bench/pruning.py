@@ -76,7 +76,6 @@ def run(_threads: Sequence[int], _rounds: int, out: Path) -> None:
     started = time.monotonic()
     references = {name: reference_of(t.windows, float_logits(language, t.windows)) for name, t in texts.items()}
     record: dict[str, Any] = {
-        "command": "python -m bench pruning",
         "machine": machine(),
         "texts": {name: text.describe() for name, text in texts.items()},
         "calibration": calibration.describe(),
