@@ -71,13 +71,25 @@ def usable_cores() -> int:
 @cache
 def private_cache() -> int:
     """Bytes of the largest cache that a core does not share with other processors' cores: 1 MiB where unknown."""
+    return _largest_cache("12") or 1 << 20
+
+
+@cache
+def last_cache() -> int:
+    """Bytes of the largest cache between a core and memory, shared or not: that of `private_cache` where unknown."""
+    return _largest_cache("1234") or private_cache()
+
+
+def _largest_cache(levels: str) -> int:
+    """Bytes of the largest cache of processor 0 among `levels`, 0 where the system does not tell."""
     best = 0
     for index in range(8):
         folder = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
         size = _read(f"{folder}/size").strip().upper()
-        if _read(f"{folder}/level").strip() in ("1", "2") and size[:-1].isdigit() and size[-1] in "KM":
+        level = _read(f"{folder}/level").strip()
+        if level and level in levels and size[:-1].isdigit() and size[-1] in "KM":
             best = max(best, int(size[:-1]) << (10 if size[-1] == "K" else 20))
-    return best or 1 << 20
+    return best
 
 
 def memory() -> Memory:

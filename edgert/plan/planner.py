@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from edgert.device.cpu import private_cache
+from edgert.device.cpu import last_cache, private_cache
 from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph, TensorType
@@ -33,6 +33,9 @@ from edgert.program import verify
 
 ONE_THREAD_US = 100.0
 """Predicted for one thread; below this a program does not gain from waking others."""
+
+LAST_CACHE_SHARE = 0.5
+"""Weights that take no more of the last cache, which others use as well, are still there at the next run."""
 
 HOST_COPIES = 2
 """A reference operator holds about this many times its inputs and outputs while it computes: an estimate."""
@@ -114,7 +117,7 @@ class _Planner:
     def plan(self) -> Plan:
         graph = self.graph
         weights = sum(self.tensors[name].nbytes for name in graph.used() if name in self.tensors)
-        resident = weights <= private_cache() * self.threads
+        resident = weights <= max(private_cache() * self.threads, LAST_CACHE_SHARE * last_cache())
         every = [
             options_of(
                 node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv, self.activations,

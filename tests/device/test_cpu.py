@@ -46,6 +46,17 @@ def test_control_groups_limit_cores_and_memory(files: dict[str, str]) -> None:
     assert cpu.memory() == cpu.Memory(1024000, 614400)
 
 
+def test_caches(files: dict[str, str]) -> None:
+    cpu.private_cache.cache_clear()
+    cpu.last_cache.cache_clear()
+    for index, (level, size) in enumerate((("1", "48K"), ("1", "32K"), ("2", "1024K"), ("3", "32M"))):
+        files[f"/sys/devices/system/cpu/cpu0/cache/index{index}/level"] = f"{level}\n"
+        files[f"/sys/devices/system/cpu/cpu0/cache/index{index}/size"] = f"{size}\n"
+    assert (cpu.private_cache(), cpu.last_cache()) == (1 << 20, 32 << 20)
+    cpu.private_cache.cache_clear()
+    cpu.last_cache.cache_clear()
+
+
 def test_nothing_known(files: dict[str, str]) -> None:
     assert cpu.memory() == cpu.Memory(None, None)
     assert cpu.usable_cores() >= 1
