@@ -29,8 +29,8 @@ from edgert.kernels_cpu.simd.target import has
 
 ROWS = 4 if REGISTERS == 32 else 2
 """Of the largest tile: so many share each expanded line, while their sums stay in registers."""
-AHEAD = 4096
-"""Bytes of prefetch."""
+AHEAD = 8192
+"""Bytes of prefetch: half as many were 0.85 of the speed of memory, half as many again no more."""
 
 
 def _expanding(form: Grouped, rows: int) -> Any:
