@@ -136,14 +136,18 @@ def importance(
 def shared(
     graph: Graph, pruning: NetworkPruning, chosen: Chosen, samples: Sequence[Feeds], progress: Progress | None
 ) -> dict[str, float]:
-    """The common budget of zeros divided by what they do to the outputs of each layer."""
+    """The common budget of zeros divided by what they do to the outputs of each layer.
+
+    That is measured on samples that the weights were not fitted to: wide layers of few pixels fit any few samples.
+    """
     found: dict[str, Sensitivity] = {}
     for seen in walk(graph, graph.copy(), chosen.sharing, samples, progress):
         weights = to_matrix(graph.constants[seen.node.inputs[1]])
-        rows = seen.dense
+        half = len(seen.dense) // 2 if len(samples) > 1 else 0
 
-        def pruned(part: Array, sparsity: float, rows: Array = rows) -> Array:
-            return pruned_matrix(part, pruning, sparsity, rows)
+        def pruned(part: Array, sparsity: float, fitted: Array = seen.dense[half:]) -> Array:
+            return pruned_matrix(part, pruning, sparsity, fitted)
 
-        found[seen.node.outputs[0]] = sensitivity(weights, moments(rows), pruning.sparsity, pruned)
+        held = moments(seen.dense[: half or None])
+        found[seen.node.outputs[0]] = sensitivity(weights, held, pruning.sparsity, pruned)
     return allocate(found, pruning.sparsity)
