@@ -16,6 +16,8 @@ from edgert.kernels_cpu.simd.rows import present_rows
 F = record_fields("matvec_bitmap16_n16k64")
 AHEAD = 4096
 """Bytes of prefetch."""
+NEAR = 32 << 10
+"""A pair of rows of blocks of at most so many bytes fetches the next pair: further along itself is often its end."""
 DEPTH = 4
 """k of a step."""
 
@@ -25,7 +27,7 @@ def _product(blocks: int) -> Any:
     step, last, whole = halves_step(DEPTH, blocks), halves_step(1, blocks), whole_block(LONGEST)
 
     @helper
-    def product(x, first, second, depth, end, scratch):  # type: ignore[no-untyped-def]
+    def product(x, first, second, ahead, depth, end, scratch):  # type: ignore[no-untyped-def]
         acc = (zero_sums(),) if blocks == 1 else (zero_sums(), zero_sums())
         for begin in range(0, depth, LINES):
             if blocks == 1:
@@ -33,13 +35,13 @@ def _product(blocks: int) -> Any:
             else:
                 w, offsets = (whole(first, end, scratch), whole(second, end, scratch + LONGEST)), (0, 0)
             for line in range(0, MASKS, 64):
-                prefetch(first + AHEAD + line)
-                prefetch(second + AHEAD + line)
+                prefetch(first + ahead + line)
+                prefetch(second + ahead + line)
             k, count = 0, min(LINES, depth - begin)
             while count - k >= DEPTH:
                 for line in range(0, 32 * DEPTH, 64):
-                    prefetch(first + AHEAD + MASKS + 2 * offsets[0] + line)
-                    prefetch(second + AHEAD + MASKS + 2 * offsets[-1] + line)
+                    prefetch(first + ahead + MASKS + 2 * offsets[0] + line)
+                    prefetch(second + ahead + MASKS + 2 * offsets[-1] + line)
                 acc, offsets = step(acc, offsets, x + 4 * (begin + k), k, w)
                 k += DEPTH
             while k < count:
@@ -63,16 +65,19 @@ def matvec_bitmap16(record, chunk, scratch):  # type: ignore[no-untyped-def]
     x, w, y = load_i64(record + F.x), load_i64(record + F.w), load_i64(record + F.y)
     bias, residual = load_i64(record + F.bias), load_i64(record + F.residual)
     start, bounds = load_i64(record + F.start), load_i64(record + F.bounds)
-    end = w + 8 * load_u32(start + 4 * udiv(columns + 15, 16))
+    blocks = udiv(columns + 15, 16)
+    end = w + 8 * load_u32(start + 4 * blocks)
     for unit in range(load_i32(bounds + 4 * chunk), load_i32(bounds + 4 * chunk + 4)):
         column = 32 * unit
         first, second = w + 8 * load_u32(start + 8 * unit), w + 8 * load_u32(start + 8 * unit + 4)
+        size = 8 * (load_u32(start + 4 * min(2 * unit + 2, blocks)) - load_u32(start + 8 * unit))
+        ahead = size if size <= NEAR else AHEAD
         for row in range(rows):
             one = x + 4 * depth * row
             if column + 16 < columns:
-                left, right = _pair(one, first, second, depth, end, scratch)
+                left, right = _pair(one, first, second, ahead, depth, end, scratch)
                 store_columns(left, bias, residual, low, high, y, row, columns, column)
                 store_columns(right, bias, residual, low, high, y, row, columns, column + 16)
             else:
-                (last,) = _one(one, first, first, depth, end, scratch)
+                (last,) = _one(one, first, first, ahead, depth, end, scratch)
                 store_columns(last, bias, residual, low, high, y, row, columns, column)
