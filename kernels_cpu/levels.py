@@ -25,7 +25,7 @@ class Level:
     cpu: str
     llvm_features: str
     features: frozenset[str]
-    """What kernel sources may ask: avx2, vnni, avx512, expand (vpexpand of bytes and words), amx, neon, dotprod, fma."""
+    """What kernel sources may ask: avx2, fma, vnni, avx512, expand (bytes and words by a mask), amx, neon, dotprod."""
     vector_bytes: int
     needs: frozenset[str]
     symbol: str
