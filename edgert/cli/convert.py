@@ -64,7 +64,7 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     "overrides",
     multiple=True,
     metavar="PATTERN=CHOICE",
-    help="For some layers, other weights (of language models: '*.down=int8') or zeros ('*.down=prune:0.3'); repeatable.",
+    help="For some layers, other weights (of language models: '*.down=int8') or zeros ('*.down=prune:0.3').",
 )
 @click.option(
     "--prune",
