@@ -16,7 +16,7 @@ from edgert.graph.ir import Array
 Allocation: TypeAlias = Literal["uniform", "sensitivity"]
 ALLOCATIONS: tuple[Allocation, ...] = ("uniform", "sensitivity")
 
-DOWN, UP = (0.5, 0.75), (0.2, 0.4)
+DOWN, UP = (0.8, 0.9), (0.1, 0.2)
 """Sparsities that are measured: these shares of the budget's, and this much of the way from it to 1. Far from the
 budget errors of matrices no longer add up, so that no matrix goes beyond the outermost."""
 ROWS, RUN = 512, 64
@@ -53,9 +53,10 @@ def sensitivity(weights: Array, moments: Array, sparsity: float, prune: Prune) -
 def allocate(found: Mapping[str, Sensitivity], sparsity: float) -> dict[str, float]:
     """The sparsity of each matrix: all weights together have `sparsity`, and the sum of losses is least.
 
-    The model: the loss of the network is the sum of the matrices' relative squared errors, each on the lower convex
-    hull of what was measured. Going from one sparsity to the next costs so much for every weight; the cheapest steps
-    of all matrices are taken until the budget is spent, which is the exact minimum for convex losses.
+    The model: the loss of the network is the sum of the matrices' relative squared errors times their numbers of
+    weights, each error on the lower convex hull of what was measured. Going from one sparsity to the next costs so
+    much for every weight; the cheapest steps of all matrices are taken until the budget is spent, which is the exact
+    minimum for convex losses.
     Raises ConversionError when nothing was measured.
     """
     if not found:
@@ -67,7 +68,7 @@ def allocate(found: Mapping[str, Sensitivity], sparsity: float) -> dict[str, flo
         chosen[name] = points[0][0]
         budget -= chosen[name] * s.weights
         for (a, low), (b, high) in pairwise(points):
-            steps.append(((high - low) / ((b - a) * s.weights), name, b - a))
+            steps.append(((high - low) / (b - a), name, b - a))
     for _, name, width in sorted(steps, key=lambda step: step[0]):
         taken = min(width, max(budget, 0.0) / found[name].weights)
         chosen[name] += taken

@@ -69,7 +69,8 @@ def kept(weights: Array, target: Target, inputs: Inputs | None) -> Array:
 
 
 def measured(weights: Array, target: Target, inputs: Inputs) -> Sensitivity:
-    """What more or fewer zeros than `target` has would do to the outputs."""
+    """What more or fewer zeros than `target` has would do to the outputs: of every part in relation to itself, as the
+    outputs of value are small beside those of query and key, and worth no less."""
     pruning = target.pruning
     assert pruning is not None
     surgeon = pruning.criterion == "sparsegpt"
@@ -81,7 +82,10 @@ def measured(weights: Array, target: Target, inputs: Inputs) -> Sensitivity:
         tried = Target(None, False, pruning, sparsity)
         return np.where(kept(rows, tried, inputs), rows, np.float32(0))
 
-    return sensitivity(weights, inputs.moments, target.sparsity, prune)
+    pieces = np.split(weights, np.cumsum(target.parts[:-1])) if target.parts else [weights]
+    found = [sensitivity(piece, inputs.moments, target.sparsity, prune) for piece in pieces]
+    errors = {level: float(np.mean([part.errors[level] for part in found])) for level in found[0].errors}
+    return Sensitivity(weights.size, errors)
 
 
 def halves(values: Array) -> Array:
