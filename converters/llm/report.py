@@ -64,7 +64,7 @@ class LanguageReport:
         for tensor in worst_first if every_layer else worst_first[:SHOWN]:
             kind = f"{tensor.encoding}{_density([tensor])}"
             lines.append(
-                f"  {tensor.name:24} {tensor.source:12} {kind:14} {_bits([tensor]):5.2f} bits  error {tensor.error:.3g}"
+                f"  {tensor.name:24} {tensor.source:12} {kind:19} {_bits([tensor]):5.2f} bits  error {tensor.error:.3g}"
             )
         lines += [f"note: {note}" for note in [*self.notes, *self.zeros()]]
         return "\n".join(lines + self.summary + [f"warning: {warning}" for warning in self.warnings])
@@ -87,6 +87,6 @@ def _bits(matrices: Sequence[Packed]) -> float:
 
 
 def _density(matrices: Sequence[Packed]) -> str:
-    """' 50 %' of the weights are stored; '' for all."""
+    """', 50 % kept' where not all weights are stored; '' for all."""
     share = sum(t.density * _count([t]) for t in matrices) / max(_count(matrices), 1)
-    return "" if share == 1.0 else f" {100 * share:.0f} %"
+    return "" if share == 1.0 else f", {100 * share:.0f} % kept"

@@ -242,7 +242,8 @@ def test_hostile_graphs_are_read_right_kept_or_refused(
 def test_the_command_line(tiny: Callable[[str], Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = export_bert(folder.parent / "bert.onnx", tiny("bert").weights), folder.parent / "bert.edge"
     assert main(["convert", str(source), "-o", str(out), "--tokenizer", str(folder), "--weights", "int8"]) == 0
-    assert "q8g: rounded" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "-> q8g, " in said and "relative error up to" in said
     assert main(["embed", str(out), "t5 t17", "t3 t60"]) == 0
     assert "t5 t17 | t3 t60" in capsys.readouterr().out
     assert main(["convert", str(source), "-o", str(out), "--tokenizer", str(folder.parent / "none")]) == 1

@@ -99,6 +99,6 @@ def test_floats_keep_their_zeros_and_say_so(rng: np.random.Generator) -> None:
 def test_the_report_tells_density_and_bits(rng: np.random.Generator) -> None:
     _, packed = Packer(graph(), "int8").store(NAME, Held(sparse(rng, "unstructured", 0.75), "F32"))
     table = LanguageReport("int8", tensors=[packed]).table()
-    assert "1 matrices F32 -> bitmap8 2" in table
-    assert "%, 3." in table
+    assert "1 matrices F32 -> bitmap8, 2" in table
+    assert "% kept, 3." in table
     assert LanguageReport("int8", tensors=[packed]).as_dict()["tensors"][0]["density"] < 0.3
