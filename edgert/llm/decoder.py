@@ -39,6 +39,8 @@ DEFAULT_CONTEXT = 2048
 """Positions if nobody asks for more: the cache of a small model then takes tens of megabytes."""
 MIN_CHUNK, MAX_CHUNK = 16, 256
 """Tokens of a prefill run. Fewer would read the weights too often, more no longer gain."""
+SPARSE_CHUNK = 128
+"""At least so many where weights are sparse: the tokens of a run share the work of unpacking them."""
 SCORE_BYTES = 32 << 20
 """Logits of a score run: at most this, and at least one row."""
 MAX_SCORE_CHUNK = 64
@@ -109,7 +111,8 @@ class Decoder:
         self.threads = threads or usable_cores()
         self.n_past = 0
         self._on_compile = on_compile
-        self._chunk = min(chunk or chunk_for(model.graph), self.n_ctx)
+        least = SPARSE_CHUNK if self._has_sparse else MIN_CHUNK
+        self._chunk = min(chunk or max(least, chunk_for(model.graph)), self.n_ctx)
         if self._chunk < 1:
             raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
         self._plans: dict[Mode, Plan] = {}

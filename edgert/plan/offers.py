@@ -22,7 +22,7 @@ from edgert.plan.work import node_bytes, node_macs
 RENAMES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"))
 """Operators whose output is the input's bytes: it shares the memory even while the input lives on."""
 
-EXPANDED = 1.05
+EXPANDED = 1.02
 """A dense copy of sparse weights takes memory besides the file: it has to be faster by this to be made."""
 
 Option = tuple["Offer | None", float]
