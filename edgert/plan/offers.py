@@ -81,20 +81,15 @@ def options_of(
     rules = load_rules().get(node.op, []) if all(node.outputs) else []
 
     def cost(offer: Offer) -> float:
-        if node.op in RENAMES and offer.in_place is not None:
-            return 0.0
-        if resident:
-            offer = replace(offer, streamed=0)
-        return predict_us(offer, peaks, threads)
+        free = node.op in RENAMES and offer.in_place is not None
+        return 0.0 if free else predict_us(offer, peaks, threads)
 
-    found, refusals = _ask(rules, site)
+    found, refusals = _ask(rules, site, resident)
     if any(stored is not None and stored.sparse for stored in site.stored):
-        dense, others = _ask(rules, _expanded(site))
+        dense, others = _ask(rules, _expanded(site), resident)
         known = {offer.kernel for offer in dense}
         refusals = [r for r in refusals if r.partition(":")[0] not in known] + others
         found = _both_sides(found, dense, sparse, cost)
-    if resident:
-        found = [replace(offer, streamed=0) for offer in found]
     options: list[Option] = [(offer, cost(offer) * (EXPANDED if offer.expanded else 1.0)) for offer in found]
     if not rules:
         refusals.append(f"no native kernel for {node.op}")
@@ -109,8 +104,8 @@ def options_of(
     return Options(node, site, tuple(options), candidates, tuple(dict.fromkeys(refusals)))
 
 
-def _ask(rules: list[Rule], site: Site) -> tuple[list[Offer], list[str]]:
-    """What the rules offer, and their refusals as text."""
+def _ask(rules: list[Rule], site: Site, resident: bool) -> tuple[list[Offer], list[str]]:
+    """What the rules offer, and their refusals as text. resident: no weights are read from memory."""
     offers: list[Offer] = []
     refusals: list[str] = []
     for rule in rules:
@@ -121,7 +116,7 @@ def _ask(rules: list[Rule], site: Site) -> tuple[list[Offer], list[str]]:
                 why = refusal.why.removeprefix(f"{refusal.kernel}: ")
                 refusals.append(f"{refusal.kernel}: {why}")
             elif isinstance(found, Offer):
-                offers.append(found)
+                offers.append(replace(found, streamed=0) if resident else found)
     return offers, refusals
 
 
@@ -135,8 +130,13 @@ def _both_sides(offers: list[Offer], expanded: list[Offer], sparse: str, cost: C
     """The offers of both sides that `sparse` allows, each saying what it gains over the other."""
     skipping = [offer for offer in offers if offer.sparse]
     dense = [offer for offer in expanded if not offer.sparse]
-    if not skipping or not dense:
-        return skipping or [replace(o, reason=f"dense: no kernel for the sparse form; {o.reason}") for o in dense]
+    if not dense:
+        return [
+            replace(o, reason=f"sparse {o.sparse}: no dense kernel takes these weights; {o.reason}") for o in skipping
+        ]
+    if not skipping:
+        why = "dense: no kernel here skips these zeros, expanded when planned"
+        return [replace(o, reason=f"{why}; {o.reason}", expanded=True) for o in dense]
     best_skipping, best_dense = (min(side, key=cost) for side in (skipping, dense))
     gain = cost(best_dense) / cost(best_skipping)
     pattern, share, sign = best_skipping.sparse.rsplit(" ", 2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from edgert.cache import cache_root
-from edgert.kernels_cpu.control import SLEEPERS, SYNC_BYTES
+from edgert.kernels_cpu.control import ACTIVE, SLEEPERS, SYNC_BYTES
 from edgert.kernels_cpu.levels import active_level
 from edgert.kernels_cpu.library import KernelLibrary, kernel_table, open_library
 from edgert.program import Op, Operand, Program, Segment, assemble, link
@@ -71,7 +72,12 @@ def test_programs_are_freed_after_quiescing(library: KernelLibrary) -> None:
         filler.run(pool)
         if i % 3 == 0:
             pool.quiesce()
-            # a worker that wakes only now is counted as active again, with the empty program
+            assert not pool._state.published
+            # a worker that wakes only now is counted once more, with the empty program, and must leave it
+            deadline = time.monotonic() + 10
+            while int(pool._state.word(ACTIVE)[0]):
+                assert time.monotonic() < deadline, "a worker stays in a program after quiescing"
+                time.sleep(0)
             for memory in (filler.records, filler.sync, filler.table):
                 memory[:] = 0xFF if memory.dtype == np.uint8 else -1  # who is still inside would crash
     pool.close()
