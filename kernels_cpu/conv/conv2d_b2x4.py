@@ -6,7 +6,7 @@ Tiles of 2 output channels x T pixel vectors; the first two of four wait in scra
 from __future__ import annotations
 
 from edgert.kernels_cpu.conv.byte_tiles import AHEAD
-from edgert.kernels_cpu.conv.sparse import BIAS, LINE, SCALE, sparse_convolution
+from edgert.kernels_cpu.conv.sparse import BIAS, LINE, SCALE, by_halves, sparse_convolution
 from edgert.kernels_cpu.simd import (
     REGISTERS,
     helper,
@@ -51,20 +51,7 @@ def _two(columns, half):  # type: ignore[no-untyped-def]
     return two
 
 
-def _four(columns):  # type: ignore[no-untyped-def]
-    low_half, high_half = _two(columns, 0), _two(columns, 1)
-
-    @helper
-    def four(  # type: ignore[no-untyped-def]
-        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
-    ):
-        low_half(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
-        high_half(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
-
-    return four
-
-
-_run = sparse_convolution(_four, WIDE)
+_run = sparse_convolution(by_halves(_two), WIDE)
 
 
 def conv2d_b2x4(record, chunk, scratch):  # type: ignore[no-untyped-def]

@@ -26,6 +26,25 @@ def _operands(record):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+def by_halves(two):  # type: ignore[no-untyped-def]
+    """What sparse_convolution takes as `four`, of `two(columns, half)` -> a function that computes channels 2 half and
+    2 half + 1 of four."""
+
+    def of(columns):  # type: ignore[no-untyped-def]
+        first, second = two(columns, 0), two(columns, 1)
+
+        @helper
+        def four(  # type: ignore[no-untyped-def]
+            own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+        ):
+            first(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
+            second(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio)
+
+        return four
+
+    return of
+
+
 def sparse_convolution(four, wide):  # type: ignore[no-untyped-def]
     """A kernel body: every output channel over every pixel vector, in tiles of at most `wide` vectors; `four` as
     byte_tiles takes it. A chunk is a range of pixel vectors of one image and a slice of the output channels, which

@@ -14,6 +14,7 @@ import numpy as np
 from edgert.graph.ir import Array
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.conv import Int8Conv
+from edgert.plan.lowering.sparse_site import words
 
 CHANNELS, CELL = 64, 4
 """Output channels that share a pattern, and input channels of a cell."""
@@ -68,8 +69,7 @@ class SharedPattern:
     @property
     def sparse(self) -> str:
         """The pattern in words, for Offer.sparse."""
-        stored = self.conv.stored
-        return f"{stored.pattern} {round(100 * (1 - stored.density))} %"
+        return words(self.conv.stored)
 
     def per_filter(self, e: Emitter) -> dict[str, tuple[Buffer, int]]:
         """Operands `bias` and `scale` of Int8Conv.emit, padded to whole groups of 64."""

@@ -13,6 +13,7 @@ from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.conv import PEAK, STORE, Int8Conv
+from edgert.plan.lowering.sparse_site import words
 
 ROWS = {"b4x4": 4, "b2x4": 2, "b1x4": 1}
 """Output channels of a block, by layout."""
@@ -118,5 +119,5 @@ def conv_q8_sparse(site: Site) -> Offer | Refusal | list[Offer | Refusal]:
     return Offer(
         kernel, conv.layouts, ("k4p",), macs, conv.nbytes, "dot8", PEAK,
         f"int8 {conv.form}: blocks of {rows}x4 channels, pixels as vectors", emit,
-        sparse=f"{stored.pattern} {round(100 * (1 - stored.density))} %",
+        sparse=words(stored),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from edgert.graph.ir import Array
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.conv_float import FloatConv
+from edgert.plan.lowering.sparse_site import words
 
 ROWS = {"b4x1": 4, "b2x1": 2, "b1x1": 1}
 """Output channels of a block, by layout."""
@@ -88,6 +89,6 @@ def conv_f32_sparse(site: Site) -> list[Offer | Refusal]:
             kernel, conv.layouts, ("kp",), round(g.batch * macs), conv.nbytes, "fma32", EFFICIENCY,
             f"float {conv.form}: blocks of {rows} output channels, pixels as vectors", emit,
             streamed=activations if activations > CACHED else 0,
-            sparse=f"{stored.pattern} {round(100 * (1 - stored.density))} %",
+            sparse=words(stored),
         )
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.grouped import Product, chunks_of
-from edgert.plan.lowering.sparse_groups import words
+from edgert.plan.lowering.sparse_site import words
 
 KERNEL = "matvec_fanin_n16"
 TILE = 4

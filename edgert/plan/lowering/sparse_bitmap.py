@@ -23,12 +23,11 @@ from edgert.plan.lowering.api import (
     lowers,
 )
 from edgert.plan.lowering.grouped import STREAMING, TERMS, TILE, Product, chunks_of
-from edgert.plan.lowering.grouped_amx import AMX_SCRATCH, TILE_ROWS
+from edgert.plan.lowering.grouped_amx import AMX_SCRATCH
 from edgert.plan.lowering.grouped_amx import SHARE as AMX_SHARE
-from edgert.plan.lowering.grouped_gemm import PANEL, SCRATCH, TRAFFIC, parts
+from edgert.plan.lowering.grouped_gemm import SCRATCH
 from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
-from edgert.plan.lowering.shapes import too_large
-from edgert.plan.lowering.sparse_groups import bounds, words
+from edgert.plan.lowering.sparse_site import bounds, many_rows, words
 
 WIDTHS = {"bitmap8": 8, "bitmap4": 4, "nm8": 8, "nm4": 4}
 """Bits of a kept number; n:m weights are bitmaps whose blocks have one size."""
@@ -121,38 +120,18 @@ def _many_rows(
 ) -> list[Offer | Refusal]:
     """The offer of a kernel that expands panels into scratch of `panel` bytes. Of 8-bit and of 4-bit numbers: `shares`
     is that of the peak which many rows reach, `few` rows reach half of it."""
-    stored, x = site.stored[1], site.inputs[0]
+    stored = site.stored[1]
     if stored is None or stored.encoding not in WIDTHS:
         return []
     width = WIDTHS[stored.encoding]
-    kernel = f"gemm_bitmap{width}_n16k64{suffix}"
-    if suffix and "amx" not in site.level.features:
-        return [Refusal(kernel, f"{site.level.name} has no AMX tiles")]
-    if suffix and x is not None and x.shape and x.static_shape[0] < TILE_ROWS:
-        return [Refusal(kernel, f"{x.static_shape[0]} rows: a tile has {TILE_ROWS}")]
-    product = Product.of(site, kernel)
-    if isinstance(product, Refusal):
-        return [product]
-    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
-    row_parts, column_parts = parts(site.threads, product.rows, product.columns, product.macs, PANEL)
-    params: dict[str, int | float] = {
-        "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
-        "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
-    }  # fmt: skip
-    sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
-    scratch = panel + COPY + 4 * (-(-product.columns // 16) + 4)
+    half = width == 4
 
-    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
-        operands = product.operands(emitter, inputs, emitter.weights(stored, "data"), outputs[0])
-        operands["start"] = _start(emitter, stored)[0]
-        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=scratch)
+    def weights(emitter: Emitter) -> dict[str, Buffer]:
+        return {"w": emitter.weights(stored, "data"), "start": _start(emitter, stored)[0]}
 
-    # the output may not take the residual's place: passes over k keep their sums there
-    streamed, half = int(TRAFFIC * stored.nbytes), width == 4
-    found = too_large(kernel, *sizes) or Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8",
-        shares[half] / terms * product.rows / (product.rows + few[half]),
-        f"int{width} numbers that are kept, expanded panel by panel{reason}{TERMS[site.activations]}", emit,
-        streamed=streamed, sparse=words(stored),
-    )  # fmt: skip
-    return [found]
+    return [
+        many_rows(
+            site, stored, f"gemm_bitmap{width}_n16k64{suffix}", weights, panel + COPY, shares[half], few[half],
+            f"int{width} numbers that are kept, expanded panel by panel{reason}",
+        )
+    ]  # fmt: skip

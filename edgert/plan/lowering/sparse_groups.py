@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgert.format.model import StoredTensor
-from edgert.graph.ir import Array
 from edgert.plan.lowering.api import (
     ACTIVATIONS,
     BLOCK_K,
@@ -22,11 +20,11 @@ from edgert.plan.lowering.api import (
     lowers,
 )
 from edgert.plan.lowering.grouped import NUMBERS, STREAMING, TERMS, Product, chunks_of
-from edgert.plan.lowering.grouped_amx import AMX_SCRATCH, TILE_ROWS
+from edgert.plan.lowering.grouped_amx import AMX_SCRATCH
 from edgert.plan.lowering.grouped_amx import SHARE as AMX_SHARE
-from edgert.plan.lowering.grouped_gemm import FEW_ROWS, PANEL, SCRATCH, TRAFFIC, UNPACKING, parts
+from edgert.plan.lowering.grouped_gemm import FEW_ROWS, SCRATCH, UNPACKING
 from edgert.plan.lowering.grouped_gemm import SHARE as PANELS
-from edgert.plan.lowering.shapes import too_large
+from edgert.plan.lowering.sparse_site import bounds, many_rows, words
 
 LAYOUTS = {"group4": "n32k64", "rowgroup4": "n16k64"}
 """Of the kernels for each encoding."""
@@ -58,17 +56,6 @@ TILE = {
 SPREADING = {"avx512vnni": 1.0}
 """What unpacking costs more than that of q4, in rows: SPREAD elsewhere."""
 SPREAD = 0.3
-
-
-def words(stored: StoredTensor) -> str:
-    """What an offer says of its weights."""
-    return f"{stored.pattern} {round(100 * (1 - stored.density))} %"
-
-
-def bounds(start: Array, chunks: int) -> Array:
-    """uint32 [chunks + 1]: which rows of blocks a chunk has, cut where the bytes are equal."""
-    ends = start[-1] * np.arange(1, chunks) / chunks
-    return np.concatenate([[0], np.searchsorted(start, ends), [len(start) - 1]]).astype(np.uint32)
 
 
 def _macs(product: Product) -> int:
@@ -133,39 +120,18 @@ def gemm_amx(site: Site) -> list[Offer | Refusal]:
 def _many_rows(site: Site, suffix: str, panel: int, share: float, few: float, reason: str) -> list[Offer | Refusal]:
     """The offer of a kernel that unpacks panels into scratch of `panel` bytes; `share` is that of the peak which many
     rows reach, `few` rows reach half of it."""
-    stored, x = site.stored[1], site.inputs[0]
+    stored = site.stored[1]
     if stored is None or stored.encoding not in LAYOUTS:
         return []
     form = stored.encoding
-    kernel = f"gemm_{form}_{LAYOUTS[form]}{suffix}"
-    if suffix and "amx" not in site.level.features:
-        return [Refusal(kernel, f"{site.level.name} has no AMX tiles")]
-    if suffix and x is not None and x.shape and x.static_shape[0] < TILE_ROWS:
-        return [Refusal(kernel, f"{x.static_shape[0]} rows: a tile has {TILE_ROWS}")]
-    product = Product.of(site, kernel)
-    if isinstance(product, Refusal):
-        return [product]
-    layout, terms = ACTIVATIONS[site.activations], 2 if site.activations == "int16" else 1
-    row_parts, column_parts = parts(site.threads, product.rows, product.columns, product.macs, PANEL)
-    params: dict[str, int | float] = {
-        "rows": product.rows, "columns": product.columns, "row_parts": row_parts, "column_parts": column_parts,
-        "units": g32_depth(product.depth) // BLOCK_K, "low": product.low, "high": product.high, "terms": terms,
-    }  # fmt: skip
-    sizes = layout_nbytes(product.x, layout), 4 * product.rows * product.columns
-    scratch = panel + CURSORS + 4 * (-(-product.columns // 16) + 4)
 
-    def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+    def weights(emitter: Emitter) -> dict[str, Buffer]:
         data, other = PARTS[form]
-        operands = product.operands(emitter, inputs, emitter.weights(stored, data), outputs[0])
-        operands[other] = emitter.weights(stored, other)
-        emitter.op(kernel, operands, params, chunks=row_parts * column_parts, scratch=scratch)
+        return {"w": emitter.weights(stored, data), other: emitter.weights(stored, other)}
 
-    # the output may not take the residual's place: passes over k keep their sums there
-    streamed = int(TRAFFIC * stored.nbytes)
-    found = too_large(kernel, *sizes) or Offer(
-        kernel, product.in_layouts(site, layout), ("row",), product.macs, streamed + sum(sizes), "dot8",
-        share / terms * product.rows / (product.rows + few),
-        f"int4 groups of 32 that are kept, {reason}{TERMS[site.activations]}", emit, streamed=streamed,
-        sparse=words(stored),
-    )  # fmt: skip
-    return [found]
+    return [
+        many_rows(
+            site, stored, f"gemm_{form}_{LAYOUTS[form]}{suffix}", weights, panel + CURSORS, share, few,
+            f"int4 groups of 32 that are kept, {reason}",
+        )
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from edgert.plan.lowering.api import BLOCK_K, Buffer, Emitter, Offer, Refusal, S
 from edgert.plan.lowering.grouped import STREAMING, Product, chunks_of
 from edgert.plan.lowering.grouped_gemm import FLOAT_PANEL, FLOAT_SHARE, SCRATCH, TRAFFIC, parts
 from edgert.plan.lowering.shapes import too_large
-from edgert.plan.lowering.sparse_groups import bounds, words
+from edgert.plan.lowering.sparse_site import bounds, words
 
 COPY = 2208
 """Bytes of scratch: the last block, with room behind it."""
