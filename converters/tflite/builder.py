@@ -1,0 +1,235 @@
+"""The graph under construction: IR names, constants, layouts and quantization of TFLite tensors.
+How each operator is written with it is in the `lift_*` modules; `lifts.py` is their table.
+
+Images stay [N, H, W, C], as TFLite has them; an operator that ONNX defines on [N, C, H, W] is written between two
+Transposes, which `passes/sink_transposes.py` moves and cancels. An int8 activation is kept as uint8, value + 128
+with its zero point raised likewise, as everywhere in edgert; inputs and outputs of the model keep their type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgert.converters.tflite.model import ABSENT, TfliteGraph, TfliteModel, TfliteOperator, TfliteTensor
+from edgert.graph.ir import DTYPES, Array, Attr, Dim, Graph, Node, Quantization, TensorType
+from edgert.graph.operators import OPERATORS
+
+TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
+
+RAISED = 128
+"""What is added to int8 activations to make them uint8."""
+
+
+class Refused(Exception):
+    """An operator edgert cannot take: what is at fault, and what to do."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(advice)
+        self.what, self.advice = what, advice
+
+
+class Builder:
+    """Collects the nodes for one TFLite graph.
+
+    scope: put before every name, '' for the model itself; bodies of control flow have one of their own, so that
+    names are unique over all graphs of a model.
+    """
+
+    def __init__(self, model: TfliteModel, source: TfliteGraph, scope: str = "") -> None:
+        self.model, self.source, self.scope = model, source, scope
+        self.graph = Graph(source.name or model.path.stem)
+        self.notes: list[str] = []
+        self._names: dict[int, str] = {}
+        self._taken: set[str] = set()
+        self._node_names: set[str] = set()
+        self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
+
+    # ---- what is known of a tensor
+    def tensor(self, index: int) -> TfliteTensor:
+        return self.source.tensors[index]
+
+    def value(self, index: int) -> Array | None:
+        """The value of a constant as the file has it; None for what is computed, or absent."""
+        return None if index == ABSENT else self.tensor(index).data
+
+    def need_value(self, index: int, what: str) -> Array:
+        """The value of a constant. Raises Refused naming `what` when it is computed at run time."""
+        value = self.value(index)
+        if value is None:
+            raise Refused(what, f"expected a constant {what}, found a tensor computed at run time")
+        return value
+
+    def quant(self, index: int) -> Quantization | None:
+        """Quantization of the tensor as the IR stores it: zero points of int8 activations are raised by 128."""
+        found = self.tensor(index).quant
+        if found is None:
+            return None
+        raised = RAISED if self.is_raised(index) else 0
+        zero = (found.zero_point + raised).astype(np.int32)
+        if found.per_tensor:
+            return Quantization(found.scale.reshape(()), zero.reshape(()))
+        return Quantization(found.scale, zero, found.axis)
+
+    def is_raised(self, index: int) -> bool:
+        """Whether the IR keeps this tensor as uint8 though the file says int8: quantized activations only."""
+        tensor = self.tensor(index)
+        return tensor.dtype == "int8" and tensor.data is None and tensor.quant is not None
+
+    def is_quantized(self, index: int) -> bool:
+        return index != ABSENT and self.tensor(index).quant is not None
+
+    def dtype(self, index: int) -> str:
+        """NumPy name of the type the IR has for the tensor. Raises Refused for types it cannot hold."""
+        tensor = self.tensor(index)
+        if tensor.dtype not in DTYPES:
+            raise Refused(f"tensor {tensor.name!r}", f"type {tensor.dtype} is not supported")
+        return "uint8" if self.is_raised(index) else tensor.dtype
+
+    def shape(self, index: int) -> tuple[Dim, ...]:
+        """Sizes; a free first one is 'N', other free ones are named after their tensor."""
+        tensor = self.tensor(index)
+        if len(tensor.signature) != len(tensor.shape):
+            return tensor.shape
+        return tuple(
+            size if free >= 0 else ("N" if axis == 0 else f"{self.named(index)}_{axis}")
+            for axis, (size, free) in enumerate(zip(tensor.shape, tensor.signature, strict=True))
+        )
+
+    def rank(self, index: int) -> int:
+        return len(self.tensor(index).shape)
+
+    def type(self, index: int) -> TensorType:
+        return TensorType(self.dtype(index), self.shape(index), self.quant(index))
+
+    # ---- names
+    def fresh(self, name: str) -> str:
+        """`name` in this scope, or `name_1`, ... : one that no tensor has."""
+        base = f"{self.scope}{name}"
+        candidate, i = base, 0
+        while candidate in self._taken or not candidate:
+            i += 1
+            candidate = f"{base}_{i}"
+        self._taken.add(candidate)
+        return candidate
+
+    def named(self, index: int) -> str:
+        """The IR name of a computed tensor: that of the file, made unique."""
+        if index not in self._names:
+            self._names[index] = self.fresh(self.tensor(index).name or f"tensor_{index}")
+        return self._names[index]
+
+    def rename(self, index: int, name: str) -> None:
+        """Another tensor stands for this one: for operators that do nothing."""
+        self._names[index] = name
+
+    # ---- inputs of new nodes
+    def use(self, index: int) -> str:
+        """The IR tensor for tensor `index`, '' when absent. Constants are stored when they are first used."""
+        if index == ABSENT:
+            return ""
+        value = self.value(index)
+        if value is None or index in self._names:
+            return self.named(index)
+        name = self.named(index)
+        self.graph.constants[name] = value
+        self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), self.quant(index))
+        return name
+
+    def constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
+        """Adds a constant called like `name`. Returns the name used."""
+        name = self.fresh(name)
+        self.graph.constants[name] = np.ascontiguousarray(value)
+        self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), quant)
+        return name
+
+    def ints(self, name: str, values: Iterable[int]) -> str:
+        """An int64 vector constant, for axes and sizes."""
+        return self.constant(name, np.array(list(values), np.int64))
+
+    def moved(self, name: str, perm: Sequence[int]) -> str:
+        """The IR tensor `name` transposed; asked for twice, it is made once."""
+        key = name, tuple(perm)
+        if key not in self._moved:
+            kind = self.graph.types.get(name)
+            suffix = "nchw" if list(perm) == TO_NCHW else "".join(map(str, perm))
+            made = self.fresh(f"{name.removeprefix(self.scope)}/{suffix}")
+            if kind is not None:
+                shape = tuple(kind.shape[p] for p in perm)
+                self.graph.types[made] = TensorType(kind.dtype, shape, kind.quant)
+            self.append("Transpose", [name], [made], {"perm": list(perm)})
+            self._moved[key] = made
+        return self._moved[key]
+
+    def nchw(self, index: int) -> str:
+        """Tensor `index` [N, H, W, C] as [N, C, H, W]."""
+        return self.moved(self.use(index), TO_NCHW)
+
+    # ---- outputs
+    def declare(self, index: int) -> str:
+        """The IR name of output tensor `index`, its type declared."""
+        name = self.named(index)
+        self.graph.types[name] = self.type(index)
+        return name
+
+    def emit(
+        self,
+        op: TfliteOperator,
+        kind: str,
+        inputs: Sequence[str],
+        attrs: dict[str, Attr] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> str:
+        """Adds IR node `kind` that makes the outputs of `op`, or the tensors `outputs`, named and typed by the
+        caller. Returns the first output."""
+        names = [self.declare(i) for i in op.outputs] if outputs is None else list(outputs)
+        self.append(kind, inputs, names, attrs, op)
+        return names[0]
+
+    def emit_nchw(
+        self, op: TfliteOperator, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None = None
+    ) -> str:
+        """Adds `kind`, which works on [N, C, H, W]; its output, moved back, is the first output of `op`."""
+        out = op.outputs[0]
+        made = self.between(op, "nchw", self._nchw_type(out), of=out)
+        self.append(kind, inputs, [made], attrs, op)
+        self.append("Transpose", [made], [self.declare(out)], {"perm": TO_NHWC})
+        self._moved[self.named(out), tuple(TO_NCHW)] = made
+        return self.named(out)
+
+    def _nchw_type(self, index: int) -> TensorType:
+        kind = self.type(index)
+        return TensorType(kind.dtype, tuple(kind.shape[p] for p in TO_NCHW), kind.quant)
+
+    def between(self, op: TfliteOperator, what: str, kind: TensorType | None = None, of: int | None = None) -> str:
+        """A fresh tensor inside the rewriting of `op`: '<output>/<what>', of type `kind` if that is known."""
+        base = self.named(op.outputs[0] if of is None else of).removeprefix(self.scope)
+        name = self.fresh(f"{base}/{what}")
+        if kind is not None:
+            self.graph.types[name] = kind
+        return name
+
+    def append(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attrs: dict[str, Attr] | None = None,
+        op: TfliteOperator | None = None,
+    ) -> Node:
+        """Adds a node under a name of its own. Raises Refused for an operator edgert lacks."""
+        if kind not in OPERATORS:
+            raise Refused(kind, f"edgert has no operator {kind}")
+        arguments = list(inputs)
+        while arguments and not arguments[-1]:
+            arguments.pop()
+        base = self.scope + (f"{op.op}_{op.index}" if op is not None else f"{kind}_{outputs[0]}")
+        name, i = base, 0
+        while name in self._node_names:
+            i += 1
+            name = f"{base}_{i}"
+        self._node_names.add(name)
+        node = Node(kind, tuple(arguments), tuple(outputs), dict(attrs or {}), name)
+        self.graph.nodes.append(node)
+        return node
