@@ -9,6 +9,7 @@ with its zero point raised likewise, as everywhere in edgert; inputs and outputs
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +22,11 @@ TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 RAISED = 128
 """What is added to int8 activations to make them uint8."""
 
+ACTIVATIONS: dict[str, tuple[float, float] | None] = {
+    "NONE": None, "RELU": (0.0, np.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0),
+}  # fmt: skip
+"""Fused activations: what range they clip to, None for none. Source: TensorFlow Lite, CalculateActivationRange."""
+
 
 class Refused(Exception):
     """An operator edgert cannot take: what is at fault, and what to do."""
@@ -28,6 +34,22 @@ class Refused(Exception):
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(advice)
         self.what, self.advice = what, advice
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one operator cannot be converted. node: its number and the tensor it makes. what: the tensor or option at
+    fault, '' when it is the operator itself."""
+
+    node: str
+    op: str
+    version: int
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        fault = f", {self.what}" if self.what else ""
+        return f"node {self.node!r}: {self.op} (version {self.version}{fault}): {self.advice}"
 
 
 class Builder:
@@ -41,7 +63,10 @@ class Builder:
         self.model, self.source, self.scope = model, source, scope
         self.graph = Graph(source.name or model.path.stem)
         self.notes: list[str] = []
+        self.problems: list[Problem] = []
+        self._values: dict[int, Array] = {}
         self._names: dict[int, str] = {}
+        self._ends: dict[int, str] = {}
         self._taken: set[str] = set()
         self._node_names: set[str] = set()
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
@@ -51,8 +76,14 @@ class Builder:
         return self.source.tensors[index]
 
     def value(self, index: int) -> Array | None:
-        """The value of a constant as the file has it; None for what is computed, or absent."""
-        return None if index == ABSENT else self.tensor(index).data
+        """The value of a constant as the file has it, or as `fold` gave it; None for what is computed, or absent."""
+        if index == ABSENT:
+            return None
+        return self._values[index] if index in self._values else self.tensor(index).data
+
+    def fold(self, index: int, value: Array) -> None:
+        """Tensor `index`, which an operator makes of constants, is the constant `value`."""
+        self._values[index] = value
 
     def need_value(self, index: int, what: str) -> Array:
         """The value of a constant. Raises Refused naming `what` when it is computed at run time."""
@@ -60,6 +91,17 @@ class Builder:
         if value is None:
             raise Refused(what, f"expected a constant {what}, found a tensor computed at run time")
         return value
+
+    def need_ints(self, index: int, what: str) -> list[int]:
+        """The values of a constant of integers, flat. Raises Refused as `need_value` does."""
+        return [int(v) for v in self.need_value(index, what).ravel()]
+
+    def need_size(self, index: int, axis: int, what: str) -> int:
+        """Size of dimension `axis`. Raises Refused naming `what` when it is free."""
+        size = self.shape(index)[axis]
+        if isinstance(size, str):
+            raise Refused(what, f"expected a fixed {what}, found one that is free; fix it when the model is made")
+        return size
 
     def quant(self, index: int) -> Quantization | None:
         """Quantization of the tensor as the IR stores it: zero points of int8 activations are raised by 128."""
@@ -75,7 +117,7 @@ class Builder:
     def is_raised(self, index: int) -> bool:
         """Whether the IR keeps this tensor as uint8 though the file says int8: quantized activations only."""
         tensor = self.tensor(index)
-        return tensor.dtype == "int8" and tensor.data is None and tensor.quant is not None
+        return tensor.dtype == "int8" and self.value(index) is None and tensor.quant is not None
 
     def is_quantized(self, index: int) -> bool:
         return index != ABSENT and self.tensor(index).quant is not None
@@ -137,6 +179,22 @@ class Builder:
         self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), self.quant(index))
         return name
 
+    def int64(self, index: int) -> str:
+        """Tensor `index` of integers as an int64 tensor, flat: axes, sizes and positions, as ONNX takes them."""
+        value = self.value(index)
+        if value is not None:
+            return self.constant(f"{self.tensor(index).name}/int64", value.astype(np.int64).reshape(-1))
+        name = self.use(index)
+        if self.dtype(index) != "int64":
+            name = self.step("Cast", [name], {"to": "int64"}, name)
+        if self.rank(index) != 1:
+            name = self.step("Reshape", [name, self.ints("flat", [-1])], None, name)
+        return name
+
+    def scalar(self, name: str, value: float, dtype: str) -> str:
+        """A constant scalar."""
+        return self.constant(name, np.array(value, dtype))
+
     def constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
         """Adds a constant called like `name`. Returns the name used."""
         name = self.fresh(name)
@@ -166,6 +224,12 @@ class Builder:
         """Tensor `index` [N, H, W, C] as [N, C, H, W]."""
         return self.moved(self.use(index), TO_NCHW)
 
+    def nhwc(self, name: str, index: int) -> str:
+        """Makes tensor `index` [N, H, W, C] of `name` [N, C, H, W]."""
+        self.append("Transpose", [name], [self.declare(index)], {"perm": TO_NHWC})
+        self._moved[self.named(index), tuple(TO_NCHW)] = name
+        return self.named(index)
+
     # ---- outputs
     def declare(self, index: int) -> str:
         """The IR name of output tensor `index`, its type declared."""
@@ -187,20 +251,60 @@ class Builder:
         self.append(kind, inputs, names, attrs, op)
         return names[0]
 
+    def emit_fused(
+        self, op: TfliteOperator, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None = None
+    ) -> str:
+        """Adds `kind` and after it the fused activation of `op`, which make its only output."""
+        out = op.outputs[0]
+        activation = self._activation(op)
+        made = self.declare(out)
+        first = self.between(op, "linear", self.type(out)) if activation is not None else made
+        self.append(kind, inputs, [first], attrs, op)
+        if activation is not None:
+            self._activate(activation, first, made)
+        return made
+
     def emit_nchw(
         self, op: TfliteOperator, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None = None
     ) -> str:
-        """Adds `kind`, which works on [N, C, H, W]; its output, moved back, is the first output of `op`."""
+        """Adds `kind`, which works on [N, C, H, W], and the fused activation of `op`, if it has one; the result,
+        moved back, is the first output of `op`."""
         out = op.outputs[0]
+        activation = self._activation(op)
         made = self.between(op, "nchw", self._nchw_type(out), of=out)
-        self.append(kind, inputs, [made], attrs, op)
-        self.append("Transpose", [made], [self.declare(out)], {"perm": TO_NHWC})
-        self._moved[self.named(out), tuple(TO_NCHW)] = made
-        return self.named(out)
+        first = self.between(op, "nchw/linear", self._nchw_type(out)) if activation is not None else made
+        self.append(kind, inputs, [first], attrs, op)
+        if activation is not None:
+            self._activate(activation, first, made)
+        return self.nhwc(made, out)
+
+    def _activation(self, op: TfliteOperator) -> tuple[float, float] | None:
+        """(lowest, highest) value the fused activation lets through, None when there is none.
+        Source: TensorFlow Lite schema, ActivationFunctionType."""
+        kind = str(op.options.get("fused_activation_function", "NONE"))
+        if kind not in ACTIVATIONS:
+            raise Refused("fused_activation_function", f"expected one of {', '.join(ACTIVATIONS)}, found {kind}")
+        return ACTIVATIONS[kind]
+
+    def _activate(self, bounds: tuple[float, float], source: str, out: str) -> None:
+        low, high = bounds
+        if bounds == ACTIVATIONS["RELU"]:
+            self.append("Relu", [source], [out])
+            return
+        dtype = self.graph.types[out].dtype
+        self.append("Clip", [source, self.scalar("low", low, dtype), self.scalar("high", high, dtype)], [out])
 
     def _nchw_type(self, index: int) -> TensorType:
         kind = self.type(index)
         return TensorType(kind.dtype, tuple(kind.shape[p] for p in TO_NCHW), kind.quant)
+
+    def step(self, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None = None, of: str = "") -> str:
+        """Adds `kind` with one output of its own, called after the tensor `of`, whose type follows from its inputs.
+        Returns that output."""
+        base = (of or inputs[0]).removeprefix(self.scope)
+        made = self.fresh(f"{base}/{kind.lower()}")
+        self.append(kind, inputs, [made], attrs)
+        return made
 
     def between(self, op: TfliteOperator, what: str, kind: TensorType | None = None, of: int | None = None) -> str:
         """A fresh tensor inside the rewriting of `op`: '<output>/<what>', of type `kind` if that is known."""
@@ -233,3 +337,57 @@ class Builder:
         node = Node(kind, tuple(arguments), tuple(outputs), dict(attrs or {}), name)
         self.graph.nodes.append(node)
         return node
+
+    # ---- the ends of the graph
+    def take_inputs(self, names: dict[int, str]) -> None:
+        """Declares the inputs of the graph, called `names` where they have one. An int8 input stays int8: two nodes,
+        exact together, make the uint8 tensor of it that operators read."""
+        for index in self.source.inputs:
+            name = self.fresh(names.get(index) or self.tensor(index).name or f"input_{index}")
+            self.graph.inputs.append(name)
+            self.graph.types[name] = self._outer_type(index)
+            self._names[index] = name
+            if self.is_raised(index):
+                self._names[index] = self._requantize(name, self.fresh(f"{name.removeprefix(self.scope)}/uint8"))
+                self.graph.types[self._names[index]] = self.type(index)
+
+    def reserve_outputs(self, names: dict[int, str]) -> None:
+        """Gives the outputs of the graph their `names`, before any other tensor can take them."""
+        for index in dict.fromkeys(self.source.outputs):
+            if index in self._names:
+                continue
+            name = self.fresh(names.get(index) or self.tensor(index).name or f"output_{index}")
+            self._ends[index] = name
+            if not self.is_raised(index) and self.value(index) is None:
+                self._names[index] = name
+
+    def give_outputs(self) -> None:
+        """Declares the outputs of the graph; one that is an input, a constant or a second name gets an Identity, an
+        int8 one two nodes that make it of its uint8 tensor, exactly."""
+        for index in self.source.outputs:
+            inner = self.use(index)
+            name = self._ends.get(index)
+            if name is None or name in self.graph.outputs:
+                name = self.fresh(f"{self.tensor(index).name or 'output'}/output")
+            if name != inner:
+                self.graph.types[name] = self._outer_type(index)
+                if self.is_raised(index):
+                    self._requantize(inner, name)
+                else:
+                    self.append("Identity", [inner], [name])
+            self.graph.outputs.append(name)
+
+    def _outer_type(self, index: int) -> TensorType:
+        """The type of an input or output of the model: int8 where the file says so."""
+        kind = self.type(index)
+        if kind.quant is None or not self.is_raised(index):
+            return kind
+        lowered = replace(kind.quant, zero_point=kind.quant.zero_point - RAISED)
+        return TensorType("int8", kind.shape, lowered)
+
+    def _requantize(self, source: str, out: str) -> str:
+        """`out`: the values of `source` with the type declared for `out`. Returns `out`."""
+        real = self.fresh(f"{source.removeprefix(self.scope)}/real")
+        self.append("DequantizeLinear", [source], [real])
+        self.append("QuantizeLinear", [real], [out])
+        return out

@@ -1,12 +1,12 @@
-"""The table of lifts, TFLite operator -> function that writes it into the graph.
-The functions are in the `lift_*` modules, one per family; `importer.py` calls them in order."""
+"""The table of lifts, TFLite operator -> function that writes it into the graph, and `lift_graph`, which calls them.
+The functions are in the `lift_*` modules, one per family; `importer.py` imports them all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeAlias
 
-from edgert.converters.tflite.builder import Builder
+from edgert.converters.tflite.builder import Builder, Problem, Refused
 from edgert.converters.tflite.model import TfliteOperator
 
 LiftFn: TypeAlias = Callable[[Builder, TfliteOperator], None]
@@ -52,3 +52,40 @@ def lift_of(builder: Builder, op: TfliteOperator) -> LiftFn | None:
     if any(builder.is_quantized(i) for i in deciding) and op.op in QUANTIZED_LIFTS:
         return QUANTIZED_LIFTS[op.op]
     return LIFTS.get(op.op)
+
+
+DEFAULT_ADVICE = "convert the model to other operators, or end it before this node"
+
+ADVICE: dict[str, str] = {
+    "HASHTABLE": "look words up before the model, and feed it numbers",
+    "HASHTABLE_LOOKUP": "look words up before the model, and feed it numbers",
+    "RANDOM_UNIFORM": "feed the random numbers as an input",
+    "RANDOM_STANDARD_NORMAL": "feed the random numbers as an input",
+    "MULTINOMIAL": "end the model before it and draw in the application",
+    "DILATE": "end the model before it and dilate in the application",
+}
+
+
+def lift_graph(builder: Builder) -> None:
+    """Writes every operator of `builder.source` into its graph; those that are refused go to `builder.problems`."""
+    for op in builder.source.operators:
+        try:
+            function = lift_of(builder, op)
+            if function is None:
+                kind = "custom operator" if op.custom else "operator"
+                advice = ADVICE.get(op.op, DEFAULT_ADVICE)
+                builder.problems.append(_problem(builder, op, "", f"edgert does not know this {kind}; {advice}"))
+                continue
+            function(builder, op)
+        except Refused as refusal:
+            builder.problems.append(_problem(builder, op, refusal.what, refusal.advice))
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            # A file may hold any number of inputs, and constants of any shape and value.
+            builder.problems.append(
+                _problem(builder, op, "", f"expected inputs and options as TensorFlow Lite defines them ({error})")
+            )
+
+
+def _problem(builder: Builder, op: TfliteOperator, what: str, advice: str) -> Problem:
+    made = next((builder.tensor(i).name for i in op.outputs), "")
+    return Problem(f"{builder.scope}{op.index}: {made}", op.op, op.version, what, advice)
