@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgert.converters.forms import complete_types, refused_forms
 from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts)
     normalize_microsoft,
     normalize_nn,
+    normalize_old,
     normalize_quant,
     normalize_shape,
 )
 from edgert.converters.onnx.builder import DEFAULT_ADVICE, Builder, Refused
 from edgert.converters.onnx.expand import expand_functions
-from edgert.converters.onnx.forms import complete_types, refused_forms
 from edgert.converters.onnx.hints import infer_hints
 from edgert.converters.onnx.normalize import lift_node, supported
 from edgert.converters.onnx.reader import OnnxNode, read_onnx

@@ -4,6 +4,7 @@ Which operators need one is decided in the `normalize_*` modules; `graph/ir.py` 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +33,20 @@ def lift(*ops: str, domain: str = "") -> Callable[[LiftFn], LiftFn]:
     return register
 
 
+OLD: dict[str, LiftFn] = {}
+"""Operator of the default domain -> function that rewrites a node of opset 1 to 6 to the form of opset 7, in place."""
+
+
+def older_than_7(*ops: str) -> Callable[[LiftFn], LiftFn]:
+    """Registers the decorated function for nodes of opset 1 to 6 with an operator in `ops`."""
+
+    def register(function: LiftFn) -> LiftFn:
+        OLD.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
 def supported(node: OnnxNode) -> bool:
     """Whether the operator is known, natively or by a lift; its form may still be refused."""
     return (node.domain, node.op) in LIFTS or (node.domain == "" and node.op in OPERATORS)
@@ -40,6 +55,11 @@ def supported(node: OnnxNode) -> bool:
 def lift_node(builder: Builder, node: OnnxNode) -> None:
     """Writes `node` into the graph. Raises Refused."""
     check_schema(node)
+    if not node.domain and node.opset < 7:
+        node = replace(node, inputs=list(node.inputs), attrs=dict(node.attrs))
+        if node.op in OLD:
+            OLD[node.op](builder, node)
+        node.opset = 7
     LIFTS.get((node.domain, node.op), as_is)(builder, node)
 
 

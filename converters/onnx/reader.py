@@ -35,8 +35,8 @@ MAX_NODES = 100_000
 MAX_SHAPE_VALUES = 64
 """Initializers up to this size stay in the skeleton."""
 
-MIN_OPSET = 7
-"""Opset 6 and older broadcast by attribute; PyTorch stopped writing them in 2018."""
+MIN_OPSET = 1
+"""Older forms are rewritten by `normalize_old.py` and the lift of each operator."""
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
