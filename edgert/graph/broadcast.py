@@ -109,7 +109,7 @@ def known_size(dim: Dim, what: str) -> int:
 def constant_ints(value: Array | None, what: str) -> list[int]:
     """The integers in the constant scalar or vector `value`.
 
-    Raises UnsupportedError when it is computed at run time, or is something else.
+    Raises NeedsValue when it is computed at run time, UnsupportedError when it is something else.
     """
     array = need_const(value, f"{what} (if it comes from a shape, {BIND})")
     good = array.ndim <= 1 and array.dtype.kind in "iu"

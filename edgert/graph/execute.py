@@ -3,14 +3,15 @@ It is the meaning of a graph, not a way to run one fast; that is `runtime`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from edgert.errors import EdgertError, InputError, UnsupportedError
+from edgert.graph.control import run_control
 from edgert.graph.evaluate import evaluate_node
-from edgert.graph.infer import infer_types, where
-from edgert.graph.ir import Array, Graph
+from edgert.graph.infer import check_order, node_types, where
+from edgert.graph.ir import Array, Graph, Node, TensorType
 
 Observer = Callable[[str, Array], None]
 """Called with the name and value of every input and of every tensor a node makes, in order."""
@@ -19,11 +20,16 @@ Observer = Callable[[str, Array], None]
 def run_graph(graph: Graph, feeds: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
     """Output name -> value of `graph` for `feeds`, input name -> value.
 
-    Named dimensions are bound to the sizes of the feeds. Tensors are freed after their last use.
-    Raises InputError for feeds that do not fit the inputs, and UnsupportedError naming node and operator.
+    Each node is typed when its inputs are there, so that sizes may depend on values. Tensors are freed after their
+    last use. Raises InputError for feeds that do not fit the inputs, and UnsupportedError naming node and operator.
     """
-    graph = infer_types(graph, bindings_of(graph, feeds))
+    bindings_of(graph, feeds)
+    check_order(graph)
+    graph = graph.copy()
     values: dict[str, Array] = {**graph.constants, **{name: np.asarray(feeds[name]) for name in graph.inputs}}
+    for name, value in values.items():
+        declared = graph.types.get(name)
+        graph.types[name] = TensorType(value.dtype.name, value.shape, declared.quant if declared else None)
     if observe:
         for name in graph.inputs:
             observe(name, values[name])
@@ -32,10 +38,7 @@ def run_graph(graph: Graph, feeds: Mapping[str, Array], observe: Observer | None
         absent = [name for name in node.inputs if name and name not in values]
         if absent:
             raise UnsupportedError(f"{where(node)}: expected values of its inputs, found none of {absent}")
-        try:
-            made = evaluate_node(graph, node, [values[name] if name else None for name in node.inputs])
-        except EdgertError as error:
-            raise UnsupportedError(f"{where(node)}: {error}") from None
+        made = run_node(graph, node, values, _run_body)
         values.update(made)
         if observe:
             for name, value in made.items():
@@ -44,6 +47,38 @@ def run_graph(graph: Graph, feeds: Mapping[str, Array], observe: Observer | None
             if last_use.get(name, i) == i and name not in graph.outputs:
                 values.pop(name, None)
     return {name: values[name] for name in graph.outputs}
+
+
+def run_node(
+    graph: Graph, node: Node, values: Mapping[str, Array], run_body: Callable[[Graph, Sequence[Array]], list[Array]]
+) -> dict[str, Array]:
+    """Output name -> value of one node, and their types into `graph`, which has those of its inputs.
+
+    values: of its inputs, by name. run_body: runs a body of control flow. Raises UnsupportedError naming the node.
+    """
+    inputs = [values[name] if name else None for name in node.inputs]
+    try:
+        if node.graphs:
+            found = run_control(node, inputs, run_body)
+            made = {name: value for name, value in zip(node.outputs, found, strict=False) if name}
+            for name, value in made.items():
+                declared = graph.types.get(name)
+                graph.types[name] = TensorType(value.dtype.name, value.shape, declared.quant if declared else None)
+            return made
+        graph.types.update(node_types(graph, node, values))
+        return evaluate_node(graph, node, inputs)
+    except EdgertError as error:
+        raise UnsupportedError(f"{where(node)}: {str(error).removeprefix(f'{where(node)}: ')}") from None
+
+
+def _run_body(body: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """One body of control flow, on values of whatever shape."""
+    shaped = body.copy()
+    for name, value in zip(body.inputs, inputs, strict=True):
+        declared = body.types.get(name)
+        shaped.types[name] = TensorType(value.dtype.name, value.shape, declared.quant if declared else None)
+    found = run_graph(shaped, dict(zip(body.inputs, inputs, strict=True)))
+    return [found[name] for name in body.outputs]
 
 
 def bindings_of(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, int]:

@@ -3,8 +3,9 @@ What shape each operator gives is in the `infer_*` modules; values are computed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -12,13 +13,13 @@ from edgert.errors import EdgertError, InputError, UnsupportedError
 from edgert.graph.evaluate import evaluate_node
 from edgert.graph.ir import Array, Dim, Graph, Node, TensorType
 from edgert.graph.operators import OPERATORS
-from edgert.graph.registry import Operator
+from edgert.graph.registry import NeedsValue, Operator
 
 FOLD_LIMIT = 1 << 16
 """Most elements of any input or output of a node that is folded: shape arithmetic, not weights."""
 
 
-def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None) -> Graph:
+def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None, *, partial: bool = False) -> Graph:
     """A copy of `graph` with named dimensions bound, every type inferred, and shape arithmetic folded.
 
     bindings: sizes of named dimensions. Names that are left out stay names, and so do sizes that follow from
@@ -26,6 +27,8 @@ def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None) -> Grap
     Types of quantized tensors (dtype, scale, zero point) are kept as declared. Nodes whose inputs are all
     constant, unquantized and of at most FOLD_LIMIT elements become constants, and so does Shape of a known
     shape, unless they make an output of the graph.
+    partial: nodes whose types depend on values of the run, and what follows from them, keep the types they have;
+    without it they raise NeedsValue.
     Raises UnsupportedError naming node and operator, and InputError for a binding that does not fit.
     """
     graph = graph.copy()
@@ -36,8 +39,20 @@ def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None) -> Grap
     check_order(graph)
     values = dict(graph.constants)
     kept: list[Node] = []
+    later: set[str] = set()
     for node in graph.nodes:
-        types = node_types(graph, node, values)
+        if not later.isdisjoint(node.inputs):
+            later.update(node.outputs)
+            kept.append(node)
+            continue
+        try:
+            types = node_types(graph, node, values)
+        except NeedsValue:
+            if not partial:
+                raise
+            later.update(filter(None, node.outputs))
+            kept.append(node)
+            continue
         graph.types.update(types)
         folded = fold(graph, node, values)
         values.update(folded)
@@ -47,7 +62,7 @@ def infer_types(graph: Graph, bindings: Mapping[str, int] | None = None) -> Grap
             kept.append(node)
     graph.nodes = kept
     for name in graph.outputs:
-        if name not in graph.types:
+        if name not in graph.types and name not in later:
             raise UnsupportedError(f"expected a node or input that makes output {name!r}, found none")
     return graph
 
@@ -101,7 +116,7 @@ def where(node: Node) -> str:
 def node_types(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[str, TensorType]:
     """Output name -> type, from the types of the inputs in `graph` and their `values` where constant.
 
-    Raises UnsupportedError naming node and operator.
+    Raises UnsupportedError naming node and operator; NeedsValue where an input's value has to be known for it.
     """
     found = operator_of(node)
     for name in node.inputs:
@@ -113,11 +128,14 @@ def node_types(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[st
     try:
         for kind in filter(None, ins):
             check_quant(kind)
-        inferred = found.infer(node, ins, [values.get(name) if name else None for name in padded])
+        consts = _Constants(values.get(name) if name else None for name in padded)
+        inferred = found.infer(node, ins, consts)
         if len(node.outputs) > len(inferred):
             raise UnsupportedError(f"expected at most {len(inferred)} outputs, found {len(node.outputs)}")
         pairs = zip(node.outputs, inferred, strict=False)
         return {name: merged(found, kind, graph.types.get(name)) for name, kind in pairs if name}
+    except NeedsValue as error:
+        raise NeedsValue(f"{where(node)}: {error}", tuple(sorted(consts.missed))) from None
     except (UnsupportedError, InputError) as error:
         raise UnsupportedError(f"{where(node)}: {error}") from None
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -125,6 +143,26 @@ def node_types(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict[st
         raise UnsupportedError(
             f"{where(node)}: expected attributes as ONNX defines them, found {node.attrs} ({error})"
         ) from error
+
+
+class _Constants(list["Array | None"]):
+    """Values of a node's inputs that remembers which of those not at hand were asked for."""
+
+    def __init__(self, values: Iterable[Array | None]) -> None:
+        super().__init__(values)
+        self.missed: set[int] = set()
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Array | None: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Array | None]: ...
+    def __getitem__(self, at: SupportsIndex | slice) -> Array | list[Array | None] | None:
+        chosen = range(len(self))[at] if isinstance(at, slice) else [range(len(self))[at]]
+        self.missed.update(i for i in chosen if super(_Constants, self).__getitem__(i) is None)
+        return super().__getitem__(at)
+
+    def __iter__(self) -> Iterator[Array | None]:
+        return (self[i] for i in range(len(self)))
 
 
 def merged(found: Operator, inferred: TensorType, declared: TensorType | None) -> TensorType:

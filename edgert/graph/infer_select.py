@@ -98,7 +98,7 @@ def one_hot(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array
     return [TensorType(values.dtype, shape, same_quant(values))]
 
 
-@operator("NonZero", inputs=(1, 1))
+@operator("NonZero", inputs=(1, 1), dynamic=True)
 def non_zero(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """int64 [rank, number of non-zero values]: known for a constant alone."""
     (x,) = present(ins)

@@ -14,11 +14,16 @@ Canonical form, which importers must produce and everything downstream may rely 
   tensor are in its `TensorType.quant`. `QuantizeLinear` / `DequantizeLinear` likewise read them from the
   type of their quantized side and have one input and one output.
 * An absent optional input is the empty string.
+* Control flow holds its bodies in `Node.graphs`. A body sees its own inputs and constants alone: what an ONNX body
+  takes from around it comes last among the inputs of the node and of the body, `captured` (an attribute) of them.
+  `If` (condition, *captured), `Loop` (trip count, condition, *carried, *captured), `Scan` (*carried, *sequences,
+  *captured); see `control.py`. Tensor names are unique over all graphs of a model.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -120,6 +125,13 @@ class Node:
     outputs: tuple[str, ...]
     attrs: dict[str, Attr] = field(default_factory=dict)
     name: str = ""
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    """Bodies of control flow by ONNX attribute name: 'then_branch', 'else_branch', 'body'."""
+
+    def copy(self) -> Node:
+        """A copy whose attributes and bodies are its own."""
+        graphs = {key: graph.copy() for key, graph in self.graphs.items()}
+        return Node(self.op, self.inputs, self.outputs, copy.deepcopy(self.attrs), self.name, graphs)
 
     def attr_int(self, key: str, default: int) -> int:
         return int(self.attrs.get(key, default))  # type: ignore[arg-type]
@@ -140,7 +152,7 @@ class Graph:
     `constants` holds the values of tensors that never change (row-major arrays).
 
     states: past -> present, an input and an output of equal type. The present of one run is the past of the
-    next; before the first run it is zeros."""
+    next; before the first run it is `initial[past]`, zeros where there is none."""
 
     name: str = "graph"
     inputs: list[str] = field(default_factory=list)
@@ -149,6 +161,7 @@ class Graph:
     types: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    initial: dict[str, Array] = field(default_factory=dict)
 
     def producers(self) -> dict[str, Node]:
         """Tensor name -> the node that makes it."""
@@ -174,6 +187,13 @@ class Graph:
         self.types[name] = TensorType(value.dtype.name, tuple(value.shape), quant)
         return name
 
+    def bodies(self) -> Iterator[Graph]:
+        """Every graph inside a node of this one, and inside those."""
+        for node in self.nodes:
+            for graph in node.graphs.values():
+                yield graph
+                yield from graph.bodies()
+
     def unique(self, name: str) -> str:
         """`name`, or `name_1`, `name_2`, ... : one that no tensor has yet."""
         if name not in self.types and name not in self.constants:
@@ -187,6 +207,6 @@ class Graph:
         """A copy whose nodes, types and tables are its own; constant arrays are shared."""
         return Graph(
             self.name, list(self.inputs), list(self.outputs),
-            [Node(n.op, n.inputs, n.outputs, copy.deepcopy(n.attrs), n.name) for n in self.nodes],
-            dict(self.types), dict(self.constants), dict(self.states),
+            [node.copy() for node in self.nodes],
+            dict(self.types), dict(self.constants), dict(self.states), dict(self.initial),
         )  # fmt: skip

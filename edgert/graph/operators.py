@@ -4,6 +4,7 @@ What an operator computes is in `kernels_cpu/reference/`, under the same name.""
 from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_activation,
     infer_attention,
+    infer_control,
     infer_conv,
     infer_elementwise,
     infer_glu,

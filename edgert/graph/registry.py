@@ -15,8 +15,19 @@ InferFn: TypeAlias = Callable[[Node, "Sequence[TensorType | None]", "Sequence[Ar
 
 ins: type of each input, None where an optional input is absent; dimensions may still be names.
 consts: value of each input that is constant and at hand, else None.
-Raises UnsupportedError for what the operator cannot take; `infer_types` adds the node's name.
+Raises UnsupportedError for what the operator cannot take, NeedsValue for a value that is not at hand yet;
+`infer_types` adds the node's name.
 """
+
+
+class NeedsValue(UnsupportedError):
+    """The type of an output depends on the value of an input that is computed at run time. The runtime plans such a
+    node when the value is there, see `stages.py`. inputs: positions of the values asked for in vain, which
+    `infer.node_types` fills in."""
+
+    def __init__(self, message: str, inputs: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.inputs = inputs
 
 
 @dataclass(frozen=True)
@@ -30,19 +41,23 @@ class Operator:
     """None: any number."""
     quantizes: bool = False
     """Output 0 is quantized, with the dtype, scale and zero point that the graph declares for it."""
+    dynamic: bool = False
+    """Sizes of outputs depend on values of inputs that may be large (NonZero): the node runs alone, on the host."""
 
 
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(*names: str, inputs: tuple[int, int | None], quantizes: bool = False) -> Callable[[InferFn], InferFn]:
+def operator(
+    *names: str, inputs: tuple[int, int | None], quantizes: bool = False, dynamic: bool = False
+) -> Callable[[InferFn], InferFn]:
     """Registers the decorated shape function for each operator in `names`, taking `inputs` = (min, max)."""
 
     def register(function: InferFn) -> InferFn:
         for name in names:
             if name in OPERATORS:
                 raise AssertionError(f"operator {name} has two shape functions")
-            OPERATORS[name] = Operator(name, function, *inputs, quantizes)
+            OPERATORS[name] = Operator(name, function, *inputs, quantizes, dynamic)
         return function
 
     return register
@@ -56,9 +71,9 @@ def need(value: TensorType | None, what: str) -> TensorType:
 
 
 def need_const(value: Array | None, what: str) -> Array:
-    """`value`, which must be known when shapes are inferred. Raises UnsupportedError naming `what`."""
+    """`value`, which must be known when shapes are inferred. Raises NeedsValue naming `what`."""
     if value is None:
-        raise UnsupportedError(f"expected a constant {what}, found a value computed at run time")
+        raise NeedsValue(f"expected a constant {what}, found a value computed at run time")
     return value
 
 

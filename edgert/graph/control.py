@@ -1,0 +1,109 @@
+"""What control flow means: If, Loop and Scan on values, given a way to run one body.
+Who runs a body is the caller's affair: the interpreter (`execute.py`) or planned stages (`runtime/staged.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from edgert.errors import UnsupportedError
+from edgert.graph.ir import Array, Graph, Node
+from edgert.graph.registry import check
+
+RunBody: TypeAlias = Callable[[Graph, Sequence[Array]], list[Array]]
+"""run(body, values of its inputs in order) -> values of its outputs in order."""
+
+MAX_ITERATIONS = 1 << 24
+"""Of one Loop: days of work. A hostile or broken file asks for 2**63, and would never come back."""
+
+
+def run_control(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
+    """The outputs of `node`, which is If, Loop or Scan, for the values of its inputs.
+
+    Raises UnsupportedError for values that do not fit, and what `run` raises.
+    """
+    return {"If": _if, "Loop": _loop, "Scan": _scan}[node.op](node, inputs, run)
+
+
+def _present(values: Sequence[Array | None]) -> list[Array]:
+    found = [value for value in values if value is not None]
+    check(len(found) == len(values), "a value for every input of a body", "an absent one")
+    return found
+
+
+def _truth(value: Array) -> bool:
+    check(value.size == 1, "a condition of one value", f"shape {list(value.shape)}")
+    return bool(value.reshape(())[()])
+
+
+def _if(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
+    """Source: ONNX If-25. The other branch is not run."""
+    condition, *captured = _present(inputs)
+    return run(node.graphs["then_branch" if _truth(condition) else "else_branch"], captured)
+
+
+def _loop(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
+    """Source: ONNX Loop-25: for up to `trip count` iterations, while the condition holds."""
+    body, captured = node.graphs["body"], node.attr_int("captured", 0)
+    trips = int(inputs[0].reshape(())) if inputs[0] is not None else None
+    going = _truth(inputs[1]) if inputs[1] is not None else True
+    last = len(inputs) - captured
+    carried, around = _present(inputs[2:last]), _present(inputs[last:])
+    scanned: list[list[Array]] = [[] for _ in body.outputs[1 + len(carried) :]]
+    turn = 0
+    while going and (trips is None or turn < trips):
+        check(turn < MAX_ITERATIONS, f"a loop that ends within {MAX_ITERATIONS} turns", "one that goes on")
+        made = run(body, [np.asarray(turn, np.int64), np.asarray(going), *carried, *around])
+        going, carried = _truth(made[0]), made[1 : 1 + len(carried)]
+        for stack, value in zip(scanned, made[1 + len(carried) :], strict=True):
+            stack.append(value)
+        turn += 1
+    rows = [
+        _stacked(stack, 0, body, name) for stack, name in zip(scanned, body.outputs[1 + len(carried) :], strict=True)
+    ]
+    return [*carried, *rows]
+
+
+def _stacked(values: list[Array], axis: int, body: Graph, name: str) -> Array:
+    """Values of all turns along a new axis; without any turn, none of what the body declares."""
+    if values:
+        shapes = {value.shape for value in values}
+        check(len(shapes) == 1, f"one shape of {name!r} in all turns", sorted(shapes))
+        return np.stack(values, axis)
+    kind = body.types.get(name)
+    if kind is None:
+        raise UnsupportedError(f"expected a declared type of {name!r}, which no turn made, found none")
+    sizes = [d if isinstance(d, int) else 0 for d in kind.shape]
+    return np.zeros((*sizes[:axis], 0, *sizes[axis:]), kind.np_dtype)
+
+
+def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
+    """Source: ONNX Scan-25: the body once for each slice of the sequences, forwards or backwards."""
+    body = node.graphs["body"]
+    captured, count = node.attr_int("captured", 0), node.attr_int("num_scan_inputs", 0)
+    values = _present(inputs)
+    last = len(values) - captured
+    carried, sequences, around = values[: last - count], values[last - count : last], values[last:]
+    outs = len(body.outputs) - len(carried)
+    axes, backwards = (node.attr_ints(f"scan_input_{key}", [0] * count) for key in ("axes", "directions"))
+    out_axes, out_backwards = (node.attr_ints(f"scan_output_{key}", [0] * outs) for key in ("axes", "directions"))
+    lengths = {value.shape[axis] for value, axis in zip(sequences, axes, strict=True)}
+    check(len(lengths) == 1, "sequences of one length", sorted(lengths))
+    (length,) = lengths
+    scanned: list[list[Array]] = [[] for _ in range(outs)]
+    for turn in range(length):
+        slices = [
+            np.take(value, length - 1 - turn if back else turn, axis)
+            for value, axis, back in zip(sequences, axes, backwards, strict=True)
+        ]
+        made = run(body, [*carried, *slices, *around])
+        carried = made[: len(carried)]
+        for stack, value in zip(scanned, made[len(carried) :], strict=True):
+            stack.append(value)
+    rows = []
+    for stack, axis, back, name in zip(scanned, out_axes, out_backwards, body.outputs[len(carried) :], strict=True):
+        rank = (stack[0].ndim if stack else len(body.types[name].shape)) + 1
+        rows.append(_stacked(stack[::-1] if back else stack, axis % rank, body, name))
+    return [*carried, *rows]
