@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgert.converters.tflite.model import ABSENT, TfliteGraph, TfliteModel, TfliteOperator, TfliteTensor
+from edgert.converters.tflite.variables import Variables
 from edgert.graph.ir import DTYPES, Array, Attr, Dim, Graph, Node, Quantization, TensorType
 from edgert.graph.operators import OPERATORS
 
@@ -21,6 +22,11 @@ TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 RAISED = 128
 """What is added to int8 activations to make them uint8."""
+
+MAX_DEPTH = 16
+"""Sub-graphs inside one another: more than any model has, and few enough for Python to follow."""
+MAX_PARTS = 1000
+"""Sub-graphs in all, counted each time one is used: sixteen floors of two each would be 65,536."""
 
 ACTIVATIONS: dict[str, tuple[float, float] | None] = {
     "NONE": None, "RELU": (0.0, np.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0),
@@ -64,12 +70,34 @@ class Builder:
         self.graph = Graph(source.name or model.path.stem)
         self.notes: list[str] = []
         self.problems: list[Problem] = []
+        self.variables = Variables()
+        self._nesting: tuple[int, ...] = ()
+        self._parts: list[str] = []
         self._values: dict[int, Array] = {}
         self._names: dict[int, str] = {}
         self._ends: dict[int, str] = {}
         self._taken: set[str] = set()
         self._node_names: set[str] = set()
+        self._made_of: dict[tuple[int, str], str] = {}
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
+
+    def nested(self, op: TfliteOperator, graph: int, part: str) -> Builder:
+        """A builder for sub-graph number `graph`, which `op` runs as its `part`. Tensors and nodes get other names
+        than any here, and its problems and notes join those here.
+
+        Raises Refused when there is no such sub-graph, it is inside itself, or there are too many.
+        """
+        if not 0 < graph < len(self.model.graphs):
+            raise Refused(part, f"expected a sub-graph 1..{len(self.model.graphs) - 1}, found {graph}")
+        if graph in self._nesting or len(self._nesting) == MAX_DEPTH or len(self._parts) == MAX_PARTS:
+            what = f"at most {MAX_PARTS} sub-graphs, none in itself and at most {MAX_DEPTH} inside one another"
+            raise Refused(part, f"expected {what}, found others")
+        inner = Builder(self.model, self.model.graphs[graph], f"{self.scope}{op.op}_{op.index}/{part}/")
+        self._parts.append(inner.scope)
+        inner._nesting, inner._parts = (*self._nesting, graph), self._parts
+        inner.problems, inner.notes = self.problems, self.notes
+        inner._taken, inner._node_names = self._taken, self._node_names
+        return inner
 
     # ---- what is known of a tensor
     def tensor(self, index: int) -> TfliteTensor:
@@ -179,6 +207,35 @@ class Builder:
         self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), self.quant(index))
         return name
 
+    def data(self, index: int) -> str:
+        """As `use`, for values that operators move: an int8 constant among activations is raised as they are."""
+        value, quant = self.value(index), None if index == ABSENT else self.tensor(index).quant
+        if value is None or quant is None or value.dtype != np.int8:
+            return self.use(index)
+        raised = (value.astype(np.int16) + RAISED).astype(np.uint8)
+        kind = self.quant(index)
+        assert kind is not None
+        return self.constant(
+            f"{self.tensor(index).name}/uint8", raised, replace(kind, zero_point=kind.zero_point + RAISED)
+        )
+
+    def real(self, index: int) -> str:
+        """Tensor `index` as real numbers: what is quantized is dequantized."""
+        if index == ABSENT or not self.is_quantized(index):
+            return self.use(index)
+        name = self.use(index)
+        return self.step("DequantizeLinear", [name])
+
+    def passed(self, index: int) -> str:
+        """The IR tensor for tensor `index` as it passes to another graph or run: as `use`, but quantized int8
+        constants are uint8, as activations are."""
+        value, quant = self.value(index), self.quant(index)
+        if value is None or value.dtype != np.int8 or quant is None:
+            return self.use(index)
+        raised = replace(quant, zero_point=quant.zero_point + RAISED)
+        values = (value.astype(np.int16) + RAISED).astype(np.uint8)
+        return self.constant(f"{self.tensor(index).name}/uint8", values, raised)
+
     def int64(self, index: int) -> str:
         """Tensor `index` of integers as an int64 tensor, flat: axes, sizes and positions, as ONNX takes them."""
         value = self.value(index)
@@ -198,9 +255,16 @@ class Builder:
     def constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
         """Adds a constant called like `name`. Returns the name used."""
         name = self.fresh(name)
-        self.graph.constants[name] = np.ascontiguousarray(value)
+        self.graph.constants[name] = np.asarray(value, order="C")
         self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), quant)
         return name
+
+    def constant_of(self, index: int, name: str, value: Array) -> str:
+        """A constant made of constant `index`, once for each `name`."""
+        key = index, name
+        if key not in self._made_of:
+            self._made_of[key] = self.constant(name, value)
+        return self._made_of[key]
 
     def ints(self, name: str, values: Iterable[int]) -> str:
         """An int64 vector constant, for axes and sizes."""
@@ -223,12 +287,6 @@ class Builder:
     def nchw(self, index: int) -> str:
         """Tensor `index` [N, H, W, C] as [N, C, H, W]."""
         return self.moved(self.use(index), TO_NCHW)
-
-    def nhwc(self, name: str, index: int) -> str:
-        """Makes tensor `index` [N, H, W, C] of `name` [N, C, H, W]."""
-        self.append("Transpose", [name], [self.declare(index)], {"perm": TO_NHWC})
-        self._moved[self.named(index), tuple(TO_NCHW)] = name
-        return self.named(index)
 
     # ---- outputs
     def declare(self, index: int) -> str:
@@ -269,14 +327,28 @@ class Builder:
     ) -> str:
         """Adds `kind`, which works on [N, C, H, W], and the fused activation of `op`, if it has one; the result,
         moved back, is the first output of `op`."""
+        return self.emit_moved(op, kind, inputs, attrs, TO_NHWC)
+
+    def emit_moved(
+        self, op: TfliteOperator, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None, perm: Sequence[int]
+    ) -> str:
+        """As `emit_nchw`: the first output of `op` is what `kind` makes, transposed by `perm`."""
         out = op.outputs[0]
+        back = [list(perm).index(axis) for axis in range(len(perm))]
+        suffix = "nchw" if back == TO_NCHW else "".join(map(str, back))
+        given = self.type(out)
+        # The type of an operator's own order; only a quantization needs it before types are inferred.
+        quant = given.quant if given.quant is None or given.quant.per_tensor else None
+        inner = TensorType(given.dtype, tuple(given.shape[p] for p in back), quant)
         activation = self._activation(op)
-        made = self.between(op, "nchw", self._nchw_type(out), of=out)
-        first = self.between(op, "nchw/linear", self._nchw_type(out)) if activation is not None else made
+        made = self.between(op, suffix, inner)
+        first = self.between(op, f"{suffix}/linear", inner) if activation is not None else made
         self.append(kind, inputs, [first], attrs, op)
         if activation is not None:
             self._activate(activation, first, made)
-        return self.nhwc(made, out)
+        self.append("Transpose", [made], [self.declare(out)], {"perm": list(perm)})
+        self._moved[self.named(out), tuple(back)] = made
+        return self.named(out)
 
     def _activation(self, op: TfliteOperator) -> tuple[float, float] | None:
         """(lowest, highest) value the fused activation lets through, None when there is none.
@@ -293,10 +365,6 @@ class Builder:
             return
         dtype = self.graph.types[out].dtype
         self.append("Clip", [source, self.scalar("low", low, dtype), self.scalar("high", high, dtype)], [out])
-
-    def _nchw_type(self, index: int) -> TensorType:
-        kind = self.type(index)
-        return TensorType(kind.dtype, tuple(kind.shape[p] for p in TO_NCHW), kind.quant)
 
     def step(self, kind: str, inputs: Sequence[str], attrs: dict[str, Attr] | None = None, of: str = "") -> str:
         """Adds `kind` with one output of its own, called after the tensor `of`, whose type follows from its inputs.

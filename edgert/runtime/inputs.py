@@ -47,14 +47,15 @@ def check_feeds(graph: Graph, feeds: Any) -> dict[str, Array]:
         found = ", ".join(repr(name) for name in feeds) or "none"
         wanted = ", ".join(_show(name, graph.types[name]) for name in graph.inputs)
         raise InputError(f"expected the inputs {wanted}; found {found}")
-    return {name: _check(name, feeds[name], graph.types[name]) for name in graph.inputs}
+    return {name: check_array(name, feeds[name], graph.types[name]) for name in graph.inputs}
 
 
 def _show(name: str, kind: TensorType) -> str:
     return f"{name!r} {kind.dtype}[{','.join(str(d) for d in kind.shape)}]"
 
 
-def _check(name: str, value: Any, kind: TensorType) -> Array:
+def check_array(name: str, value: Any, kind: TensorType) -> Array:
+    """`value` for the input `name`, of the exact dtype and a fitting shape. Raises InputError."""
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
     else:
