@@ -22,6 +22,7 @@ from edgert.converters.passes.recognise_layer_norm import recognise_layer_norm
 from edgert.converters.passes.recognise_pooling import recognise_pooling
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.passes.reparameterize import reparameterize
+from edgert.converters.passes.sink_transposes import sink_transposes
 from edgert.graph.ir import Graph
 
 Pass: TypeAlias = Callable[[Graph], Graph]
@@ -32,6 +33,8 @@ OPTIMIZE: tuple[Pass, ...] = (
     fold_constants,
     fold_shapes,
     fold_constants,
+    eliminate,
+    sink_transposes,
     eliminate,
     deduplicate,
     recognise_activations,
