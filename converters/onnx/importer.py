@@ -13,7 +13,9 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_nn,
     normalize_old,
     normalize_quant,
+    normalize_sampling,
     normalize_shape,
+    normalize_signal,
 )
 from edgert.converters.onnx.builder import DEFAULT_ADVICE, Builder, Refused
 from edgert.converters.onnx.expand import expand_functions
@@ -31,7 +33,6 @@ ADVICE: dict[str, str] = {
     "GRU": "recurrent layers are not supported; export the steps unrolled",
     "RNN": "recurrent layers are not supported; export the steps unrolled",
     "DynamicQuantizeMatMul": "quantize the model statically, or without fusion",
-    "NonMaxSuppression": "end the model before it and select boxes in the application",
 }
 
 

@@ -12,10 +12,15 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_norm,
     infer_pool,
     infer_quantized,
+    infer_recurrent,
     infer_reduce,
     infer_resize,
+    infer_sampling,
     infer_select,
+    infer_selection,
     infer_shape,
+    infer_signal,
+    infer_text,
 )
 from edgert.graph.registry import OPERATORS, Operator
 

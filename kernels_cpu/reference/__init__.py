@@ -12,10 +12,16 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     norm,
     pool,
     quantized,
+    recurrent,
     reduce,
+    regions,
     resize,
+    sampling,
     select,
     shape,
+    signal,
+    text,
+    unique,
 )
 from edgert.kernels_cpu.reference.registry import REFERENCE, Array, Call, Quant, evaluate, reference
 
