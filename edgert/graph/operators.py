@@ -8,6 +8,7 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_conv,
     infer_elementwise,
     infer_glu,
+    infer_linear_attention,
     infer_matmul,
     infer_norm,
     infer_pool,

@@ -7,6 +7,7 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     conv,
     elementwise,
     glu,
+    linear_attention,
     logic,
     matmul,
     norm,
