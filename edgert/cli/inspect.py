@@ -21,14 +21,13 @@ from edgert.device.cpu import usable_cores
 from edgert.errors import InputError
 from edgert.format import Model, read_model
 from edgert.format.store import store
-from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
 from edgert.kernels_cpu.library import open_library
 from edgert.llm.decoder import CONTEXT, MODES, TOKENS, Decoder, Mode
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes, show_bytes
+from edgert.plan.known import plan_known
 from edgert.plan.plan import Plan
-from edgert.plan.planner import make_plan
 from edgert.program import assemble, disassemble
 from edgert.runtime.calibrate import ensure_peaks
 
@@ -126,9 +125,9 @@ def plan_of(
         chunk = shapes.get(TOKENS)
         decoder = Decoder(model, n_ctx=shapes.get(CONTEXT), threads=threads, ram=ram, chunk=chunk, level=level)
         return origin, decoder.plan(mode)
-    graph = infer_types(model.graph, default_shapes(model.graph, model.info, shapes))
+    bindings = default_shapes(model.graph, model.info, shapes)
     budget = parse_bytes(ram) if ram is not None else None
-    return origin, make_plan(graph, model.tensors, level=level, threads=threads, ram=budget)
+    return origin, plan_known(model.graph, model.tensors, bindings, level=level, threads=threads, ram=budget)
 
 
 def facts_of(model: Model, file: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def summary(plan: Plan, kernels: str = "") -> str:
         layers += f", {plan.count('host')} on the host (NumPy)"
     if plan.count("free"):
         layers += f", {plan.count('free')} free"
+    if plan.later:
+        layers += f", {len(plan.later)} planned when their values are there"
     words = [f"cpu {device}", threads, plan.level.name]
     if kernels:
         words.append(f"kernels {kernels}")
@@ -42,10 +44,11 @@ def table(plan: Plan, kernels: str = "", *, width: int = 200) -> str:
     )
     lines.append("")
     rows: list[tuple[str, ...]] = [("#", "node", "operator", "kernel", "layout", "us", "MMAC", "KB", "chunks", "why")]
-    rows += [_row(index, step) for index, step in enumerate(plan.steps)]
+    steps = (*plan.steps, *plan.later)
+    rows += [_row(index, step) for index, step in enumerate(steps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     widths[1], widths[3] = min(widths[1], 32), min(widths[3], 34)
-    for row, step in zip(rows, [None, *plan.steps], strict=True):
+    for row, step in zip(rows, [None, *steps], strict=True):
         cells = [_fit(cell, size) for cell, size in zip(row, widths, strict=False)]
         lines.append(_clip("  ".join([*cells, row[-1]]), width))
         lines += [_clip(f"      not {why}", width) for why in (step.rejected if step and step.kind != "free" else ())]
@@ -79,6 +82,7 @@ def as_json(plan: Plan, kernels: str = "") -> dict[str, Any]:
         "layers": {kind: plan.count(kind) for kind in ("native", "host", "convert", "free")},
         "memory": {**asdict(plan.memory), "total": plan.memory.total, "arena_bound": plan.arena_bound},
         "steps": [asdict(step) for step in plan.steps],
+        "later": [{"node": step.node, "op": step.op, "reason": step.reason} for step in plan.later],
         "ops": len(plan.program.ops),
         "calls": len(plan.schedule),
     }

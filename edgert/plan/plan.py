@@ -69,7 +69,8 @@ class HostCall:
 class Step:
     """One line of the plan: a node, or a layout conversion before it.
 
-    kind: 'native', 'host', 'convert', or 'free' (shares its input's memory, nothing runs). kernel: its listed
+    kind: 'native', 'host', 'convert', 'free' (shares its input's memory, nothing runs), or 'later' (planned in the
+    run, when values it waits for are there). kernel: its listed
     name with the ISA, or 'host:<operator>'. rejected: other ways and why not. layouts: of the activations.
     first_op, ops: its records in the program. predicted_us: microseconds for all threads together. sparse: the
     pattern and share of zeros that its kernel skips, '' for a dense one.
@@ -99,7 +100,7 @@ class Plan:
     schedule: what runs, in order. constants: the bytes of segment 'constants'. weights: the arrays behind the
     segments 'weights:...', in segment order. arena_bound: no arrangement could need less. peaks: 'measured'
     or 'uncalibrated', where predicted times come from. states: equal for plans of one graph at the same
-    sizes, so that they can share the memory.
+    sizes, so that they can share the memory. later: nodes that wait for values of the run.
     """
 
     level: Level
@@ -115,6 +116,7 @@ class Plan:
     arena_bound: int
     peaks: str
     states: tuple[State, ...] = ()
+    later: tuple[Step, ...] = ()
 
     @property
     def predicted_us(self) -> float:

@@ -149,7 +149,16 @@ class Executable:
             np.copyto(view, feeds[name])
         for call in self._calls:
             call()
+        return self.outputs()
+
+    def outputs(self) -> dict[str, Array]:
+        """All outputs of the latest run by name, as arrays of their own."""
         return {name: np.array(view) for name, view in self._outputs.items()}
+
+    @property
+    def held(self) -> int:
+        """Bytes without the weights, which lie in the file and are shared."""
+        return self.plan.memory.total - self.plan.memory.weights
 
     def run_rows(self, rows: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs of the first `rows` rows, as views that the next run overwrites; each input has `rows` rows.

@@ -16,13 +16,15 @@ from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import Model, ModelInfo, read_model
-from edgert.graph.infer import infer_types
-from edgert.graph.ir import Array
+from edgert.graph.infer import bind_inputs, infer_types
+from edgert.graph.ir import Array, Graph
+from edgert.graph.registry import NeedsValue
 from edgert.kernels_cpu.jit import Progress
 from edgert.kernels_cpu.levels import Level, active_level
 from edgert.kernels_cpu.library import KernelLibrary, open_library
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
+from edgert.plan.known import plan_known
 from edgert.plan.lowering.api import SPARSE
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
@@ -37,6 +39,7 @@ from edgert.runtime.inputs import (
     free_dims,
 )  # fmt: skip
 from edgert.runtime.pool import WorkerPool
+from edgert.runtime.staged import Staged
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
@@ -112,8 +115,8 @@ class Session:
         self._level = active_level()
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
-        self._ready: OrderedDict[Bindings, Executable] = OrderedDict()
-        self._latest: Executable | None = None
+        self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
+        self._latest: Plan | None = None
         self._lock = threading.Lock()
         self._closed = False
         tell_after_fork(self)
@@ -178,7 +181,7 @@ class Session:
             executable, arrays = self._prepare(inputs)
             return executable.profile(arrays)
 
-    def _prepare(self, feeds: Mapping[str, Any]) -> tuple[Executable, dict[str, Array]]:
+    def _prepare(self, feeds: Mapping[str, Any]) -> tuple[Executable | Staged, dict[str, Array]]:
         if self._closed:
             raise InputError("this session is closed; load the model again")
         arrays = check_feeds(self._model.graph, feeds)
@@ -186,7 +189,8 @@ class Session:
 
     # ---- planning
     def plan(self, shapes: Mapping[str, int] | None = None) -> Plan:
-        """The plan for `shapes` (with those given to load()); without named dimensions, the one plan there is.
+        """The plan for `shapes` (with those given to load()); without named dimensions, the one plan there is. Nodes
+        that wait for values of the run are in its `later`.
 
         Raises InputError while a dimension is unbound.
         """
@@ -194,37 +198,51 @@ class Session:
             bindings = {**self._fixed, **check_shapes(self._model.graph, shapes)}
             missing = [name for name in free_dims(self._model.graph) if name not in bindings]
             if missing and not bindings and self._latest is not None:
-                return self._latest.plan
+                return self._latest
             if missing:
                 raise InputError(f"dimension {missing[0]!r} is not bound; give shapes={{{missing[0]!r}: 1}}")
-            return self._executable(bindings).plan
+            self._executable(bindings)
+            assert self._latest is not None
+            return self._latest
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         if self._latest is None:
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
-        return explain.summary(self._latest.plan, self.kernels)
+        return explain.summary(self._latest, self.kernels)
 
     @property
     def kernels(self) -> str:
         """'JIT' or 'AOT', and '' while no native kernel is in use."""
         return self._library.origin if self._library is not None else ""
 
-    def _executable(self, bindings: Mapping[str, int]) -> Executable:
+    def _executable(self, bindings: Mapping[str, int]) -> Executable | Staged:
         key: Bindings = tuple(sorted(bindings.items()))
         if key in self._ready:
             self._ready.move_to_end(key)
         else:
             self._ready[key] = self._build(bindings)
-        self._latest = self._ready[key]
-        return self._latest
+        found = self._ready[key]
+        self._latest = found.plan
+        return found
 
-    def _build(self, bindings: Mapping[str, int]) -> Executable:
-        graph = infer_types(self._model.graph, dict(bindings))
-        plan = make_plan(
-            graph, self._model.tensors, level=self._level, threads=self._threads, ram=self._ram, sparse=self._sparse
-        )
-        self._make_room(plan)
+    def _build(self, bindings: Mapping[str, int]) -> Executable | Staged:
+        """What runs the model at these sizes: planned as a whole, or in stages where values decide."""
+        graph, tensors = self._model.graph, self._model.tensors
+        try:
+            graph = infer_types(graph, bindings)
+        except NeedsValue:
+            bound = graph.copy()
+            bind_inputs(bound, bindings)
+            known = plan_known(graph, tensors, bindings, **self._options)
+            staged = Staged(bound, tensors, lambda part: self._plan_and_link(part, staged), known)
+            return staged
+        return self._plan_and_link(graph)
+
+    def _plan_and_link(self, graph: Graph, within: Staged | None = None) -> Executable:
+        """within: whose part `graph` is; it is running, and stays."""
+        plan = make_plan(graph, self._model.tensors, **self._options)
+        self._make_room(plan, within)
         if plan.program.ops:
             if self._library is None:
                 self._library = open_library(self._level, cache_root())
@@ -233,22 +251,31 @@ class Session:
                 self._pool = WorkerPool(self._library, self._threads)
         return Executable(plan, self._library, self._pool)
 
-    def _make_room(self, plan: Plan) -> None:
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Of make_plan."""
+        return {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
+
+    def _make_room(self, plan: Plan, within: Staged | None) -> None:
         """Lets executables go until the new one fits beside the others. Weights are shared, and counted once."""
         quiet = False
-        while self._ready and (
-            len(self._ready) >= KEPT_PLANS
-            or (
-                self._ram is not None
-                and plan.memory.total + sum(e.plan.memory.total - e.plan.memory.weights for e in self._ready.values())
-                > self._ram
-            )
+        while any(ready is not within for ready in self._ready.values()) and (
+            (within is None and len(self._ready) >= KEPT_PLANS) or not self._fits(plan, within)
         ):
             if self._pool is not None and not quiet:
                 self._pool.quiesce()
                 quiet = True
+            oldest = next(key for key, ready in self._ready.items() if ready is not within)
             self._latest = None
-            self._ready.popitem(last=False)
+            del self._ready[oldest]
+        if within is not None and not self._fits(plan, within):
+            if self._pool is not None and not quiet:
+                self._pool.quiesce()
+            within.forget()
+
+    def _fits(self, plan: Plan, within: Staged | None) -> bool:
+        held = sum(ready.held for ready in {*self._ready.values(), *([within] if within else [])})
+        return self._ram is None or plan.memory.total + held <= self._ram
 
     # ---- ending
     def close(self) -> None:
