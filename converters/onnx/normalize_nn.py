@@ -25,26 +25,64 @@ def clip(b: Builder, n: OnnxNode) -> None:
 
 @lift("Dropout")
 def dropout(b: Builder, n: OnnxNode) -> None:
-    """Nothing at inference."""
-    training = b.value(n.input(2))
-    if n.has(2) and (training is None or bool(training)):
-        raise Refused("", "training_mode is set; export the model for inference")
-    if len(n.outputs) > 1 and n.outputs[1] in b.wanted:
-        raise Refused("", "the mask is used; export the model for inference")
-    b.same(n)
+    """Nothing at inference, unless the mask is used: true (opset 10), or 1 of the input's type, everywhere. In
+    training mode the ratio must turn out to be 0 when the model runs."""
+    training, masks = b.value(n.input(2)), [name for name in n.outputs[1:] if name in b.wanted]
+    trains = n.has(2) and (training is None or bool(training))
+    if not masks and not trains:
+        b.same(n)
+        return
+    inputs = [b.use(name) for name in (n.inputs if trains else n.inputs[:1])]
+    if not masks or n.opset >= 10:
+        b.emit(n, "Dropout", inputs, {}, n.outputs)
+        return
+    mask = b.between(n, "kept", Hint("bool"))
+    b.emit(n, "Dropout", inputs, {}, [n.outputs[0], mask])
+    b.emit(n, "Cast", [mask], {"to": b.dtype(n.inputs[0])}, masks)
 
 
 @lift("BatchNormalization")
 def batch_normalization(b: Builder, n: OnnxNode) -> None:
-    """Only the inference form: momentum goes, running statistics must not be asked for."""
+    """The inference form: momentum goes, running statistics must not be asked for."""
     if n.attrs.get("training_mode", 0):
-        raise Refused("training_mode", "export the model for inference")
+        _batch_statistics(b, n)
+        return
     if not n.attrs.get("spatial", 1):
         raise Refused("spatial", "statistics per activation are not supported; use spatial=1")
     if any(name in b.wanted for name in n.outputs[1:] if name):
         raise Refused("", "running statistics are used; export the model for inference")
     attrs = attributes(n, drop=("momentum", "spatial", "training_mode"))
     b.emit(n, "BatchNormalization", [b.use(name) for name in n.inputs], attrs, n.outputs[:1])
+
+
+def _batch_statistics(b: Builder, n: OnnxNode) -> None:
+    """Training mode, written out: normalized by the statistics of the batch, which the running ones approach.
+    Source: ONNX BatchNormalization-15."""
+    rank, dtype = b.rank(n.inputs[0]), b.dtype(n.inputs[0])
+    if rank is None or dtype == "float16":
+        raise Refused("training_mode", "export the model for inference, or with a known rank in float32")
+    x, scale, bias, *running = (b.use(name) for name in n.inputs)
+    over = b.ints(n, "axes", [0, *range(2, rank)])
+    per_channel = b.ints(n, "per_channel", [-1, *(1,) * (rank - 2)])
+
+    def step(what: str, op: str, *inputs: str, output: str | None = None) -> str:
+        return b.emit(n, op, list(inputs), {}, [output or b.between(n, what, Hint(dtype))])
+
+    mean = step("mean", "ReduceMean", x, over)
+    centred = step("centred", "Sub", x, mean)
+    variance = step("variance", "ReduceMean", step("squares", "Mul", centred, centred), over)
+    epsilon = b.scalar(n, "epsilon", float(n.attrs.get("epsilon", 1e-5)), dtype)
+    deviation = step("deviation", "Sqrt", step("shifted", "Add", variance, epsilon))
+    factor = step("factor", "Div", step("scale", "Reshape", scale, per_channel), deviation)
+    step("", "Add", step("scaled", "Mul", centred, factor), step("bias", "Reshape", bias, per_channel),
+         output=n.outputs[0])  # fmt: skip
+    momentum = float(n.attrs.get("momentum", 0.9))
+    kept, taken = b.scalar(n, "momentum", momentum, dtype), b.scalar(n, "rest", 1 - momentum, dtype)
+    flat = b.ints(n, "flat", [-1])
+    for output, old, new in zip(n.outputs[1:], running, (mean, variance), strict=False):
+        if output in b.wanted:
+            share = step("share", "Mul", step("statistic", "Reshape", new, flat), taken)
+            step("", "Add", step("history", "Mul", old, kept), share, output=output)
 
 
 @lift("LayerNormalization", "RMSNormalization")
@@ -73,10 +111,9 @@ def group_normalization(b: Builder, n: OnnxNode) -> None:
 
 @lift("MaxPool")
 def max_pool(b: Builder, n: OnnxNode) -> None:
-    """Indices count in row-major order only."""
-    if n.attrs.get("storage_order", 0) and len(n.outputs) > 1 and n.outputs[1] in b.wanted:
-        raise Refused("storage_order", "expected row-major indices (0)")
-    rename(b, n, "MaxPool", drop=("storage_order",))
+    """The order that indices count in goes where nobody reads them."""
+    read = len(n.outputs) > 1 and n.outputs[1] in b.wanted
+    rename(b, n, "MaxPool", drop=() if read else ("storage_order",))
 
 
 @lift("Softmax", "LogSoftmax", "Hardmax")

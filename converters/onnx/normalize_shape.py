@@ -122,14 +122,6 @@ def constant_of_shape(b: Builder, n: OnnxNode) -> None:
     b.emit(n, "Expand", [b.store(f"{n.name}_value", value.reshape(())), b.use(n.inputs[0])])
 
 
-@lift("SpaceToDepth")
-def space_to_depth(b: Builder, n: OnnxNode) -> None:
-    """Depth comes first in the new channels (DCR), the only order before opset 28."""
-    if n.attrs.get("mode", "DCR") != "DCR":
-        raise Refused("mode", "expected DCR")
-    rename(b, n, "SpaceToDepth", drop=("mode",))
-
-
 @lift("Range")
 def range_(b: Builder, n: OnnxNode) -> None:
     """`stash_type` (opset 27) concerns 16-bit floats, which are computed wider in any case."""
@@ -153,9 +145,8 @@ def resize(b: Builder, n: OnnxNode) -> None:
     coordinates = attrs.get("coordinate_transformation_mode", "half_pixel")
     if coordinates == "tf_half_pixel_for_nn":
         raise Refused("coordinate_transformation_mode", "export with opset 13 or newer, which dropped this mode")
-    smooths = attrs.pop("antialias", 0) and attrs.get("mode", "nearest") != "nearest"
-    if smooths:
-        raise Refused("antialias", "expected 0; resize images before the model")
+    if attrs.get("mode", "nearest") == "nearest":
+        attrs.pop("antialias", None)
     inputs = [n.input(0), n.input(1) if coordinates == "tf_crop_and_resize" else "", n.input(2), n.input(3)]
     for i in (2, 3):
         value = b.value(inputs[i])

@@ -54,10 +54,8 @@ def prelu(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array |
 
 @operator("Dropout", inputs=(1, 3))
 def dropout(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """The input's type, and a bool mask. A constant training_mode must be false."""
+    """The input's type, and a bool mask."""
     x = need(ins[0], "data")
-    training = consts[2] if len(consts) > 2 else None
-    check(training is None or not training.any(), "training_mode false", "true; export for inference")
     return [x, TensorType("bool", x.shape)]
 
 

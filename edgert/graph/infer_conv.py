@@ -3,9 +3,11 @@ What they compute is in `kernels_cpu/reference/conv.py`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgert.graph.broadcast import (
+    constant_ints,
     derived,
     known_size,
     merge_dims,
@@ -131,3 +133,17 @@ def conv_integer(node: Node, ins: Sequence[TensorType | None], consts: Sequence[
     for t in (x, w):
         one_of(t.dtype, ("uint8", "int8"))
     return [TensorType("int32", conv_shape(node, x, w, ()))]
+
+
+@operator("Col2Im", inputs=(3, 3))
+def col2im(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Columns [B, C * prod(block), L] and the values of image_shape [r] and block_shape [r] to [B, C, *image]."""
+    x = need(ins[0], "input")
+    image, block = constant_ints(consts[1], "image_shape"), constant_ints(consts[2], "block_shape")
+    check(len(x.shape) == 3, "an input of rank 3", f"shape {x.shape}")
+    check(len(image) == len(block) >= 1, "an image and a block of one rank", (image, block))
+    places, taps = math.prod(window(image, block, node.attrs).out), math.prod(block)
+    merge_dims((places, x.shape[2]), "positions of the block (image, input)")
+    channels = known_size(x.shape[1], "number of channels")
+    check(channels % taps == 0, f"channels in blocks of {taps}", channels)
+    return [TensorType(x.dtype, (x.shape[0], channels // taps, *image))]

@@ -20,7 +20,6 @@ FLOATS = ("float32", "float64", "float16")
 NUMBERS = tuple(name for name in DTYPES if name != "bool")
 INTEGERS = tuple(name for name in NUMBERS if name not in FLOATS)
 SIGNED = tuple(name for name in NUMBERS if not name.startswith("uint"))
-UNSIGNED = tuple(name for name in NUMBERS if name.startswith("uint"))
 
 
 def dtype_attr(node: Node, key: str, default: str | None = None) -> str:
@@ -119,11 +118,11 @@ def logic(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array |
 @operator("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift", inputs=(2, 2))
 @operator("BitwiseNot", inputs=(1, 1))
 def bits(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
-    """Integers of one dtype, broadcast; only unsigned ones shift."""
+    """Integers of one dtype, broadcast."""
     if node.op == "BitShift":
         direction = node.attr_str("direction", "")
         check(direction in ("LEFT", "RIGHT"), "direction LEFT or RIGHT", repr(direction))
-    return _broadcast(present(ins), UNSIGNED if node.op == "BitShift" else INTEGERS)
+    return _broadcast(present(ins), INTEGERS)
 
 
 @operator("Where", inputs=(3, 3))
@@ -139,6 +138,16 @@ def cast(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | 
     """Attribute `to` names the dtype. Of a quantized input the stored values are cast."""
     (x,) = present(ins)
     return [TensorType(dtype_attr(node, "to"), x.shape)]
+
+
+@operator("BitCast", inputs=(1, 1))
+def bit_cast(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Attribute `to` names a dtype of as many bytes."""
+    (x,) = present(ins)
+    dtype = dtype_attr(node, "to")
+    size = x.np_dtype.itemsize
+    check(DTYPES[dtype].itemsize == size, f"a dtype of {size} bytes in attribute 'to'", dtype)
+    return [TensorType(dtype, x.shape)]
 
 
 @operator("CastLike", inputs=(2, 2))

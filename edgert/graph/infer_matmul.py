@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgert.graph.broadcast import broadcast, broadcast_dim, merge_dims, not_quantized, same_dtype
 from edgert.graph.infer_conv import check_same_shape, split_residual
-from edgert.graph.infer_elementwise import NUMBERS, one_of, present
+from edgert.graph.infer_elementwise import FLOATS, NUMBERS, one_of, present
 from edgert.graph.ir import Array, Dim, Node, TensorType
 from edgert.graph.registry import check, operator
 
@@ -90,3 +90,13 @@ def einsum(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array 
     check(good, "each output label once, and in an operand", repr(equation))
     shape = {label: broadcast_dim(dims) for label, dims in sizes.items()}
     return [TensorType(one_of(same_dtype(*types), NUMBERS), tuple(shape[label] for label in output))]
+
+
+@operator("Det", inputs=(1, 1))
+def det(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Float matrices [*, M, M] to [*]."""
+    (x,) = present(ins)
+    not_quantized(x)
+    check(len(x.shape) >= 2, "an input of rank 2 or more", f"shape {x.shape}")
+    merge_dims(x.shape[-2:], "both sides of a square matrix")
+    return [TensorType(one_of(x.dtype, FLOATS), x.shape[:-2])]

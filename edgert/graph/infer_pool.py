@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgert.graph.broadcast import not_quantized
-from edgert.graph.infer_conv import windowed
+from edgert.graph.broadcast import constant_ints, not_quantized
+from edgert.graph.infer_conv import check_same_shape, windowed
 from edgert.graph.infer_elementwise import FLOATS, one_of, present
 from edgert.graph.ir import Array, Dim, Node, TensorType
-from edgert.graph.registry import check, operator
+from edgert.graph.registry import check, need, operator
+from edgert.kernels_cpu.reference.pool import unpooled
 
 
 def pooled_shape(node: Node, x: TensorType) -> tuple[Dim, ...]:
@@ -51,3 +52,19 @@ def global_pool(node: Node, ins: Sequence[TensorType | None], consts: Sequence[A
     (x,) = present(ins)
     not_quantized(x)
     return [TensorType(one_of(x.dtype, FLOATS), global_shape(x))]
+
+
+@operator("MaxUnpool", inputs=(2, 3))
+def max_unpool(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """Values and flat int64 places of MaxPool, and the value of the output shape if given. Each size is at least
+    what the window covered, (n - 1) * stride + kernel - pads."""
+    x, places = need(ins[0], "x"), need(ins[1], "indices")
+    one_of(places.dtype, ("int64",))
+    check_same_shape(x.shape, places.shape, "indices")
+    covered = unpooled(x.static_shape, node.attrs)
+    if len(ins) < 3 or ins[2] is None:
+        return [replace(x, shape=covered)]
+    shape = tuple(constant_ints(consts[2], "output_shape"))
+    holds = len(shape) == len(covered) and all(a >= b for a, b in zip(shape, covered, strict=True))
+    check(holds, f"an output_shape of at least {covered}", shape)
+    return [replace(x, shape=shape)]

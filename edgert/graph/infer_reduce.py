@@ -45,8 +45,8 @@ def arg_extremes(node: Node, ins: Sequence[TensorType | None], consts: Sequence[
     return [TensorType("int64", reduced_shape(x.shape, [axis], bool(node.attr_int("keepdims", 1))))]
 
 
-@operator("CumSum", inputs=(2, 2))
-def cumsum(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+@operator("CumSum", "CumProd", inputs=(2, 2))
+def cumulative(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The input's type; the axis is a scalar input that need not be constant."""
     x, axis = present(ins)
     not_quantized(x)

@@ -85,6 +85,26 @@ def scatter_nd(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Ar
     return [TensorType(same_dtype(x, updates), x.shape, same_quant(x, updates))]
 
 
+@operator("TensorScatter", inputs=(2, 3))
+def tensor_scatter(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
+    """cache [B, ..., N, ...], update [B, ..., n, ...] with n <= N on `axis` (-2), int64 write_indices [B]."""
+    cache, update = present(ins[:2])
+    rank = len(cache.shape)
+    axis = axis_of(node.attr_int("axis", -2), rank)
+    check(axis != 0, "an axis other than the batch", axis)
+    check(node.attr_str("mode", "linear") in ("linear", "circular"), "mode linear or circular", node.attrs)
+    check(len(update.shape) == rank, f"an update of rank {rank}", f"shape {update.shape}")
+    for i, pair in enumerate(zip(cache.shape, update.shape, strict=True)):
+        if i != axis:
+            merge_dims(pair, f"axis {i} (cache, update)")
+        elif isinstance(pair[0], int) and isinstance(pair[1], int):
+            check(pair[1] <= pair[0], f"an update of at most {pair[0]} on axis {i}", pair[1])
+    if len(ins) > 2 and ins[2] is not None:
+        one_of(ins[2].dtype, ("int64",))
+        _same_shape(ins[2], cache.shape[:1])
+    return [TensorType(same_dtype(cache, update), cache.shape, same_quant(cache, update))]
+
+
 @operator("OneHot", inputs=(3, 3))
 def one_hot(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """The shape of the indices with a new axis of `depth`, a constant input; the dtype of the values."""

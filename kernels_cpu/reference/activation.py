@@ -98,9 +98,9 @@ def prelu(call: Call, x: Array, slope: Array) -> Array:
 def dropout(
     call: Call, x: Array, ratio: Array | None = None, training: Array | None = None
 ) -> Array | tuple[Array, Array]:
-    """Inference: x itself, and a mask of all true if wanted. Source: ONNX Dropout-22."""
-    if training is not None and bool(training.reshape(())):
-        raise UnsupportedError("expected Dropout in inference mode, found training_mode = true")
+    """x itself, and a mask of all true if wanted: in inference, or with a ratio of 0. Source: ONNX Dropout-22."""
+    if training is not None and bool(training.item()) and (ratio is None or ratio.item() != 0):
+        raise UnsupportedError("expected Dropout in inference mode or with ratio 0, found training_mode = true")
     return (x, np.ones(x.shape, bool)) if call.wants(1) else x
 
 

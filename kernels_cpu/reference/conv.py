@@ -78,6 +78,20 @@ def conv_transpose(call: Call, x: Array, w: Array, bias: Array | None = None) ->
     return activate(call, y.astype(x.dtype))
 
 
+@reference("Col2Im")
+def col2im(call: Call, x: Array, image: Array, block: Array) -> Array:
+    """Columns x [B, C * prod(block), L], one per position of the block, added where they were taken from; [B, C,
+    *image] in the dtype of x. Source: ONNX Col2Im-18."""
+    spatial, kernel = [int(n) for n in image], [int(n) for n in block]
+    win = window(spatial, kernel, call.attrs)
+    columns = x.reshape(len(x), -1, int(np.prod(kernel)), *win.out)
+    sizes = zip(spatial, win.before, win.after, strict=True)
+    y = np.zeros((*columns.shape[:2], *(n + b + a for n, b, a in sizes)), x.dtype)
+    for tap, region in enumerate(win.taps()):
+        y[:, :, *region] += columns[:, :, tap]
+    return y[:, :, *(slice(b, b + n) for b, n in zip(win.before, spatial, strict=True))]
+
+
 @reference("ConvInteger")
 def conv_integer(call: Call, x: Array, w: Array, x_zero: Array | None = None, w_zero: Array | None = None) -> Array:
     """8-bit x and w less their zero points, int32 sums; pads are the zero point. Source: ONNX ConvInteger."""

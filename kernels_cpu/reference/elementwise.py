@@ -101,6 +101,14 @@ def cast(call: Call, x: Array) -> Array:
     return cast_values(x, np.dtype(call.dtype_out[0]))
 
 
+@reference("BitCast")
+def bit_cast(call: Call, x: Array) -> Array:
+    """ONNX BitCast-26: the same bits in the dtype of the output; to bool, every bit but none is true."""
+    dtype = np.dtype(call.dtype_out[0])
+    bits = np.ascontiguousarray(x)
+    return (bits.view(np.uint8) != 0 if dtype == np.bool_ else bits.view(dtype)).reshape(x.shape)
+
+
 @reference("CastLike")
 def cast_like(call: Call, x: Array, target: Array) -> Array:
     """ONNX CastLike: Cast to the dtype of `target`, whose values do not matter."""

@@ -39,11 +39,17 @@ def invert(call: Call, x: Array) -> Array:
 
 @reference("BitShift")
 def bit_shift(call: Call, x: Array, by: Array) -> Array:
-    """ONNX BitShift of unsigned integers; shifting all bits out gives 0."""
+    """ONNX BitShift-28: right shifts copy the sign; by a negative number or all bits and more, everything but the
+    copies of the sign is out."""
     direction = call.attr_str("direction", "")
     if direction not in ("LEFT", "RIGHT"):
         raise UnsupportedError(f"expected BitShift direction LEFT or RIGHT, found {direction!r}")
-    return np.asarray(np.left_shift(x, by) if direction == "LEFT" else np.right_shift(x, by))
+    width = np.iinfo(x.dtype).bits
+    beyond = (by < 0) | (by >= width)
+    if direction == "LEFT":
+        return np.where(beyond, x.dtype.type(0), np.left_shift(x, np.where(beyond, 0, by).astype(x.dtype)))
+    rest = np.where(x < 0, x.dtype.type(-1 if x.dtype.kind == "i" else 0), x.dtype.type(0))
+    return np.where(beyond, rest, np.right_shift(x, np.where(beyond, 0, by).astype(x.dtype)))
 
 
 @reference("IsNaN")

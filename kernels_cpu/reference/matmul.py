@@ -48,3 +48,9 @@ def einsum(call: Call, *values: Array) -> Array:
     """ONNX Einsum: numpy.einsum of `equation`."""
     operands: tuple[Any, ...] = values
     return np.asarray(np.einsum(call.attr_str("equation", ""), *operands))
+
+
+@reference("Det")
+def det(call: Call, x: Array) -> Array:
+    """ONNX Det: the determinant of each matrix [*, M, M], computed in float64."""
+    return np.asarray(np.linalg.det(x.astype(np.float64)), x.dtype)

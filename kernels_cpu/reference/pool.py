@@ -3,12 +3,14 @@ Quantized average pooling is in `quantized.py` and uses `window_sums` from here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
+from edgert.errors import InputError, UnsupportedError
 from edgert.kernels_cpu.reference.registry import Array, Call, reference
-from edgert.kernels_cpu.reference.window import Window, window
+from edgert.kernels_cpu.reference.window import Window, sized, window
 
 
 def lowest(dtype: np.dtype[Any]) -> float | int:
@@ -46,6 +48,32 @@ def max_pool(call: Call, x: Array) -> Array | tuple[Array, Array]:
         found = (where < 0) & (values[region] == best)
         where = np.where(found, numbers[region], where)
     return best, where
+
+
+def unpooled(shape: tuple[int, ...], attrs: Mapping[str, Any]) -> tuple[int, ...]:
+    """What MaxPool pooled to `shape` [B, C, *S]: (n - 1) * stride + kernel - pads. Raises UnsupportedError."""
+    rank = len(shape) - 2
+    kernel = sized(attrs, "kernel_shape", rank, 0, least=1)
+    strides, pads = sized(attrs, "strides", rank, 1, least=1), sized(attrs, "pads", 2 * rank, 0, least=0)
+    axes = zip(shape[2:], strides, kernel, pads[:rank], pads[rank:], strict=True)
+    covered = (*shape[:2], *((n - 1) * s + k - b - a for n, s, k, b, a in axes))
+    if rank < 1 or min(covered) < 0:
+        raise UnsupportedError(f"expected sizes >= 0 before pooling, found {covered} for {shape}")
+    return covered
+
+
+@reference("MaxUnpool")
+def max_unpool(call: Call, x: Array, indices: Array, shape: Array | None = None) -> Array:
+    """x at its flat places `indices` in what was pooled, 0 elsewhere; then 0 up to `shape`. Source: ONNX
+    MaxUnpool-22."""
+    covered = unpooled(x.shape, call.attrs)
+    total = int(np.prod(covered))
+    if indices.size and (indices.min() < 0 or indices.max() >= total):
+        raise InputError(f"MaxUnpool: expected indices in [0, {total}), found {indices.min()} to {indices.max()}")
+    y = np.zeros(total, x.dtype)
+    y[indices.ravel()] = x.ravel()
+    ends = covered if shape is None else shape.tolist()
+    return np.pad(y.reshape(covered), [(0, int(b) - a) for a, b in zip(covered, ends, strict=True)])
 
 
 def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array]:

@@ -80,14 +80,15 @@ def arg_extremes(call: Call, x: Array) -> Array:
     return np.expand_dims(y, axis) if call.attr_int("keepdims", 1) else y
 
 
-@reference("CumSum")
-def cumsum(call: Call, x: Array, axis: Array) -> Array:
-    """ONNX CumSum along the scalar input `axis`; `exclusive` leaves the value itself out, `reverse` sums from
-    the end."""
+@reference("CumSum", "CumProd")
+def cumulative(call: Call, x: Array, axis: Array) -> Array:
+    """ONNX CumSum, CumProd along the scalar input `axis`; `exclusive` leaves the value itself out, `reverse`
+    begins at the end."""
+    ufunc = np.add if call.op == "CumSum" else np.multiply
     at = int(axis.item())
     values = np.flip(x, at) if call.attr_int("reverse", 0) else x
-    y = np.cumsum(values, axis=at, dtype=x.dtype)
+    y = ufunc.accumulate(values, axis=at, dtype=x.dtype)
     if call.attr_int("exclusive", 0) and x.shape[at]:
         y = np.roll(y, 1, axis=at)
-        np.moveaxis(y, at, 0)[0] = 0
+        np.moveaxis(y, at, 0)[0] = ufunc.identity
     return np.flip(y, at) if call.attr_int("reverse", 0) else y

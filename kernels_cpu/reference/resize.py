@@ -106,7 +106,7 @@ def taps_of(call: Call, x: Array, size: int, scale: float) -> tuple[Array, Array
     if mode == "nearest":
         index = nearest_index(choice(call.attrs, "nearest_mode", NEAREST), x)[:, None]
         return np.clip(index, 0, size - 1).astype(np.int64), np.ones(index.shape)
-    # Antialiasing widens the filter by 1 / scale when shrinking (as Pillow does).
+    # Antialiasing widens the filter by 1 / scale when shrinking.
     stretch = min(scale, 1.0) if call.attr_int("antialias", 0) else 1.0
     reach = int(np.ceil((1 if mode == "linear" else 2) / stretch))
     index = np.floor(x)[:, None] + np.arange(1 - reach, reach + 1)
@@ -116,9 +116,9 @@ def taps_of(call: Call, x: Array, size: int, scale: float) -> tuple[Array, Array
         if mode == "linear"
         else cubic_weight(distance, call.attr_float("cubic_coeff_a", -0.75))
     )
-    if call.attr_int("exclude_outside", 0) or stretch < 1:
+    if call.attr_int("exclude_outside", 0):
         weights = np.where((index < 0) | (index >= size), 0, weights)
-        weights = weights / weights.sum(axis=1, keepdims=True)
+    weights = weights / weights.sum(axis=1, keepdims=True)
     return np.clip(index, 0, size - 1).astype(np.int64), weights
 
 

@@ -78,6 +78,25 @@ def scatter_nd(call: Call, x: Array, indices: Array, updates: Array) -> Array:
     return scatter(call, x, tuple_index(call, x.shape, indices), updates)
 
 
+@reference("TensorScatter")
+def tensor_scatter(call: Call, cache: Array, update: Array, start: Array | None = None) -> Array:
+    """A copy of `cache` with `update` written along `axis` (-2) from start[b] on (0) in batch b; mode circular
+    goes on at the beginning. Source: ONNX TensorScatter-24."""
+    axis = call.attr_int("axis", -2) % cache.ndim
+    begin = np.zeros(len(cache), np.int64) if start is None else start
+    index = begin.reshape(-1, *(1,) * (cache.ndim - 1))
+    index = index + np.arange(update.shape[axis]).reshape(-1, *(1,) * (cache.ndim - 1 - axis))
+    if call.attr_str("mode", "linear") == "circular":
+        index = index % max(cache.shape[axis], 1)
+    if index.size and (index.min() < 0 or index.max() >= cache.shape[axis]):
+        raise InputError(
+            f"{call.op}: expected places in [0, {cache.shape[axis]}), found {index.min()} to {index.max()}"
+        )
+    y = cache.copy()
+    np.put_along_axis(y, np.broadcast_to(index, update.shape), update, axis)
+    return y
+
+
 @reference("OneHot")
 def one_hot(call: Call, indices: Array, depth: Array, values: Array) -> Array:
     """ONNX OneHot: a new `axis` of `depth` places, values = [off, on]; indices out of range turn none on."""

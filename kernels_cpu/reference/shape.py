@@ -187,8 +187,10 @@ def depth_to_space(call: Call, x: Array) -> Array:
 
 @reference("SpaceToDepth")
 def space_to_depth(call: Call, x: Array) -> Array:
-    """ONNX SpaceToDepth: [N, C, H, W] -> [N, b*b*C, H/b, W/b]."""
+    """ONNX SpaceToDepth: [N, C, H, W] -> [N, b*b*C, H/b, W/b]; `mode` DCR puts b, b, C into the channels in this
+    order, CRD C, b, b (opset 28)."""
     n, c, h, w = x.shape
     b = call.attr_int("blocksize", 1)
-    blocks = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+    order = (0, 3, 5, 1, 2, 4) if call.attr_str("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = x.reshape(n, c, h // b, b, w // b, b).transpose(order)
     return blocks.reshape(n, c * b * b, h // b, w // b)

@@ -17,7 +17,7 @@ from edgert.plan.lowering.strided import Axis, contiguous_strides
 
 @lowers("DepthToSpace", "SpaceToDepth")
 def blocks(site: Site) -> Offer | Refusal:
-    """Row layout. Depth [N, C b b, H, W] and space [N, C, H b, W b] are both [N, b, b, C, H, W] (DCR; SpaceToDepth)
+    """Row layout. Depth [N, C b b, H, W] and space [N, C, H b, W b] are both [N, b, b, C, H, W] (DCR)
     or [N, C, b, b, H, W] (CRD), with strides of their own."""
     x, y = site.inputs[0], site.outputs[0]
     if x is None or is_constant(site, 0) or len(x.shape) != 4:
@@ -29,7 +29,7 @@ def blocks(site: Site) -> Offer | Refusal:
     # both in the order N, C, block row, block column, H, W
     space = contiguous_strides((n, channels, height, block, width, block), element)
     space = [space[i] for i in (0, 1, 3, 5, 2, 4)]
-    if site.node.attr_str("mode", "DCR") == "CRD" and to_space:
+    if site.node.attr_str("mode", "DCR") == "CRD":
         depth = contiguous_strides((n, channels, block, block, height, width), element)
     else:
         depth = contiguous_strides((n, block, block, channels, height, width), element)
