@@ -136,7 +136,8 @@ def take_variables(builder: Builder) -> None:
     """Every variable tensor of the graph stands for its past. To be called after `Builder.take_inputs`."""
     for tensor in builder.source.tensors:
         if tensor.variable and tensor.data is None and tensor.index not in builder.source.inputs:
-            variable = builder.variables.named(builder.named(tensor.index).removeprefix(builder.scope))
+            name = tensor.name or "state"
+            variable = builder.variables.named(f"{name}_{tensor.index}" if name in builder.variables.table else name)
             builder.variables.handles[tensor.index] = variable.name
             if builder.is_raised(tensor.index) and tensor.quant is not None:
                 # Before the first run such a tensor holds zero points.
