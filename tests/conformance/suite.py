@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 
 
 def run(case: Any, through: str) -> None:
-    """Runs every data set of `case` and compares as ONNX does, with the tolerance of the case. Raises what goes wrong."""
+    """Runs every data set of `case` and compares as ONNX does, by the tolerance of the case. Raises what differs."""
     model = model_of(case)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
