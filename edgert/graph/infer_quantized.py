@@ -17,7 +17,7 @@ BYTES = ("uint8", "int8")
 STORED = (*BYTES, "uint16", "int16")
 
 TABLE_OPERATORS = (
-    "Relu", "LeakyRelu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Tanh",
+    "Identity", "Relu", "LeakyRelu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Tanh",
     "Erf", "Gelu", "Softplus", "Softsign", "Elu", "Celu", "Selu", "Abs", "Neg", "Exp", "Log", "Sqrt",
     "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh",
     "Cosh", "Asinh", "Acosh", "Atanh",
@@ -143,11 +143,19 @@ def qlinear_concat(node: Node, ins: Sequence[TensorType | None], consts: Sequenc
     return stored([total(c) if i == axis else merge_dims(c, f"axis {i}") for i, c in enumerate(columns)])
 
 
+def check_centre(node: Node) -> None:
+    """Raises UnsupportedError when halves are to be rounded away from what no byte is."""
+    centre = node.attr_int("half_away_from", 0)
+    check(0 <= centre <= 255, "half_away_from from 0 to 255", centre)
+    check_fused(node)
+
+
 @operator("QLinearGlobalAveragePool", inputs=(1, 1), quantizes=True)
 def qlinear_global_average_pool(
     node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
 ) -> list[TensorType]:
     """x [B, C, *S] to [B, C, 1, ...]."""
+    check_centre(node)
     return stored(global_shape(quantized(ins[0], "x")))
 
 
@@ -156,6 +164,7 @@ def qlinear_average_pool(
     node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]
 ) -> list[TensorType]:
     """x [B, C, *S] under the attributes of AveragePool."""
+    check_centre(node)
     return stored(pooled_shape(node, quantized(ins[0], "x")))
 
 
@@ -164,6 +173,7 @@ def qlinear_unary(node: Node, ins: Sequence[TensorType | None], consts: Sequence
     """Attribute `op` names one of TABLE_OPERATORS."""
     x, op = quantized(ins[0], "x"), node.attr_str("op", "")
     check(op in TABLE_OPERATORS, f"op among {', '.join(TABLE_OPERATORS)}", repr(op))
+    check_fused(node)
     return stored(x.shape)
 
 

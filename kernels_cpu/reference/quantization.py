@@ -78,9 +78,15 @@ def store(call: Call, steps: Array) -> Array:
     equals clipping the real value.
     """
     quant, dtype = quant_out(call)
+    return np.clip(saturate(steps, quant.zero_point, dtype), *stored_bounds(call)).astype(dtype)
+
+
+def stored_bounds(call: Call) -> tuple[int, int]:
+    """(lowest, highest) stored value of output 0 that the fused activation lets through."""
+    quant, dtype = quant_out(call)
     limits = np.iinfo(dtype)
     low, high = (
         int(quantize(np.asarray(b), quant, dtype)) if np.isfinite(b) else edge
         for b, edge in zip(bounds(call), (limits.min, limits.max), strict=True)
     )
-    return np.clip(saturate(steps, quant.zero_point, dtype), low, high).astype(dtype)
+    return low, high

@@ -20,9 +20,10 @@ from edgert.kernels_cpu.reference.quantization import (
     saturate,
     spread,
     store,
+    stored_bounds,
 )  # fmt: skip
 from edgert.kernels_cpu.reference.registry import Array, Call, Quant, evaluate, reference
-from edgert.kernels_cpu.reference.window import window
+from edgert.kernels_cpu.reference.window import Window, window
 
 
 def matmul_exact(a: Array, b: Array) -> Array:
@@ -119,9 +120,23 @@ def qlinear_concat(call: Call, *inputs: Array) -> Array:
     return store(call, np.concatenate(parts, axis=call.attr_int("axis", 0)))
 
 
+def mean_of_stored(call: Call, x: Array, win: Window, *, count_pad: bool) -> Array:
+    """Means of the stored values of x [B, C, *S], within the fused activation; a counted pad is the centre."""
+    centre = call.attr_int("half_away_from", 0)
+    total, counts = window_sums(x.astype(np.int64) - centre, win, count_pad=count_pad)
+    counts = np.maximum(counts, 1)
+    steps = np.sign(total) * ((np.abs(total) + counts // 2) // counts)
+    low, high = stored_bounds(call)
+    return np.asarray(np.clip(steps + centre, low, high)).astype(x.dtype)
+
+
 @reference("QLinearGlobalAveragePool")
 def qlinear_global_average_pool(call: Call, x: Array) -> Array:
-    """x [B, C, *S] -> [B, C, 1, ...]. Source: com.microsoft QLinearGlobalAveragePool."""
+    """x [B, C, *S] -> [B, C, 1, ...], half_away_from as QLinearAveragePool.
+    Source: com.microsoft QLinearGlobalAveragePool."""
+    if "half_away_from" in call.attrs:
+        whole = window(x.shape[2:], x.shape[2:], {})
+        return mean_of_stored(call, x, whole, count_pad=False)
     qx, qy = quant_in(call, 0), quant_out(call)[0]
     total = offsets(x, qx).sum(axis=tuple(range(2, x.ndim)), keepdims=True)
     count = np.float64(np.prod(x.shape[2:]))
@@ -130,7 +145,14 @@ def qlinear_global_average_pool(call: Call, x: Array) -> Array:
 
 @reference("QLinearAveragePool")
 def qlinear_average_pool(call: Call, x: Array) -> Array:
-    """Mean over the window; a counted pad has the real value 0. Source: com.microsoft QLinearAveragePool."""
+    """Mean over the window; a counted pad has the real value 0. Source: com.microsoft QLinearAveragePool.
+
+    half_away_from: the mean is that of the stored values, halves rounded away from this one; x and y have one scale.
+    Source: TensorFlow Lite, reference_integer_ops::AveragePool (128, which is its int8 0) and reference_ops (0).
+    """
+    if "half_away_from" in call.attrs:
+        win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
+        return mean_of_stored(call, x, win, count_pad=bool(call.attr_int("count_include_pad", 0)))
     qx, qy = quant_in(call, 0), quant_out(call)[0]
     win = window(x.shape[2:], call.attr_ints("kernel_shape", []), call.attrs)
     count_pad = bool(call.attr_int("count_include_pad", 0))
@@ -141,13 +163,15 @@ def qlinear_average_pool(call: Call, x: Array) -> Array:
 
 @reference("QLinearUnary")
 def qlinear_unary(call: Call, x: Array) -> Array:
-    """The float operator named by attribute `op`, with its own attributes, through a table of all values."""
-    attrs = {key: value for key, value in call.attrs.items() if key != "op"}
+    """The float operator named by attribute `op`, with its own attributes, through a table of all values; a fused
+    activation bounds what the table holds."""
+    attrs = {key: value for key, value in call.attrs.items() if key not in ("op", "activation", "clip_min", "clip_max")}
     limits = np.iinfo(x.dtype)
     every = np.arange(limits.min, limits.max + 1).astype(x.dtype)
     (real,) = evaluate(call.attr_str("op", ""), [dequantize(every, quant_in(call, 0))], attrs)
     quant, dtype = quant_out(call)
-    return quantize(real, quant, dtype)[x.astype(np.int64) - limits.min]
+    table = np.clip(quantize(real, quant, dtype), *stored_bounds(call)).astype(dtype)
+    return table[x.astype(np.int64) - limits.min]
 
 
 @reference("MatMulInteger")

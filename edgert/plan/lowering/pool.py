@@ -6,6 +6,8 @@ divided by is a table.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from edgert.graph.ir import Array, TensorType
@@ -30,6 +32,10 @@ from edgert.plan.lowering.shapes import (
 
 NEGATIVE_INFINITY = -(1 << 23)
 """The bits of float32 -infinity as a signed 32-bit param."""
+MORE = 2.0**-21
+"""By how much more than its value a half is taken to be, so that it is not rounded to even: over two float32 steps."""
+MAX_HALVES = 3072
+"""Values whose mean is still right then: other means are at least 1 / (2 * 3072) from a half, over 255 * MORE."""
 MAX_SUM_PIXELS = 2**31 // 255
 """Pixels of bytes whose sum fits in 32 bits."""
 
@@ -129,6 +135,31 @@ def average_pool(site: Site) -> Offer | Refusal:
     return _offer(site, kernel, "kp", win, {"identity": 0}, table, 1, 0.14)
 
 
+@dataclass(frozen=True)
+class _Means:
+    """Numbers of a quantized average: multipliers of the sums (of values less x_zero), and y_zero.
+
+    Halves go to even values; away from one, `half_away_from`, where the node says so. Then sums count from there, and
+    multipliers are a little more than 1 / count: enough for halves, and for nothing else.
+    """
+
+    multipliers: Array
+    x_zero: int
+    y_zero: int
+
+    @classmethod
+    def of(cls, site: Site, counts: Array) -> _Means | None:
+        x, y, node = site.inputs[0], site.outputs[0], site.node
+        assert x is not None and x.quant is not None and y.quant is not None
+        if "half_away_from" not in node.attrs:
+            scale = ratio((x.quant.scale,), y.quant.scale.astype(np.float64) * counts)
+            return cls(scale, int(x.quant.zero_point), int(y.quant.zero_point))
+        if not same_quant(x, y) or counts.max(initial=0) > MAX_HALVES:
+            return None
+        centre = node.attr_int("half_away_from", 0)
+        return cls(((1 + MORE) / counts).astype(np.float32), centre, centre)
+
+
 @lowers("QLinearAveragePool")
 def average_pool_q8(site: Site) -> Offer | Refusal:
     kernel = "pool_average_q8_k4p"
@@ -140,13 +171,15 @@ def average_pool_q8(site: Site) -> Offer | Refusal:
     quant_x, quant_y = per_tensor(x), per_tensor(y)
     if quant_x is None or quant_y is None or x.quant is None or y.quant is None:
         return Refusal(kernel, "expected uint8 activations with one scale each")
-    counts = _counts(site, win, x)
-    table = ratio((x.quant.scale,), y.quant.scale.astype(np.float64) * counts).reshape(-1)
+    means = _Means.of(site, _counts(site, win, x))
+    if means is None:
+        return Refusal(kernel, f"exact halves of more than {MAX_HALVES} values, or of another scale")
     low, high = activation_bytes(site.node, y, site.level)
     extra: dict[str, int | float] = {
-        "x_zero": quant_x[1] - shift(site.level), "zero_point": quant_y[1] - shift(site.level),
+        "x_zero": means.x_zero - shift(site.level), "zero_point": means.y_zero - shift(site.level),
         "low": low, "high": high,
     }  # fmt: skip
+    table = means.multipliers.reshape(-1)
     return _offer(site, kernel, "k4p", win, extra, table, 4, 0.1)
 
 
@@ -204,7 +237,9 @@ def global_average_pool_q8(site: Site) -> list[Offer | Refusal]:
     if plane_layout(x) != "k4p" or is_constant(site, 0) or Planes.of(x).pixels > MAX_SUM_PIXELS:
         return [Refusal(kernel, f"expected activations of at most {MAX_SUM_PIXELS} pixels, found {list(x.shape)}")]
     planes, offset = Planes.of(x), shift(site.level)
-    multiplier = ratio((x.quant.scale,), y.quant.scale * np.float64(planes.pixels))
+    means = _Means.of(site, np.array(planes.pixels))
+    if means is None:
+        return [Refusal(kernel, f"exact halves of more than {MAX_HALVES} values, or of another scale")]
     low, high = activation_bytes(site.node, y, site.level)
     offers: list[Offer | Refusal] = []
     for target in ("k4p", "row"):
@@ -213,8 +248,8 @@ def global_average_pool_q8(site: Site) -> list[Offer | Refusal]:
             "planes": planes.batch * planes.groups, "groups": planes.groups, "channels": planes.channels,
             "pixels": planes.pixels, "x_plane": 4 * planes.padded, "y_plane": step,
             "y_image": planes.groups * step if target == "k4p" else planes.channels,
-            "total_zero": (quants[0][1] - offset) * planes.pixels, "multiplier": float(multiplier),
-            "zero_point": quants[1][1] - offset, "low": low, "high": high,
+            "total_zero": (means.x_zero - offset) * planes.pixels, "multiplier": float(means.multipliers),
+            "zero_point": means.y_zero - offset, "low": low, "high": high,
             "flip": flip(site.level) if target == "row" else 0,
         }  # fmt: skip
         offers.append(_reduction(site, x, y, kernel, "k4p", target, params, planes.batch * planes.groups))
