@@ -125,6 +125,8 @@ class Report:
     def table(self, every_layer: bool = False) -> str:
         """Lines for people: totals first, then the worst layers, or every one from the worst."""
         lines = [f"weights {self.weights}: {_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"]
+        if self.nodes:
+            lines.append(f"nodes: {self.nodes[0]['before']} -> {sum(self.operators.values())}")
         lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))
         if self.accuracy is not None:
             a = self.accuracy

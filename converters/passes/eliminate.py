@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgert.converters.passes.layouts import reshape_target
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.graph.ir import Graph, Node
 
@@ -83,21 +84,33 @@ def eliminate(graph: Graph) -> Graph:
         test = NO_OPS.get(node.op)
         if test is not None and test(rw, node) and rw.bypass(node, node.inputs[0]):
             continue
-        if node.op == "Reshape":
+        if node.op in RESHAPES:
             skip_earlier_reshape(rw, node)
         elif node.op == "Transpose":
             compose_transposes(rw, node)
     return rw.finish()
 
 
+RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+
+
 def skip_earlier_reshape(rw: Rewriter, node: Node) -> None:
-    """Reshape(Reshape(x)) reads x, unless the outer one copies sizes (0) from its input."""
+    """Reshape(Reshape(x)) reads x, and so do Squeeze, Unsqueeze and Flatten, which become Reshapes for it. Where
+    types are unknown that needs a target that copies no size (0) from its input."""
     inner = rw.maker(node.inputs[0])
-    shape = rw.constant(node.inputs[1])
-    if inner is None or inner.op not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze") or shape is None:
+    if inner is None or inner.op not in RESHAPES:
         return
-    if (shape != 0).all():
-        rw.set_inputs(node, (inner.inputs[0], *node.inputs[1:]))
+    source, out = rw.type_of(inner.inputs[0]), rw.type_of(node.outputs[0])
+    target = None
+    if source is not None and out is not None:
+        target = reshape_target(source.shape, out.shape)
+    if target is not None:
+        shape = rw.add_constant(f"{node.outputs[0]}_shape", np.array(target, np.int64))
+        rw.replace([node], [Node("Reshape", (inner.inputs[0], shape), node.outputs, {}, node.name)])
+    elif node.op == "Reshape":
+        shape_value = rw.constant(node.inputs[1])
+        if shape_value is not None and (shape_value != 0).all():
+            rw.set_inputs(node, (inner.inputs[0], *node.inputs[1:]))
 
 
 def compose_transposes(rw: Rewriter, node: Node) -> None:

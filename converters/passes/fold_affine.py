@@ -12,6 +12,8 @@ from edgert.graph.ir import Array, Graph, Node
 
 def affine_of_arithmetic(rw: Rewriter, node: Node, count: int) -> tuple[str, Array, Array] | None:
     """(x, gain, shift), float64 [count], when `node` computes gain * x + shift per channel with constants."""
+    if node.op == "Neg":
+        return node.inputs[0], -np.ones(count), np.zeros(count)
     if node.op not in ("Add", "Sub", "Mul", "Div") or node.attr_str("activation", ""):
         return None
     left, right = node.inputs
@@ -34,10 +36,10 @@ def affine_of_arithmetic(rw: Rewriter, node: Node, count: int) -> tuple[str, Arr
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Folds Add, Sub, Mul and Div by per-channel constants into the linear operator before them."""
+    """Folds Neg, and Add, Sub, Mul and Div by per-channel constants, into the linear operator before them."""
     rw = Rewriter(graph)
     for node in list(rw.graph.nodes):
-        if node.op not in ("Add", "Sub", "Mul", "Div"):
+        if node.op not in ("Add", "Sub", "Mul", "Div", "Neg"):
             continue
         for x in node.inputs:
             producer = linear_producer(rw, x)

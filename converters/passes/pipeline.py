@@ -12,7 +12,9 @@ from edgert.converters.passes.deduplicate import deduplicate
 from edgert.converters.passes.eliminate import eliminate
 from edgert.converters.passes.fold_affine import fold_affine
 from edgert.converters.passes.fold_batch_norm import fold_batch_norm, lower_batch_norm
+from edgert.converters.passes.fold_casts import fold_casts
 from edgert.converters.passes.fold_constants import fold_constants, fold_dequantize
+from edgert.converters.passes.fold_pads import fold_pads
 from edgert.converters.passes.fold_shapes import fold_shapes
 from edgert.converters.passes.fuse_activation import fuse_activation
 from edgert.converters.passes.fuse_residual import fuse_residual
@@ -33,9 +35,11 @@ OPTIMIZE: tuple[Pass, ...] = (
     fold_constants,
     fold_shapes,
     fold_constants,
+    fold_casts,
     eliminate,
     sink_transposes,
     eliminate,
+    fold_pads,
     deduplicate,
     recognise_activations,
     recognise_layer_norm,
@@ -68,11 +72,27 @@ class PassRecord:
 
 
 def optimize(graph: Graph, record: list[PassRecord] | None = None, passes: Sequence[Pass] = OPTIMIZE) -> Graph:
-    """The graph after `passes`, which leave `graph` as it is. `record` collects an entry per pass that changed
-    the number of nodes."""
+    """The graph after `passes`, which leave `graph` as it is; bodies of control flow go through them too. `record`
+    collects an entry per pass that changed the number of nodes."""
     for step in passes:
-        before = len(graph.nodes)
-        graph = step(graph)
-        if record is not None and len(graph.nodes) != before:
-            record.append(PassRecord(step.__name__, before, len(graph.nodes)))
+        before = count_nodes(graph)
+        graph = with_bodies(step, graph)
+        after = count_nodes(graph)
+        if record is not None and after != before:
+            record.append(PassRecord(step.__name__, before, after))
     return graph
+
+
+def with_bodies(step: Pass, graph: Graph) -> Graph:
+    """`step` on a graph, then on every graph inside its nodes."""
+    graph = step(graph)
+    if any(node.graphs for node in graph.nodes):
+        graph = graph.copy()
+    for node in graph.nodes:
+        node.graphs = {key: with_bodies(step, body) for key, body in node.graphs.items()}
+    return graph
+
+
+def count_nodes(graph: Graph) -> int:
+    """Nodes of a graph and of all graphs inside it."""
+    return len(graph.nodes) + sum(len(body.nodes) for body in graph.bodies())

@@ -3,7 +3,7 @@ What each operator does on tensors in another layout is in `layouts.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgert.converters.passes.rewrite import prune
 from edgert.graph.ir import Array, Dim, Graph, Node, Quantization, TensorType
 
 ROUNDS = 8
-"""Sweeps over the nodes of one search at most; two or three are common."""
+"""Sweeps down and up a region at most; two or three are common."""
 
 NAMED_SIZE = 16
 """What the size of a named dimension is taken for when costs are compared."""
@@ -41,21 +41,15 @@ def sink_transposes(graph: Graph) -> Graph:
     """The same values with fewer bytes through Transposes, or as many.
 
     Every Transpose is taken for another view of its input. Then each tensor gets the layout it is stored in, and a
-    Transpose is written where a reader wants another one than the maker gives. Layouts start as they are, or follow
-    the inputs of each node ("sunk"), or its readers ("hoisted"); sweeps over the nodes lower the bytes of each start,
-    and the best is taken. Tensors in the layout of a former view have its name, others '<tensor>/<axes>'.
+    Transpose is written where a reader wants another one than the maker gives. In each region of nodes that take any
+    layout, Transposes are pushed down as far as they go and up again, and stay where they moved the fewest bytes.
+    Tensors in the layout of a former view have its name, others '<tensor>/<axes>'.
     """
     if not any(node.op == "Transpose" for node in graph.nodes):
         return graph
     layouts = Layouts(graph)
-    best, cost = dict(layouts.labels), layouts.cost()
-    for start in (layouts.sink, layouts.hoist):
-        layouts.labels = dict(best) if start is layouts.hoist else dict(layouts.original)
-        start()
-        layouts.refine()
-        if layouts.cost() < cost:
-            best, cost = dict(layouts.labels), layouts.cost()
-    layouts.labels = best
+    for region in layouts.regions():
+        layouts.settle(region)
     return Writer(layouts).graph
 
 
@@ -152,9 +146,6 @@ class Layouts:
         size = prod(dim if isinstance(dim, int) else NAMED_SIZE for dim in kind.shape)
         return len(wanted) * (size * kind.np_dtype.itemsize + NODE_COST)
 
-    def cost(self) -> float:
-        return sum(self.root_cost(root) for root, (same, _) in self.views.items() if root == same)
-
     def roots(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(self.views[name][0] for name in names if name))
 
@@ -192,36 +183,69 @@ class Layouts:
         rank = len(self.original[at])
         return [label for label in dict.fromkeys(labels) if len(label) == rank and self.move(at, label) is not None]
 
-    def sink(self) -> None:
-        """Every node follows its inputs, so that each Transpose comes as late as it can."""
+    # Search
+
+    def regions(self) -> list[list[int]]:
+        """Labelled nodes that hang together by tensors, each region in the order of its nodes."""
+        above = {at: at for at in self.labels}
+
+        def top(at: int) -> int:
+            while above[at] != at:
+                above[at] = at = above[above[at]]
+            return at
+
+        for root in self.views:
+            near = [at for at in (self._makers.get(root), *self._readers.get(root, ())) if at in above]
+            if root not in self.graph.constants:
+                for at in near[1:]:
+                    above[top(at)] = top(near[0])
+        regions: dict[int, list[int]] = {}
         for at in self.labels:
-            roots = self.roots(self.nodes[at].inputs)
-            self._choose(at, [*self.of_inputs(at), self.original[at]], roots)
+            regions.setdefault(top(at), []).append(at)
+        return list(regions.values())
 
-    def hoist(self) -> None:
-        """Every node follows its readers."""
-        for at in reversed(list(self.labels)):
-            roots = self.roots(self.nodes[at].outputs)
-            self._choose(at, [*self.of_readers(at), self.original[at]], roots)
-
-    def refine(self) -> None:
-        """Lowers the cost node by node until no node alone can."""
+    def settle(self, region: list[int]) -> None:
+        """Gives the nodes of a region the labels that cost least of those tried."""
         for _ in range(ROUNDS):
-            before = dict(self.labels)
-            for order in (list(self.labels), list(self.labels)[::-1]):
-                for at in order:
-                    node = self.nodes[at]
-                    near = [self.labels[at], *self.of_inputs(at), *self.of_readers(at), self.original[at]]
-                    self._choose(at, near, self.roots((*node.inputs, *node.outputs)))
-            if before == self.labels:
+            before = [self.labels[at] for at in region]
+            self._sweep(region, self.of_inputs)
+            self._refine(region)
+            self._sweep(region[::-1], self.of_readers)
+            self._refine(region)
+            if before == [self.labels[at] for at in region]:
                 return
 
-    def _choose(self, at: int, labels: Iterable[Layout], roots: list[str]) -> None:
-        """The first of the cheapest `labels`."""
-        choices = list(dict.fromkeys(labels))
-        if len(choices) > 1:
-            choices.sort(key=lambda label: self.cost_of(at, label, roots))
-        self.labels[at] = choices[0]
+    def _sweep(self, order: list[int], follow: Callable[[int], list[Layout]]) -> None:
+        """Pushes all Transposes through the nodes of `order` one by one, whatever it costs, each node taking the first
+        layout to `follow`; then goes back to where they cost least on the way."""
+        taken: list[tuple[int, Layout]] = []
+        cost = best = 0.0
+        kept = 0
+        for at in order:
+            label = next(iter(follow(at)), self.labels[at])
+            if label == self.labels[at]:
+                continue
+            roots = self.roots((*self.nodes[at].inputs, *self.nodes[at].outputs))
+            cost -= self.cost_of(at, self.labels[at], roots)
+            taken.append((at, self.labels[at]))
+            self.labels[at] = label
+            cost += self.cost_of(at, label, roots)
+            if cost < best:
+                best, kept = cost, len(taken)
+        for at, label in reversed(taken[kept:]):
+            self.labels[at] = label
+
+    def _refine(self, region: list[int]) -> None:
+        """Lowers the cost node by node until no node alone can."""
+        changed = True
+        while changed:
+            changed = False
+            for at in region:
+                roots = self.roots((*self.nodes[at].inputs, *self.nodes[at].outputs))
+                cost = self.cost_of(at, self.labels[at], roots)
+                for label in (*self.of_inputs(at), *self.of_readers(at), self.original[at]):
+                    if (lower := self.cost_of(at, label, roots)) < cost:
+                        self.labels[at], cost, changed = label, lower, True
 
 
 class Writer:

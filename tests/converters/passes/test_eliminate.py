@@ -38,7 +38,7 @@ def test_outputs_keep_their_names(net: Any, optimized: Any) -> None:
 
 
 def test_reshapes_and_transposes_merge(net: Any, optimized: Any) -> None:
-    x = net.op("Reshape", net.op("Flatten", "x"), net.const([1, 80, 10], np.int64))
+    x = net.op("Reshape", net.op("Flatten", "x"), net.const([2, 40, 10], np.int64))
     y = net.op("Transpose", net.op("Transpose", x, perm=[1, 2, 0]), perm=[0, 2, 1])
     graph = optimized(net, y)
     assert count_operators(graph) == {"Reshape": 1, "Transpose": 1}
