@@ -1,0 +1,98 @@
+"""LSTM, GRU and RNN natively: every direction, optional input and layout, against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from offers import check, offers_for, site_of
+
+from edgert.graph.infer_recurrent import GATES, recurrent
+from edgert.graph.ir import Node, TensorType
+from edgert.kernels_cpu.levels import host_levels
+
+TOLERANCE = 2e-5
+
+
+def layer(
+    op: str, rng: np.random.Generator, steps: int, batch: int, width: int, hidden: int, directions: int
+) -> list[Any]:
+    gates = GATES[op]
+    scale = 1 / np.sqrt(hidden)
+    shapes = [
+        (steps, batch, width), (directions, gates * hidden, width), (directions, gates * hidden, hidden),
+        (directions, 2 * gates * hidden), None, (directions, batch, hidden),
+    ]  # fmt: skip
+    if op == "LSTM":
+        shapes += [(directions, batch, hidden), (directions, 3 * hidden)]
+    return [None if s is None else (scale * rng.standard_normal(s)).astype(np.float32) for s in shapes]
+
+
+def run(op: str, inputs: list[Any], attrs: dict[str, Any], **how: Any) -> None:
+    """Weights and biases are constants; states and lengths are computed."""
+    types = [None if v is None else TensorType(v.dtype.name, v.shape) for v in inputs]
+    outs = recurrent(Node(op, (), (), attrs), types, [])
+    constants = {i: inputs[i] for i in (1, 2, 3, 7) if i < len(inputs) and inputs[i] is not None}
+    check(op, inputs, outs, attrs, constants=constants, rtol=TOLERANCE, atol=TOLERANCE, **how)
+
+
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize(("steps", "batch", "width", "hidden"), [(1, 1, 3, 5), (4, 2, 7, 16), (3, 1, 20, 37)])
+def test_shapes_at_every_level(
+    rng: np.random.Generator, op: str, steps: int, batch: int, width: int, hidden: int
+) -> None:
+    run(op, layer(op, rng, steps, batch, width, hidden, 1), {"hidden_size": hidden})
+
+
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_directions_and_layouts(rng: np.random.Generator, op: str, direction: str, layout: int) -> None:
+    inputs = layer(op, rng, 5, 3, 6, 21, 2 if direction == "bidirectional" else 1)
+    inputs[4] = np.array([5, 0, 3], np.int32)
+    if layout:
+        inputs = [v.swapaxes(0, 1).copy() if i in (0, 5, 6) else v for i, v in enumerate(inputs)]
+    run(op, inputs, {"direction": direction, "layout": layout}, levels=host_levels())
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_nothing_optional(rng: np.random.Generator, op: str) -> None:
+    run(op, layer(op, rng, 6, 1, 4, 18, 1)[:3], {}, levels=host_levels())
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_bounded_sums(rng: np.random.Generator, op: str) -> None:
+    run(op, layer(op, rng, 4, 2, 9, 18, 1), {"clip": 0.2}, levels=host_levels())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_reset_after_the_product(rng: np.random.Generator, bias: bool) -> None:
+    inputs = layer("GRU", rng, 4, 2, 9, 33, 2)
+    inputs[3] = inputs[3] if bias else None
+    run("GRU", inputs, {"linear_before_reset": 1, "direction": "bidirectional"}, levels=host_levels())
+
+
+@pytest.mark.parametrize("function", ["Relu", "Sigmoid", "tanh"])
+def test_functions_of_a_plain_layer(rng: np.random.Generator, function: str) -> None:
+    run("RNN", layer("RNN", rng, 4, 1, 9, 17, 1), {"activations": [function]}, levels=host_levels())
+
+
+def test_a_large_layer(rng: np.random.Generator) -> None:
+    run("LSTM", layer("LSTM", rng, 8, 1, 40, 200, 1), {}, levels=host_levels())
+
+
+@pytest.mark.parametrize(
+    ("attrs", "why"),
+    [
+        ({"activations": ["Sigmoid", "Relu", "Tanh"]}, "activations"),
+        ({"input_forget": 1}, "input_forget"),
+    ],
+)
+def test_what_is_refused_says_why(rng: np.random.Generator, attrs: dict[str, Any], why: str) -> None:
+    inputs = layer("LSTM", rng, 2, 1, 4, 8, 1)[:4]
+    types = [TensorType("float32", v.shape) for v in inputs]
+    outs = recurrent(Node("LSTM", (), (), {}), types, [])
+    constants = {i: inputs[i] for i in (1, 2, 3)}
+    offers, refusals = offers_for(site_of("LSTM", inputs, types, outs, attrs, constants, host_levels()[0], 1))
+    assert not offers and why in refusals[0].why
