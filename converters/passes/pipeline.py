@@ -25,6 +25,7 @@ from edgert.converters.passes.recognise_pooling import recognise_pooling
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.passes.reparameterize import reparameterize
 from edgert.converters.passes.sink_transposes import sink_transposes
+from edgert.converters.passes.split_conv_transpose import split_conv_transpose
 from edgert.graph.ir import Graph
 
 Pass: TypeAlias = Callable[[Graph], Graph]
@@ -52,6 +53,8 @@ OPTIMIZE: tuple[Pass, ...] = (
     lower_batch_norm,
     fold_affine,
     fuse_activation,
+    # After what is folded and fused into it, which all its parts then have.
+    split_conv_transpose,
     fuse_residual,
     absorb_qdq,
     fold_dequantize,

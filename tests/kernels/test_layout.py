@@ -143,9 +143,11 @@ def test_renaming(dtype: str, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_blocks_of_pixels_and_channels(op: str, mode: str, dtype: str, rng: np.random.Generator) -> None:
-    x = rng.integers(0, 100, (2, 12, 4, 6)).astype(dtype)
-    attrs = {"blocksize": 2} if op == "SpaceToDepth" else {"blocksize": 2, "mode": mode}
-    check(op, [x], attrs=attrs)
+    x = rng.integers(0, 100, (2, 16, 4, 6)).astype(dtype)
+    offers = check(op, [x], attrs={"blocksize": 2, "mode": mode})
+    planes = {"float32": "kp"} if mode == "CRD" else {"float32": "kp", "uint8": "k4p"}
+    assert {o.in_layouts[0] for o in offers} == {"row", *([planes[dtype]] if dtype in planes else [])}
+    check(op, [x[:, :12]], attrs={"blocksize": 2, "mode": mode})
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

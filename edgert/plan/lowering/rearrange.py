@@ -12,34 +12,39 @@ from edgert.plan.lowering.api import Offer, Refusal, Site, lowers
 from edgert.plan.lowering.layout import Part, copy_offer, shared_layouts, view
 from edgert.plan.lowering.shapes import is_constant
 from edgert.plan.lowering.strided import KERNEL as COPY
-from edgert.plan.lowering.strided import Axis, contiguous_strides
+from edgert.plan.lowering.strided import Axis
 
 
 @lowers("DepthToSpace", "SpaceToDepth")
-def blocks(site: Site) -> Offer | Refusal:
-    """Row layout. Depth [N, C b b, H, W] and space [N, C, H b, W b] are both [N, b, b, C, H, W] (DCR)
-    or [N, C, b, b, H, W] (CRD), with strides of their own."""
-    x, y = site.inputs[0], site.outputs[0]
+def blocks(site: Site) -> list[Offer | Refusal]:
+    """Depth [N, C b b, H, W] and space [N, C, H b, W b] are both [N, b, b, C, H, W] (DCR) or [N, C, b, b, H, W]
+    (CRD), with strides of their own."""
+    x = site.inputs[0]
     if x is None or is_constant(site, 0) or len(x.shape) != 4:
-        return Refusal(COPY, "expected an activation [N, C, H, W]")
-    block, element = site.node.attr_int("blocksize", 1), x.np_dtype.itemsize
-    to_space = site.node.op == "DepthToSpace"
-    n, channels, height, width = (y if to_space else x).static_shape
-    height, width = height // block, width // block
+        return [Refusal(COPY, "expected an activation [N, C, H, W]")]
+    return [_blocks(site, layout) for layout in shared_layouts(x, site.outputs[0])]
+
+
+def _blocks(site: Site, layout: str) -> Offer | Refusal:
+    x, y, block = site.inputs[0], site.outputs[0], site.node.attr_int("blocksize", 1)
+    assert x is not None
+    to_space, rows_first = site.node.op == "DepthToSpace", site.node.attr_str("mode", "DCR") == "DCR"
+    deep, wide = (view(x, layout), view(y, layout)) if to_space else (view(y, layout), view(x, layout))
+    if deep.unit > 1 and (not rows_first or (y if to_space else x).static_shape[1] % deep.unit):
+        return Refusal(COPY, "blocks of k4p must be whole groups of 4 channels, ahead of the channels")
+    n, channels, height, width = wide.sizes
+    sizes = (n, channels, block, block, height // block, width // block)
     # both in the order N, C, block row, block column, H, W
-    space = contiguous_strides((n, channels, height, block, width, block), element)
-    space = [space[i] for i in (0, 1, 3, 5, 2, 4)]
-    if site.node.attr_str("mode", "DCR") == "CRD":
-        depth = contiguous_strides((n, channels, block, block, height, width), element)
-    else:
-        depth = contiguous_strides((n, block, block, channels, height, width), element)
-        depth = [depth[i] for i in (0, 3, 1, 2, 4, 5)]
+    plane, row, column = wide.strides[1:]
+    space = [wide.strides[0], plane, row, column, block * row, block * column]
+    by_block, by_channel = (channels, 1) if rows_first else (1, block * block)
+    plane = deep.strides[1]
+    depth = [deep.strides[0], by_channel * plane, block * by_block * plane, by_block * plane, *deep.strides[2:]]
     source, target = (depth, space) if to_space else (space, depth)
-    sizes = (n, channels, block, block, height, width)
-    axes = [Axis(*a) for a in zip(sizes, source, target, strict=True)]
-    # the target's order, so that writes advance through memory
-    axes.sort(key=lambda axis: -axis.y_stride)
-    return copy_offer(site, "row", [Part(0, axes, 0, 0)], element, "blocks of pixels and channels exchanged")
+    *outer, row_of_blocks = [Axis(*a) for a in zip(sizes, source, target, strict=True)]
+    # the order of the target, so that writes advance through memory, but long rows inside
+    axes = [*sorted(outer, key=lambda axis: -axis.y_stride), row_of_blocks]
+    return copy_offer(site, layout, [Part(0, axes, 0, 0)], deep.element, "blocks of pixels and channels exchanged")
 
 
 @lowers("Resize")
