@@ -34,6 +34,18 @@ ACTIVATIONS: dict[str, tuple[float, float] | None] = {
 """Fused activations: what range they clip to, None for none. Source: TensorFlow Lite, CalculateActivationRange."""
 
 
+MAX_NAME = 160
+"""Bytes of a name: a .edge file holds 255, of which scopes and suffixes take some. Fused layers have longer ones."""
+
+
+def shortened(name: str) -> str:
+    """`name` within MAX_NAME bytes: what is too long loses its middle."""
+    raw, half = name.encode(), MAX_NAME // 2 - 2
+    if len(raw) <= MAX_NAME:
+        return name
+    return f"{raw[:half].decode('utf-8', 'ignore')}...{raw[-half:].decode('utf-8', 'ignore')}"
+
+
 class Refused(Exception):
     """An operator edgert cannot take: what is at fault, and what to do."""
 
@@ -176,7 +188,7 @@ class Builder:
     # ---- names
     def fresh(self, name: str) -> str:
         """`name` in this scope, or `name_1`, ... : one that no tensor has."""
-        base = f"{self.scope}{name}"
+        base = f"{self.scope}{shortened(name)}"
         candidate, i = base, 0
         while candidate in self._taken or not candidate:
             i += 1
@@ -454,8 +466,6 @@ class Builder:
         return TensorType("int8", kind.shape, lowered)
 
     def _requantize(self, source: str, out: str) -> str:
-        """`out`: the values of `source` with the type declared for `out`. Returns `out`."""
-        real = self.fresh(f"{source.removeprefix(self.scope)}/real")
-        self.append("DequantizeLinear", [source], [real])
-        self.append("QuantizeLinear", [real], [out])
+        """`out`: the values of `source` with the type declared for `out`, int8 for uint8 or back. Returns `out`."""
+        self.append("QLinearUnary", [source], [out], {"op": "Identity"})
         return out

@@ -184,16 +184,19 @@ def _table(values: Array, site: Site, layout: str) -> Array:
 
 @lowers("QLinearUnary")
 def unary_q8(site: Site) -> list[Offer | Refusal]:
-    """uint8 with one scale, k4p or row, through a table."""
+    """8-bit with one scale, through a table: uint8 in k4p or row, int8 in row."""
     x, y = site.inputs[0], site.outputs[0]
-    if x is None or per_tensor(x) is None or per_tensor(y) is None or is_constant(site, 0):
-        return [Refusal("lookup_q8", "expected uint8 activations with one scale each")]
-    every = np.arange(256, dtype=np.uint8)
-    made = evaluate("QLinearUnary", [every], dict(site.node.attrs), [_as_quant(x)], [_as_quant(y)], ["uint8"])
-    offers: list[Offer | Refusal] = []
-    for layout in _layouts(x):
-        offers.append(_lookup(site, layout, [(0, made[0])]))
-    return offers
+    if x is None or not _is_whole_byte(x) or not _is_whole_byte(y) or is_constant(site, 0):
+        return [Refusal("lookup_q8", "expected 8-bit activations with one scale each")]
+    every = np.arange(256, dtype=np.uint8).view(x.np_dtype)
+    made = evaluate("QLinearUnary", [every], dict(site.node.attrs), [_as_quant(x)], [_as_quant(y)], [y.dtype])
+    layouts = _layouts(x) if x.dtype == y.dtype == "uint8" else ["row"]
+    return [_lookup(site, layout, [(0, made[0].view(np.uint8))]) for layout in layouts]
+
+
+def _is_whole_byte(kind: TensorType) -> bool:
+    """Whether the tensor is of 8-bit integers with one scale."""
+    return kind.dtype in ("uint8", "int8") and kind.quant is not None and kind.quant.per_tensor
 
 
 @lowers("QLinearConcat")
