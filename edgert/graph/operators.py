@@ -12,6 +12,7 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_linear_attention,
     infer_matmul,
     infer_mediapipe,
+    infer_narrow,
     infer_norm,
     infer_pool,
     infer_quantized,

@@ -12,6 +12,7 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     logic,
     matmul,
     mediapipe,
+    narrow,
     norm,
     pool,
     quantized,
