@@ -53,7 +53,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     model = read(small(), tmp_path)
     assert model.description == "test" and [g.name for g in model.graphs] == ["main"]
     graph = model.graphs[0]
-    x, w, y = graph.tensors
+    x, w, _ = graph.tensors
     assert (x.name, x.dtype, x.shape, x.signature) == ("x", "int8", (1, 4, 4, 2), (-1, 4, 4, 2))
     assert x.quant.per_tensor and x.quant.scale[0] == 0.5 and x.quant.zero_point[0] == -3 and x.data is None
     assert np.array_equal(w.data, WEIGHTS) and not w.data.flags.writeable and not w.data.flags.owndata
