@@ -1,6 +1,6 @@
 """load() and Session: a model file that answers. Plans are made per shape and kept; runs are serialised by a lock.
 
-What a plan is and why is edgert/plan; how it runs is executable.py and pool.py.
+What a plan is and why is edgert/plan; how it runs is executable.py and pool.py; what is kept between runs, state.py.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edgert.runtime.inputs import (
 )  # fmt: skip
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.staged import Staged
+from edgert.runtime.state import State, seen, unrolled
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
@@ -101,12 +102,13 @@ class Session:
     ) -> None:
         check_threads(threads)
         check_sparse(sparse)
-        if model.graph.states:
+        if model.info.language is not None and model.graph.states:
             raise UnsupportedError(
-                f"{model.info.name or 'the model'} keeps a state from run to run, as language models do: expected one "
-                "without; use edgert.LLM or `edgert generate`"
+                f"{model.info.name or 'the model'} is a language model: expected another; use edgert.LLM or "
+                "`edgert generate`"
             )
         self._model = model
+        self._graph, self._seen = unrolled(model.graph), seen(model.graph)
         self._threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
         self._sparse = sparse
@@ -139,12 +141,12 @@ class Session:
         return self._level
 
     def get_inputs(self) -> list[ValueInfo]:
-        """Name, shape and type of each input, as in ONNX Runtime."""
-        return [ValueInfo.of(name, self._model.graph.types[name]) for name in self._model.graph.inputs]
+        """Name, shape and type of each input, as in ONNX Runtime; without states."""
+        return [ValueInfo.of(name, self._seen.types[name]) for name in self._seen.inputs]
 
     def get_outputs(self) -> list[ValueInfo]:
-        """Name, shape and type of each output, as in ONNX Runtime."""
-        return [ValueInfo.of(name, self._model.graph.types[name]) for name in self._model.graph.outputs]
+        """Name, shape and type of each output, as in ONNX Runtime; without states."""
+        return [ValueInfo.of(name, self._seen.types[name]) for name in self._seen.outputs]
 
     # ---- running
     @overload
@@ -156,36 +158,52 @@ class Session:
         self, inputs: Mapping[str, Any] | Sequence[str] | None, feeds: Mapping[str, Any] | None = None
     ) -> dict[str, Array] | list[Array]:
         """run({input: array}) gives {output: array}; run(names or None, {input: array}) gives a list, as in
-        ONNX Runtime. Arrays must have the exact dtype; outputs are new arrays.
+        ONNX Runtime. Arrays must have the exact dtype; outputs are new arrays. A model with a state begins anew in
+        each run; state() gives one that goes on.
 
         Raises InputError for wrong names, dtypes or shapes; for new shapes also what load() raises.
         """
         if feeds is not None:
             if isinstance(inputs, Mapping | str):
                 raise InputError(f"expected a list of output names or None, found {type(inputs).__name__}")
-            names = check_output_names(self._model.graph, inputs)
+            names = check_output_names(self._seen, inputs)
             outputs = self._run(feeds)
             return [outputs[name] for name in names]
         if not isinstance(inputs, Mapping):
             raise InputError(f"expected a dict of inputs, found {type(inputs).__name__}")
         return self._run(inputs)
 
+    def state(self) -> State:
+        """What the model keeps from run to run, at its beginning: `state.run(...)` as run(), step by step. One for each
+        stream of inputs; they share the plan and take turns."""
+        return State(self._model.graph, self._fixed, self._step)
+
     def _run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
-        with self._lock:
-            executable, arrays = self._prepare(feeds)
-            return executable.run(arrays)
+        arrays = self._checked(feeds)
+        return self.state().advance(arrays) if self._model.graph.states else self._step(arrays)
 
     def profile(self, inputs: Mapping[str, Any]) -> list[OpTime]:
         """Runs once, op by op, and gives the time of each: the sum is above that of run(), which is one call."""
+        arrays = self.state().feeds(self._checked(inputs))
         with self._lock:
-            executable, arrays = self._prepare(inputs)
-            return executable.profile(arrays)
+            return self._prepare(arrays).profile(arrays)
 
-    def _prepare(self, feeds: Mapping[str, Any]) -> tuple[Executable | Staged, dict[str, Array]]:
+    def _step(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """One run of the model with all its inputs, pasts of states included."""
+        with self._lock:
+            return self._prepare(arrays).run(arrays)
+
+    def _checked(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        self._check_open()
+        return check_feeds(self._seen, feeds)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise InputError("this session is closed; load the model again")
-        arrays = check_feeds(self._model.graph, feeds)
-        return self._executable(bindings_of(self._model.graph, arrays, self._fixed)), arrays
+
+    def _prepare(self, arrays: Mapping[str, Array]) -> Executable | Staged:
+        self._check_open()
+        return self._executable(bindings_of(self._graph, arrays, self._fixed))
 
     # ---- planning
     def plan(self, shapes: Mapping[str, int] | None = None) -> Plan:
@@ -228,7 +246,7 @@ class Session:
 
     def _build(self, bindings: Mapping[str, int]) -> Executable | Staged:
         """What runs the model at these sizes: planned as a whole, or in stages where values decide."""
-        graph, tensors = self._model.graph, self._model.tensors
+        graph, tensors = self._graph, self._model.tensors
         try:
             graph = infer_types(graph, bindings)
         except NeedsValue:
