@@ -48,14 +48,17 @@ ARROWS: dict[str, list[str]] = {
     "edgert.llm.sandbox": ["edgert.errors"],
     "edgert.preprocess": ["edgert.errors", "edgert.format", "edgert.graph"],
     "edgert.datasets": ["edgert.errors", "edgert.format", "edgert.graph", "edgert.preprocess"],
+    "edgert.audio": ["edgert.errors"],
     "edgert.assets": ["edgert.errors", "edgert.cache"],
     "edgert.models": ["edgert.errors"],
     "edgert.cli": [
         "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.llm", "edgert.plan", "edgert.program",
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
-        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets",
+        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets", "edgert.audio",
     ],
-    "edgert.apps": ["edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess"],
+    "edgert.apps": [
+        "edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess", "edgert.audio",
+    ],
     "edgert.kernels_cpu": ["edgert.errors"],
     "edgert.kernels_gpu": ["edgert.errors"],
     "edgert.converters": [
