@@ -34,14 +34,15 @@ def pack_model(
     pattern: how zeros lie if that is known, see `fit_conv`. fits: collects, for each weight that could be sparse, a
     line of words about that. Raises FormatError for what the format cannot hold.
     """
-    readers = graph.consumers()
     tensors = {}
-    for name, value in graph.constants.items():
-        stored = pack_constant(name, value, graph.types[name], readers.get(name, []))
-        found, words = without_zeros(stored, value, readers.get(name, []), pattern)
-        tensors[name] = found or stored
-        if words and fits is not None:
-            fits[name] = words
+    for part in (graph, *graph.bodies()):
+        readers = part.consumers()
+        for name, value in part.constants.items():
+            stored = pack_constant(name, value, part.types[name], readers.get(name, []))
+            found, words = without_zeros(stored, value, readers.get(name, []), pattern)
+            tensors[name] = found or stored
+            if words and fits is not None:
+                fits[name] = words
     return Model(graph, tensors, info, source, report)
 
 

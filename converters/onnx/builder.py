@@ -11,6 +11,14 @@ from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.reader import OnnxModel, OnnxNode
 from edgert.graph.ir import Array, Attr, Graph, Node, Quantization, TensorType
 from edgert.graph.operators import OPERATORS
+from edgert.kernels_cpu.reference.narrow import INTEGERS
+
+MOVES = {
+    "RoundTo", "QuantizeLinear", "DequantizeLinear", "Abs", "Neg", "Relu", "Max", "Min", "Clip", "Where", "Gather",
+    "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Compress", "TopK", "Unique", "Trilu", "OneHot",
+    "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReverseSequence", "EyeLike", "Floor", "Ceil", "Round", "Sign",
+}  # fmt: skip
+"""Operators besides those of `LAYOUT` that make values of the type of their inputs, or see to that themselves."""
 
 DEFAULT_ADVICE = "export the model with other operators, or end it before this node"
 
@@ -40,11 +48,13 @@ class Builder:
     """Collects IR nodes for one model.
 
     Tensors keep their ONNX names where they can. An int8 activation is stored as uint8, value + 128: it is
-    then in `shifted`, and whoever needs the int8 values gets them through two exact nodes.
+    then in `shifted`, and whoever needs the int8 values gets them through two exact nodes. scope: what the names
+    of a body's tensors begin with, '' for the model itself.
     """
 
-    def __init__(self, model: OnnxModel, hints: dict[str, Hint]) -> None:
+    def __init__(self, model: OnnxModel, hints: dict[str, Hint], scope: str = "") -> None:
         self.model = model
+        self.scope = scope
         self.hints = hints
         self.graph = Graph(model.name)
         self.values: dict[str, Array] = dict(model.constants)
@@ -52,7 +62,7 @@ class Builder:
         self.notes: list[str] = []
         self.shifted: set[str] = set()
         self.output_names = {value.name for value in model.outputs}
-        self.wanted = {name for node in model.nodes for name in node.inputs} | self.output_names
+        self.wanted = {name for node in model.nodes for name in (*node.inputs, *node.captured)} | self.output_names
         self._alias: dict[str, str] = {}
         self._plain: dict[str, str] = {}
         self._stored: dict[tuple[object, ...], str] = {}
@@ -72,7 +82,7 @@ class Builder:
         """dtype and shape of a tensor as ONNX has it (int8 where the IR has uint8)."""
         if name in self.values:
             array = self.values[name]
-            return Hint(array.dtype.name, tuple(array.shape))
+            return Hint(array.dtype.name, tuple(array.shape), self.model.narrow.get(name, ""))
         return self.hints.get(name, Hint())
 
     def dtype(self, name: str, default: str = "float32") -> str:
@@ -174,7 +184,7 @@ class Builder:
         """Adds an IR node that makes the outputs of `node`, or the fresh tensors `outputs`.
 
         inputs are IR names. Returns the first output. For `LAYOUT` operators whose data is shifted or
-        quantized the outputs are so too.
+        quantized the outputs are so too. What ONNX declares as a narrow float is rounded to it.
         """
         if op not in OPERATORS:
             raise Refused("", f"edgert has no operator {op}; {DEFAULT_ADVICE}")
@@ -192,8 +202,18 @@ class Builder:
             self._define(name, carried if i == 0 or op == "Split" else None, moved) if name else ""
             for i, name in enumerate(names)
         ]
-        self._append(op, arguments, tensors, dict(attrs or {}), node.name)
+        narrow = {} if op in LAYOUT or op in MOVES else {t: k for t in tensors if (k := self._narrow_float(t))}
+        made = [self.fresh(f"{tensor}_unrounded") if tensor in narrow else tensor for tensor in tensors]
+        self._append(op, arguments, made, dict(attrs or {}), node.name)
+        for wide, tensor in zip(made, tensors, strict=True):
+            if wide != tensor:
+                self._append("RoundTo", [wide], [tensor], {"to": narrow[tensor], "saturate": 0}, tensor)
         return tensors[0]
+
+    def _narrow_float(self, tensor: str) -> str:
+        """The narrow float type that ONNX declares for `tensor`, '' for others."""
+        narrow = self.hints.get(tensor, Hint()).narrow
+        return "" if narrow in INTEGERS else narrow
 
     def _carry(self, node: OnnxNode, op: str, inputs: list[str]) -> TensorType | None:
         """The quantized type that a LAYOUT operator hands on, None if none. Completes Pad's value."""

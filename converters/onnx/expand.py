@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgert.converters.onnx.captures import bodies
+from edgert.converters.onnx.captures import rename as rename_captured
 from edgert.converters.onnx.hints import Hint, infer_values
 from edgert.converters.onnx.reader import OnnxModel, OnnxNode, read_nodes
-from edgert.converters.onnx.tensors import TYPE_NUMBERS
+from edgert.converters.onnx.tensors import NARROW_NUMBERS, TYPE_NUMBERS
 from edgert.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -81,10 +83,11 @@ def _type(hint: Hint | None, name: str, model: OnnxModel) -> TypeProto:
 
     if name in model.constants:
         array = model.constants[name]
-        hint = Hint(array.dtype.name, tuple(array.shape))
+        hint = Hint(array.dtype.name, tuple(array.shape), model.narrow.get(name, ""))
     if not name or hint is None or not hint.dtype:
         return onnx.TypeProto()
-    return onnx.helper.make_tensor_type_proto(TYPE_NUMBERS[hint.dtype], hint.shape)
+    number = NARROW_NUMBERS[hint.narrow] if hint.narrow else TYPE_NUMBERS[hint.dtype]
+    return onnx.helper.make_tensor_type_proto(number, hint.shape)
 
 
 def _inlined(
@@ -116,16 +119,21 @@ def _inlined(
     for inner in function.node:
         inner.input[:] = [rename[name] for name in inner.input]
         inner.output[:] = [rename[name] for name in inner.output]
+        for body in bodies(inner):
+            rename_captured(body, rename)
     _infer(model, node, function, types, hints)
     opsets = {entry.domain: entry.version for entry in function.opset_import} or {"": node.opset}
     try:
-        return read_nodes(function.node, opsets, model.path, None, model.constants, model.unreadable)
+        return read_nodes(function.node, opsets, model.path, None, model.constants, model.unreadable, model.narrow)
     except (FormatError, UnsupportedError):
         return None
 
 
 def _bind(inner: NodeProto, given: dict[str, Any]) -> None:
     """Replaces references to the function's attributes by their values; absent ones are left out."""
+    for body in bodies(inner):
+        for node in body.node:
+            _bind(node, given)
     kept = []
     for attribute in inner.attribute:
         if attribute.ref_attr_name:
@@ -155,7 +163,7 @@ def _infer(
     small = [
         onnx.numpy_helper.from_array(model.constants[name], name)
         for name in dict.fromkeys(node.inputs)
-        if name in model.constants and model.constants[name].size <= 64
+        if name in model.constants and model.constants[name].size <= 64 and name not in model.narrow
     ]
     graph = onnx.helper.make_graph(list(function.node), "body", inputs, outputs, small)
     imports = list(function.opset_import) or [onnx.helper.make_opsetid("", node.opset)]

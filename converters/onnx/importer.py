@@ -3,7 +3,6 @@ Reading is in `reader.py`, the canonical form of each operator in the `normalize
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,13 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_sampling,
     normalize_shape,
     normalize_signal,
+    subgraphs,
 )
-from edgert.converters.onnx.builder import DEFAULT_ADVICE, Builder, Refused
-from edgert.converters.onnx.expand import expand_functions
 from edgert.converters.onnx.hints import infer_hints
-from edgert.converters.onnx.normalize import lift_node, supported
-from edgert.converters.onnx.reader import OnnxNode, read_onnx
+from edgert.converters.onnx.reader import read_onnx
+from edgert.converters.onnx.translate import Problem, translate
 from edgert.errors import UnsupportedError
 from edgert.graph.ir import Graph
-
-ADVICE: dict[str, str] = {
-    "If": "export with the condition fixed, or fold it with onnxsim",
-    "Loop": "export the loop unrolled",
-    "Scan": "export the loop unrolled",
-    "LSTM": "recurrent layers are not supported; export the steps unrolled",
-    "GRU": "recurrent layers are not supported; export the steps unrolled",
-    "RNN": "recurrent layers are not supported; export the steps unrolled",
-    "DynamicQuantizeMatMul": "quantize the model statically, or without fusion",
-}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why one node cannot be converted. `attribute` is '' when none is at fault."""
-
-    node: str
-    op: str
-    domain: str
-    opset: int
-    attribute: str
-    advice: str
-
-    def __str__(self) -> str:
-        operator = f"{self.domain}.{self.op}" if self.domain else self.op
-        fault = f", attribute {self.attribute}" if self.attribute else ""
-        return f"node {self.node!r}: {operator} (opset {self.opset}{fault}): {self.advice}"
 
 
 def import_onnx(path: str | Path, *, report: dict[str, Any] | None = None) -> Graph:
@@ -93,22 +64,6 @@ def _import(path: Path, report: dict[str, Any] | None) -> tuple[Graph, list[Prob
             key = f"{node.domain}.{node.op}" if node.domain else node.op
             counts[key] = counts.get(key, 0) + 1
         report.update(format="onnx", file=path.name, opsets=dict(model.opsets), operators=counts, notes=notes)
-    expand_functions(model, hints, supported, notes)
-    builder = Builder(model, hints)
-    builder.notes = notes
-    problems: list[Problem] = []
-    for node in model.nodes:
-        if not supported(node):
-            problems.append(_problem(node, "", ADVICE.get(node.op, DEFAULT_ADVICE)))
-            continue
-        try:
-            lift_node(builder, node)
-        except Refused as refusal:
-            problems.append(_problem(node, refusal.attribute, refusal.advice))
-    graph = builder.finish()
+    graph, problems = translate(model, hints, notes)
     complete_types(graph)
     return graph, problems
-
-
-def _problem(node: OnnxNode, attribute: str, advice: str) -> Problem:
-    return Problem(node.name, node.op, node.domain, node.opset, attribute, advice)

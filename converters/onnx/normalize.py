@@ -110,13 +110,15 @@ def check_schema(node: OnnxNode) -> None:
         raise Refused("", f"opset {node.opset} has no such operator; check the exporter") from None
     if schema.deprecated and (node.domain, node.op) not in LIFTS:
         raise Refused("", f"the operator is deprecated in opset {node.opset}; export its successor")
+    if node.graphs and (node.domain, node.op) not in LIFTS:
+        raise Refused(next(iter(node.graphs)), "a graph attribute is not supported here")
     for key, value in node.attrs.items():
         if key not in schema.attributes:
             raise Refused(key, f"opset {node.opset} has no such attribute; check the exporter")
         if not _fits(value, schema.attributes[key].type.name):
             raise Refused(key, f"expected a value of kind {schema.attributes[key].type.name}")
     for key, attribute in schema.attributes.items():
-        if attribute.required and key not in node.attrs:
+        if attribute.required and key not in node.attrs and key not in node.graphs:
             raise Refused(key, "the attribute is required; check the exporter")
     given = sum(1 for name in node.inputs if name)
     if given < schema.min_input or len(node.inputs) > schema.max_input:

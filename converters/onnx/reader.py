@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgert.converters.onnx.captures import captured_names
 from edgert.converters.onnx.external_data import ExternalData
-from edgert.converters.onnx.tensors import MAX_RANK, WIDENED, to_array, type_name
+from edgert.converters.onnx.tensors import MAX_RANK, NARROW_TYPES, to_array, type_name
 from edgert.errors import FormatError, UnsupportedError
 from edgert.graph.ir import Array, Dim
 
@@ -47,7 +48,9 @@ class OnnxNode:
     """A node with Python attributes. `opset` is the version of its domain that it was written for.
 
     attrs: int, float, str, lists of them, or an ndarray for a tensor attribute.
-    unreadable: attributes whose kind (a graph, a sparse tensor ...) has no place here, with the kind.
+    unreadable: attributes whose kind (a sparse tensor ...) has no place here, with the kind. graphs: bodies of
+    control flow, and captured: the tensors around the node that they read. narrow: the element type of tensor
+    attributes whose values are held in a wider one.
     """
 
     op: str
@@ -58,6 +61,9 @@ class OnnxNode:
     attrs: dict[str, Any]
     name: str
     unreadable: dict[str, str] = field(default_factory=dict)
+    graphs: dict[str, GraphProto] = field(default_factory=dict)
+    captured: list[str] = field(default_factory=list)
+    narrow: dict[str, str] = field(default_factory=dict)
 
     def has(self, index: int) -> bool:
         """Whether input number `index` is given."""
@@ -82,7 +88,8 @@ class OnnxModel:
     """One file. `constants` has initializers and the values of Constant nodes.
 
     `skeleton` is the parsed model without initializer values, for type inference by `onnx`.
-    `unreadable` names constants whose element type has no place in the IR, with the reason.
+    `unreadable` names constants whose element type has no place in the IR, with the reason; `narrow` those whose
+    values are held in a wider type, with their own.
     """
 
     path: Path
@@ -94,6 +101,7 @@ class OnnxModel:
     constants: dict[str, Array]
     unreadable: dict[str, str]
     skeleton: ModelProto
+    narrow: dict[str, str] = field(default_factory=dict)
 
 
 def read_onnx(path: str | Path) -> OnnxModel:
@@ -109,6 +117,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
     external = ExternalData(path)
     constants: dict[str, Array] = {}
     unreadable: dict[str, str] = {}
+    narrow: dict[str, str] = {}
     graph = model.graph
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name
@@ -120,6 +129,8 @@ def read_onnx(path: str | Path) -> OnnxModel:
             raise FormatError(path, None, "initializers with a name each of their own", repr(tensor.name[:80]))
         try:
             constants[tensor.name] = to_array(tensor, external, path)
+            if tensor.data_type in NARROW_TYPES:
+                narrow[tensor.name] = NARROW_TYPES[tensor.data_type]
         except UnsupportedError as error:
             unreadable[tensor.name] = str(error)
     _strip(model)
@@ -131,9 +142,10 @@ def read_onnx(path: str | Path) -> OnnxModel:
     outputs = [_value(info, path, "output") for info in graph.output]
     if not outputs:
         raise FormatError(path, None, "a graph with outputs", "none")
-    nodes = read_nodes(graph.node, opsets, path, external, constants, unreadable)
+    nodes = read_nodes(graph.node, opsets, path, external, constants, unreadable, narrow)
     _check_order(path, inputs, outputs, nodes, known | constants.keys() | unreadable.keys())
-    return OnnxModel(path, graph.name or path.stem, opsets, inputs, outputs, nodes, constants, unreadable, model)
+    name = graph.name or path.stem
+    return OnnxModel(path, name, opsets, inputs, outputs, nodes, constants, unreadable, model, narrow)
 
 
 def read_nodes(
@@ -143,8 +155,10 @@ def read_nodes(
     external: ExternalData | None,
     constants: dict[str, Array],
     unreadable: dict[str, str],
+    narrow: dict[str, str],
 ) -> list[OnnxNode]:
-    """The nodes of a graph or function body; values of Constant nodes go to `constants` instead."""
+    """The nodes of a graph or function body; values of Constant nodes go to `constants` instead, and to `narrow` the
+    types of those held in a wider one."""
     nodes: list[OnnxNode] = []
     for index, proto in enumerate(protos):
         node = _node(proto, index, opsets, path, external)
@@ -158,6 +172,8 @@ def read_nodes(
             unreadable[node.outputs[0]] = f"Constant attribute {attribute} is {kind}"
         else:
             constants[node.outputs[0]] = _constant(node, path)
+            if "value" in node.narrow:
+                narrow[node.outputs[0]] = node.narrow["value"]
     return nodes
 
 
@@ -289,11 +305,6 @@ def _value(info: ValueInfoProto, path: Path, role: str) -> OnnxValue:
     if not kind.HasField("tensor_type"):
         found = kind.WhichOneof("value") or "no type"
         raise UnsupportedError(f"{path}: expected {role} {info.name!r} to be a tensor, found {found}")
-    if kind.tensor_type.elem_type in WIDENED:
-        raise UnsupportedError(
-            f"{path}: expected {role} {info.name!r} of an element type edgert has, found "
-            "bfloat16 or a 4-bit type; export the model in float32"
-        )
     try:
         dtype = type_name(kind.tensor_type.elem_type)
     except UnsupportedError as error:
@@ -325,7 +336,7 @@ def _node(proto: NodeProto, index: int, opsets: dict[str, int], path: Path, exte
         raise FormatError(path, None, f"an opset_import for the domain of node {name!r}", repr(domain))
     node = OnnxNode(proto.op_type, domain, opsets.get(domain, 1), list(proto.input), list(proto.output), {}, name)
     for attribute in proto.attribute:
-        if attribute.name in node.attrs or attribute.name in node.unreadable:
+        if attribute.name in {**node.attrs, **node.unreadable, **node.graphs}:
             raise FormatError(path, None, f"each attribute of node {name!r} once", repr(attribute.name))
         _read_attribute(node, attribute, path, external)
     return node
@@ -350,8 +361,13 @@ def _read_attribute(node: OnnxNode, attribute: AttributeProto, path: Path, exter
     elif kind == "TENSOR":
         try:
             node.attrs[key] = to_array(attribute.t, external, path)
+            if attribute.t.data_type in NARROW_TYPES:
+                node.narrow[key] = NARROW_TYPES[attribute.t.data_type]
         except UnsupportedError as error:
             node.unreadable[key] = str(error)
+    elif kind == "GRAPH":
+        node.graphs[key] = attribute.g
+        node.captured += captured_names(attribute.g)
     else:
         node.unreadable[key] = f"a {kind.lower()} attribute"
 

@@ -34,7 +34,8 @@ def node_key(rw: Rewriter, node: Node) -> Hashable:
     kinds = tuple(
         (kind.dtype, quant_key(kind.quant)) if (kind := rw.type_of(name)) is not None else None for name in node.outputs
     )
-    return node.op, node.inputs, attrs, kinds
+    bodies = tuple(id(graph) for graph in node.graphs.values())  # never equal: they are not compared
+    return node.op, node.inputs, attrs, kinds, bodies
 
 
 def deduplicate(graph: Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""The graph in the header: nodes, types and inline quantization, to JSON and back (rules F17 to F22, F39).
+"""The graph in the header: nodes, types and inline quantization, to JSON and back (rules F17 to F22, F39, F54, F55).
 
 Structure is judged here: names, order, kinds, sizes. Whether an operator is known, and whether its inputs
 fit, is the business of shape inference and of the plan.
@@ -7,7 +7,7 @@ fit, is the business of shape inference and of the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgert.format.fields import Value
 from edgert.format.limits import (
     MAX_ATTRIBUTE_ITEMS,
     MAX_ATTRIBUTES,
+    MAX_BODY_DEPTH,
     MAX_NODE_TENSORS,
     MAX_NODES,
     MAX_RANK,
@@ -30,9 +31,12 @@ _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 """JSON has no infinity; an open clip bound is written {"float": "inf"}."""
 
 
-def graph_from(value: Value, stored: Collection[str]) -> Graph:
-    """The graph, with the types of all but the `stored` tensors. Raises FormatError."""
-    table = value.fields(("name", "inputs", "outputs", "nodes", "types"), ("states",))
+def graph_from(value: Value, stored: Collection[str], depth: int = 0) -> Graph:
+    """The graph, with the types of all but the `stored` tensors. depth: of a body in bodies, 0 for the model.
+
+    Raises FormatError.
+    """
+    table = value.fields(("name", "inputs", "outputs", "nodes", "types"), () if depth else ("states", "initial"))
     graph = Graph(name=table["name"].line())
     graph.types = {name: type_from(item) for name, item in table["types"].table(MAX_TENSORS).items()}
     defined = set(stored)
@@ -53,7 +57,7 @@ def graph_from(value: Value, stored: Collection[str]) -> Graph:
     graph.inputs = [define(item) for item in table["inputs"].items(MAX_TENSORS)]
     node_names: set[str] = set()
     for item in table["nodes"].items(MAX_NODES):
-        graph.nodes.append(node := _node_from(item, define, used))
+        graph.nodes.append(node := _node_from(item, define, used, stored, depth))
         if node.name and node.name in node_names:
             item.fail("a node with a name of its own", f"{node.name!r} twice")
         node_names.add(node.name)
@@ -64,12 +68,29 @@ def graph_from(value: Value, stored: Collection[str]) -> Graph:
     for name in graph.types:
         if name not in defined or name in stored:
             table["types"].fail("of inputs and of node outputs only", f"a type of {name!r}")
-    for name in (*graph.inputs, *graph.outputs):
+    for name in (*graph.inputs, *graph.outputs) if depth == 0 else ():
         if name not in graph.types and name not in stored:
             table["types"].fail("complete for inputs and outputs", f"no type of {name!r}")
     if "states" in table:
         graph.states = _states_from(table["states"], graph)
     return graph
+
+
+def initial_from(value: Value, graph: Graph, stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, str]:
+    """Past -> the stored tensor with its first value, of the same dtype and shape. stored: name -> (dtype, shape)."""
+    initial: dict[str, str] = {}
+    for past, item in value.table(MAX_TENSORS).items():
+        if past not in graph.states:
+            item.fail("the first value of a state", repr(past))
+        if (name := item.name()) not in stored:
+            item.fail("a stored tensor", repr(name))
+        kind = graph.types[past]
+        if stored[name] != (kind.dtype, kind.shape):
+            item.fail(
+                f"of the state's type, {kind.dtype} {list(kind.shape)}", f"{stored[name][0]} {list(stored[name][1])}"
+            )
+        initial[past] = name
+    return initial
 
 
 def graph_to(graph: Graph, stored: Collection[str]) -> dict[str, Any]:
@@ -79,10 +100,19 @@ def graph_to(graph: Graph, stored: Collection[str]) -> dict[str, Any]:
         "name": graph.name,
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
-        "nodes": [_node_to(node) for node in graph.nodes],
+        "nodes": [_node_to(node, stored) for node in graph.nodes],
         "types": {name: type_to(graph.types[name]) for name in live if name in graph.types and name not in stored},
     }
-    return table | {"states": graph.states} if graph.states else table
+    if graph.states:
+        table["states"] = graph.states
+    if graph.initial:
+        table["initial"] = {past: initial_name(past) for past in graph.initial}
+    return table
+
+
+def initial_name(past: str) -> str:
+    """The stored tensor that has the first value of a state."""
+    return f"{past}.initial"
 
 
 def _states_from(value: Value, graph: Graph) -> dict[str, str]:
@@ -102,27 +132,36 @@ def _states_from(value: Value, graph: Graph) -> dict[str, str]:
     return states
 
 
-def _node_from(value: Value, define: Any, used: Any) -> Node:
-    table = value.fields(("op", "name", "inputs", "outputs", "attrs"))
+def _node_from(value: Value, define: Any, used: Any, stored: Collection[str], depth: int) -> Node:
+    table = value.fields(("op", "name", "inputs", "outputs", "attrs"), ("graphs",))
     inputs = [used(item) if item.raw != "" else "" for item in table["inputs"].items(MAX_NODE_TENSORS)]
     outputs = [define(item) if item.raw != "" else "" for item in table["outputs"].items(MAX_NODE_TENSORS)]
     if not any(outputs):
         table["outputs"].fail("at least one named output")
     attrs = table["attrs"].table(MAX_ATTRIBUTES, identifiers=True)
+    graphs: dict[str, Graph] = {}
+    if "graphs" in table:
+        if depth >= MAX_BODY_DEPTH:
+            table["graphs"].fail(f"absent in bodies nested {MAX_BODY_DEPTH} deep")
+        bodies = table["graphs"].table(MAX_ATTRIBUTES, identifiers=True)
+        graphs = {key: graph_from(item, stored, depth + 1) for key, item in bodies.items()}
     return Node(
         table["op"].identifier(), tuple(inputs), tuple(outputs),
-        {key: _attr_from(item) for key, item in attrs.items()}, table["name"].line(),
+        {key: _attr_from(item) for key, item in attrs.items()}, table["name"].line(), graphs,
     )  # fmt: skip
 
 
-def _node_to(node: Node) -> dict[str, Any]:
-    return {
+def _node_to(node: Node, stored: Collection[str]) -> dict[str, Any]:
+    table: dict[str, Any] = {
         "op": node.op,
         "name": node.name,
         "inputs": list(node.inputs),
         "outputs": list(node.outputs),
         "attrs": {key: _attr_to(value) for key, value in node.attrs.items()},
     }
+    if node.graphs:
+        table["graphs"] = {key: graph_to(graph, stored) for key, graph in node.graphs.items()}
+    return table
 
 
 def _attr_from(value: Value) -> Attr:

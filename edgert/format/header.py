@@ -1,11 +1,11 @@
-"""The header as one object: what a `.edge` file says about itself, to JSON bytes and back (rules F9 to F26, F39, F43).
+"""The header as one object: what a `.edge` file says about itself, to JSON bytes and back (rules F9 to F26 and others).
 
 Everything is judged before anything it describes is touched: the data section is not read here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Header:
     graph: Graph
     tensors: list[tensor_fields.TensorEntry]
     report: dict[str, Any]
+    initial: dict[str, str] = field(default_factory=dict)
+    """State -> the stored tensor with its first value, where that is not zeros."""
 
 
 def header_from(data: bytes, data_length: int, file: Path | None) -> Header:
@@ -37,9 +39,13 @@ def header_from(data: bytes, data_length: int, file: Path | None) -> Header:
     )
     entries = tensor_fields.tensors_from(table["tensors"], data_length)
     graph = graph_fields.graph_from(table["graph"], {entry.name for entry in entries})
+    initial: dict[str, str] = {}
+    if "initial" in (fields := table["graph"].raw):
+        kinds = {entry.name: (entry.dtype, entry.shape) for entry in entries if entry.encoding == "dense"}
+        initial = graph_fields.initial_from(Value(fields["initial"], file, table["graph"], "initial"), graph, kinds)
     return Header(
         table["producer"].line(), table["source"].free(), info_fields.info_from(table["model"], graph, entries), graph,
-        entries, table["report"].free(),
+        entries, table["report"].free(), initial,
     )  # fmt: skip
 
 

@@ -42,6 +42,9 @@ MAX_TENSORS = 1 << 17
 MAX_NODE_TENSORS = 4096
 """Inputs, or outputs, of one node: Concat and Split are the widest."""
 
+MAX_BODY_DEPTH = 4
+"""Bodies of control flow within bodies: programs as people write them, and far from any recursion limit."""
+
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_ITEMS = 1 << 16
 MAX_LABELS = 1 << 18

@@ -289,7 +289,8 @@ class Model:
 
     def unpacked_graph(self) -> Graph:
         """The graph with all its constants as row-major arrays: what reference execution needs."""
-        graph = self.graph.copy()
-        used = graph.used()
-        graph.constants.update({name: tensor.dense() for name, tensor in self.tensors.items() if name in used})
-        return graph
+        whole = self.graph.copy()
+        for graph in (whole, *whole.bodies()):
+            used = graph.used()
+            graph.constants.update({name: tensor.dense() for name, tensor in self.tensors.items() if name in used})
+        return whole

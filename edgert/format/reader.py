@@ -47,15 +47,20 @@ def read_model(path: str | os.PathLike[str], *, verify: Literal["touch", "all"] 
     _check_zero(mapping, PRELUDE_BYTES + len(data), prelude.data_offset, file)
     header = header_from(data, prelude.data_length, file)
     model = Model(header.graph, {}, header.info, header.source, header.report, header.producer)
-    used = header.graph.used()
+    graphs = (header.graph, *header.graph.bodies())
+    every_used = [graph.used() for graph in graphs]
     for entry in header.tensors:
         tensor = _expose(entry, MappedParts(file, mapping, prelude.data_offset, entry))
         model.tensors[entry.name] = tensor
         model.graph.types[entry.name] = tensor.type
-        if entry.encoding == "dense" and entry.layout == "row" and entry.name in used:
-            model.graph.constants[entry.name] = tensor.parts["data"]
+        for graph, used in zip(graphs, every_used, strict=True):
+            if entry.name in used:
+                graph.types[entry.name] = tensor.type
+                if entry.encoding == "dense" and entry.layout == "row":
+                    graph.constants[entry.name] = tensor.parts["data"]
         if verify == "all":
             check_tensor(tensor, file)
+    model.graph.initial = {past: model.tensors[name].dense() for past, name in header.initial.items()}
     return model
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgert.errors import FormatError
 from edgert.format import encodings
+from edgert.format.graph_fields import initial_name
 from edgert.format.header import Header, header_from, header_to
 from edgert.format.limits import aligned
 from edgert.format.model import Model, StoredTensor
@@ -49,12 +50,14 @@ def write_model(model: Model, path: str | os.PathLike[str]) -> None:
 def _tensors_in_order(model: Model) -> Iterable[StoredTensor]:
     """Stored tensors by first use, so that reading a file runs forward; then the unused, by name."""
     tensors = dict(model.tensors)
-    for name, array in model.graph.constants.items():
+    graphs = (model.graph, *model.graph.bodies())
+    arrays = [(name, array, graph.types.get(name)) for graph in graphs for name, array in graph.constants.items()]
+    arrays += [(initial_name(past), array, model.graph.types.get(past)) for past, array in model.graph.initial.items()]
+    for name, array, kind in arrays:
         if name not in tensors:
-            kind = model.graph.types.get(name)
             with located(None, None, name):
                 tensors[name] = StoredTensor.pack_dense(name, array, quant=kind.quant if kind else None)
-    used = (name for node in model.graph.nodes for name in node.inputs if name in tensors)
+    used = (name for graph in graphs for node in graph.nodes for name in node.inputs if name in tensors)
     return [tensors[name] for name in dict.fromkeys([*used, *sorted(tensors)])]
 
 
