@@ -206,6 +206,14 @@ class Builder:
         """Another tensor stands for this one: for operators that do nothing."""
         self._names[index] = name
 
+    def indices(self) -> dict[str, int]:
+        """IR name -> index of the tensor it stands for; of several tensors with one name, the first."""
+        ends = zip(self.graph.inputs, self.source.inputs, strict=False)
+        found = {**dict(ends), **{name: index for index, name in self._ends.items()}}
+        for index, name in self._names.items():
+            found.setdefault(name, index)
+        return found
+
     # ---- inputs of new nodes
     def use(self, index: int) -> str:
         """The IR tensor for tensor `index`, '' when absent. Constants are stored when they are first used."""

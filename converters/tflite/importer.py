@@ -53,7 +53,17 @@ def check_tflite(path: str | Path) -> list[Problem]:
     return problems
 
 
+def tensor_indices(model: TfliteModel) -> dict[str, int]:
+    """Name in the graph of `graph_of` -> index among the tensors of the file's first graph, for those it kept."""
+    return _build(model, None).indices()
+
+
 def _import(model: TfliteModel, report: dict[str, Any] | None) -> tuple[Graph, list[Problem]]:
+    builder = _build(model, report)
+    return builder.graph, builder.problems
+
+
+def _build(model: TfliteModel, report: dict[str, Any] | None) -> Builder:
     builder = Builder(model, model.graphs[0])
     if report is not None:
         counts = Counter(op.op for source in model.graphs for op in source.operators)
@@ -67,7 +77,7 @@ def _import(model: TfliteModel, report: dict[str, Any] | None) -> tuple[Graph, l
         builder.give_outputs()
         give_states(builder)
     complete_types(builder.graph)
-    return builder.graph, builder.problems
+    return builder
 
 
 def signature_names(model: TfliteModel) -> tuple[dict[int, str], dict[int, str]]:
