@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgert.converters.onnx.reader import MICROSOFT, OnnxModel, dims_of
-from edgert.converters.onnx.tensors import type_name
+from edgert.converters.onnx.tensors import NARROW_TYPES, type_name
 from edgert.errors import FormatError, UnsupportedError
 from edgert.graph.ir import Dim, TensorType
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hint:
-    """dtype '' and shape None where unknown."""
+    """dtype '' and shape None where unknown. narrow: the element type whose values the dtype holds, '' if its own."""
 
     dtype: str = ""
     shape: tuple[Dim, ...] | None = None
+    narrow: str = ""
 
     @property
     def type(self) -> TensorType | None:
@@ -82,7 +83,8 @@ def infer_values(proto: ModelProto) -> dict[str, Hint]:
 def _hint(name: str, kind: Any) -> Hint:
     try:
         dtype = type_name(kind.elem_type) if kind.elem_type else ""
-        return Hint(dtype, dims_of(name, kind.shape.dim) if kind.HasField("shape") else None)
+        shape = dims_of(name, kind.shape.dim) if kind.HasField("shape") else None
+        return Hint(dtype, shape, NARROW_TYPES.get(kind.elem_type, ""))
     except (UnsupportedError, FormatError):
         return Hint()
 

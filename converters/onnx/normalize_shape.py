@@ -8,7 +8,7 @@ import numpy as np
 from edgert.converters.onnx.builder import Builder, Refused
 from edgert.converters.onnx.normalize import arguments, as_is, attributes, lift, rename
 from edgert.converters.onnx.reader import OnnxNode
-from edgert.converters.onnx.tensors import ELEMENT_TYPES
+from edgert.converters.onnx.tensors import ELEMENT_TYPES, NARROW_TYPES
 
 
 @lift("Identity")
@@ -95,22 +95,31 @@ def scatter(b: Builder, n: OnnxNode) -> None:
 
 @lift("Cast")
 def cast(b: Builder, n: OnnxNode) -> None:
-    """`to` becomes the NumPy name of the type."""
-    dtype = ELEMENT_TYPES.get(n.attrs["to"])
-    if dtype is None:
-        raise Refused("to", "cast to a numeric type of 8 to 64 bits; export the model in float32")
-    if n.attrs.get("round_mode", "up") != "up":  # concerns float8e8m0 alone
-        raise Refused("round_mode", "leave it out")
-    b.emit(n, "Cast", [b.use(n.inputs[0])], {"to": dtype})
+    """`to` becomes the NumPy name of the type; narrow types have an operator of their own."""
+    number = n.attrs["to"]
+    if number not in ELEMENT_TYPES and number not in NARROW_TYPES:
+        raise Refused("to", "cast to a numeric type")
+    cast_to(b, n, ELEMENT_TYPES.get(number, ""), NARROW_TYPES.get(number, ""))
+
+
+def cast_to(b: Builder, n: OnnxNode, dtype: str, narrow: str) -> None:
+    """The values of the first input in `dtype` or, if that is not '', in type `narrow`."""
+    x = b.use(n.inputs[0])
+    if not narrow:
+        b.emit(n, "Cast", [x], {"to": dtype})
+        return
+    saturates = int(n.attrs.get("saturate", 1)) if "float8" in narrow else 0  # the attribute is for them alone
+    mode = str(n.attrs.get("round_mode", "up"))
+    b.emit(n, "RoundTo", [x], {"to": narrow, "saturate": saturates, "round_mode": mode})
 
 
 @lift("CastLike")
 def cast_like(b: Builder, n: OnnxNode) -> None:
     """A Cast to the type of the second input."""
-    dtype = b.dtype(n.inputs[1], "")
-    if not dtype:
+    like = b.hint(n.inputs[1])
+    if not like.dtype:
         raise Refused("", "the type of the second input is unknown; use Cast")
-    b.emit(n, "Cast", [b.use(n.inputs[0])], {"to": dtype})
+    cast_to(b, n, like.dtype, like.narrow)
 
 
 @lift("ConstantOfShape")

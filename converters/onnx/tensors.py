@@ -12,6 +12,7 @@ import numpy as np
 from edgert.converters.onnx.external_data import ExternalData
 from edgert.errors import FormatError, UnsupportedError
 from edgert.graph.ir import Array
+from edgert.kernels_cpu.reference.narrow import decode, held
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -27,9 +28,16 @@ ELEMENT_TYPES: dict[int, str] = {
 
 TYPE_NUMBERS: dict[str, int] = {name: number for number, name in ELEMENT_TYPES.items()}
 
-BFLOAT16, UINT4, INT4 = 16, 21, 22
-WIDENED: dict[int, str] = {BFLOAT16: "float32", UINT4: "uint8", INT4: "int8"}
-"""Types that constants may have and the IR has not: their values are kept exactly in a wider type."""
+NARROW_TYPES: dict[int, str] = {
+    16: "bfloat16", 17: "float8e4m3fn", 18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4",
+    22: "int4", 23: "float4e2m1", 24: "float8e8m0", 25: "uint2", 26: "int2", 27: "float6e2m3", 28: "float6e3m2",
+}  # fmt: skip
+"""TensorProto.DataType -> name, for the types whose values the IR holds in a wider one."""
+
+NARROW_NUMBERS: dict[str, int] = {name: number for number, name in NARROW_TYPES.items()}
+
+_BITS: dict[str, int] = {"bfloat16": 16, "float4e2m1": 4, "int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
+"""Bits that one stored value takes, 8 for those left out."""
 
 _FIELDS: dict[int, tuple[str, str]] = {
     1: ("float_data", "<f4"), 11: ("double_data", "<f8"), 7: ("int64_data", "<i8"),
@@ -39,8 +47,11 @@ _FIELDS: dict[int, tuple[str, str]] = {
 
 
 def type_name(number: int) -> str:
-    """NumPy name of a TensorProto.DataType. Raises UnsupportedError for types the IR has not."""
-    name = ELEMENT_TYPES.get(number) or WIDENED.get(number)
+    """NumPy name of a TensorProto.DataType, or of what holds its values. Raises UnsupportedError for types the IR
+    has not."""
+    name = ELEMENT_TYPES.get(number)
+    if name is None and number in NARROW_TYPES:
+        return held(NARROW_TYPES[number])
     if name is None:
         from onnx import TensorProto
 
@@ -53,9 +64,9 @@ def type_name(number: int) -> str:
 def to_array(tensor: TensorProto, external: ExternalData | None, file: Path | None = None) -> Array:
     """The values of `tensor`: little-endian, read-only where they are views of the file.
 
-    bfloat16 becomes float32 and 4-bit integers int8/uint8, exactly. `external` None refuses external data.
+    Narrow floats become float32 and narrow integers int8/uint8, exactly. `external` None refuses external data.
     Raises FormatError when dimensions and bytes disagree, UnsupportedError for element types without
-    numeric meaning here (strings, complex, float8).
+    numeric meaning here (strings, complex).
     """
     name = tensor.name[:80]
     type_name(tensor.data_type)
@@ -74,18 +85,16 @@ def to_array(tensor: TensorProto, external: ExternalData | None, file: Path | No
     return _from_field(tensor, shape, count, file)
 
 
-def _stored(number: int) -> np.dtype[np.generic]:
-    """How one value (two for 4-bit types) lies in raw_data."""
-    if number == BFLOAT16:
-        return np.dtype("<u2")
-    if number in (UINT4, INT4):
-        return np.dtype("u1")
-    return np.dtype(ELEMENT_TYPES[number]).newbyteorder("<")
+def _stored(number: int, count: int) -> tuple[np.dtype[np.generic], int]:
+    """(dtype, how many): how `count` values lie in raw_data. Values below 8 bits share bytes, the first lowest."""
+    if number not in NARROW_TYPES:
+        return np.dtype(ELEMENT_TYPES[number]).newbyteorder("<"), count
+    bits = _BITS.get(NARROW_TYPES[number], 8)
+    return np.dtype("<u2" if bits == 16 else "u1"), -(-count * min(bits, 8) // 8)
 
 
 def _from_bytes(tensor: TensorProto, data: memoryview, shape: tuple[int, ...], count: int, file: Path | None) -> Array:
-    dtype = _stored(tensor.data_type)
-    stored = (count + 1) // 2 if tensor.data_type in (UINT4, INT4) else count
+    dtype, stored = _stored(tensor.data_type, count)
     if len(data) != stored * dtype.itemsize:
         raise FormatError(
             file,
@@ -104,7 +113,7 @@ def _from_field(tensor: TensorProto, shape: tuple[int, ...], count: int, file: P
     number = tensor.data_type
     field, dtype = _FIELDS.get(number, ("int32_data", "<i4"))
     values = getattr(tensor, field)
-    stored = (count + 1) // 2 if number in (UINT4, INT4) else count
+    kind, stored = _stored(number, count)
     if len(values) != stored:
         raise FormatError(
             file, None, f"{stored} values in {field} of tensor {tensor.name[:80]!r} {shape}", f"{len(values)}"
@@ -112,18 +121,17 @@ def _from_field(tensor: TensorProto, shape: tuple[int, ...], count: int, file: P
     raw = np.array(values, dtype)
     if number == 10:  # float16 bits in the low half of each int32
         return raw.astype("<u2").view("<f2").reshape(shape)
-    if number == BFLOAT16:
-        return _widen(number, raw.astype("<u2"), count).reshape(shape)
-    if number in (UINT4, INT4):
-        return _widen(number, raw.astype("u1"), count).reshape(shape)
+    if number in NARROW_TYPES:  # bits in the low part of each int32
+        return _widen(number, raw.astype(kind), count).reshape(shape)
     return raw.astype(ELEMENT_TYPES[number]).reshape(shape)
 
 
 def _widen(number: int, stored: Array, count: int) -> Array:
-    if number == BFLOAT16:
-        widened: Array = (stored.astype("<u4") << 16).view("<f4")
-        return widened
-    if number in (UINT4, INT4):  # two per byte, low nibble first
-        nibbles = np.stack([stored & 15, stored >> 4], axis=-1).reshape(-1)[:count]
-        return nibbles if number == UINT4 else ((nibbles ^ 8).astype(np.int8) - np.int8(8))
-    return stored
+    if number not in NARROW_TYPES:
+        return stored
+    name = NARROW_TYPES[number]
+    bits = _BITS.get(name, 8)
+    if bits < 8:
+        parts = [stored >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)]
+        stored = np.stack(parts, axis=-1).reshape(-1)[:count]
+    return decode(stored, name)
