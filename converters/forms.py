@@ -6,6 +6,7 @@ from __future__ import annotations
 from edgert.errors import EdgertError
 from edgert.graph.infer import fold, node_types, where
 from edgert.graph.ir import Array, Graph, Node, TensorType
+from edgert.graph.registry import NeedsValue
 
 MAX_FOLDED = 64
 """Shape arithmetic is on vectors of a few values; larger constants are not worth computing here."""
@@ -45,6 +46,9 @@ def _walk(graph: Graph, types: dict[str, TensorType]) -> tuple[dict[str, TensorT
         try:
             types.update(node_types(known, node, values))
             values.update(fold(known, node, values))
+        except NeedsValue:  # known when it runs
+            for name in node.outputs:
+                types.pop(name, None)
         except EdgertError as error:
             for name in node.outputs:
                 types.pop(name, None)
