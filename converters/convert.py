@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -25,6 +25,7 @@ from edgert.converters.passes.pipeline import PassRecord, optimize
 from edgert.converters.passes.remove_dead_channels import count_channels, remove_dead_channels
 from edgert.converters.quantize.post_training import is_quantized
 from edgert.converters.report import Report, constant_bytes, count_operators
+from edgert.converters.states import declare_states
 from edgert.datasets import load_dataset
 from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedError
 from edgert.format import ModelInfo, Preprocessing
@@ -64,6 +65,7 @@ def convert(
     info: ModelInfo | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    states: Mapping[str, str] | None = None,
     report_path: str | os.PathLike[str] | None = None,
     execute: Execute = run_graph,
     progress: Progress | None = None,
@@ -84,7 +86,7 @@ def convert(
     arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
     is measured before and after; labelled calibration data serves if there is none. max_loss: the largest
     loss that is accepted, see `Report.loss`. info, labels and preprocessing go into the file; what the
-    source says of itself fills the rest.
+    source says of itself fills the rest. states: {input: output} that go on from run to run, see `declare_states`.
 
     Raises FormatError or UnsupportedError for the source, InputError for the data, ConversionError when
     the options make no sense or the loss is larger than `max_loss`.
@@ -93,7 +95,7 @@ def convert(
     src, out = Path(src), Path(out)
     encoder = None if tokenizer is None else import_encoder(src, Path(tokenizer), progress)
     if is_language_model(src) or (encoder is not None and encoder.model is not None):
-        foreign = {"labels": labels, "preprocessing": preprocessing}
+        foreign = {"labels": labels, "preprocessing": preprocessing, "states": states}
         if given := [name for name, value in foreign.items() if value is not None]:
             raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
         options = options_from(
@@ -125,6 +127,12 @@ def convert(
     if encoder is not None:
         about.task, about.language = "text-embedding", encoder.language
         graph.outputs = [encoder.output]
+    declare_states(graph, states or {})
+    if graph.states and (weights == "int8" or pruning is not None):
+        raise ConversionError(
+            f"{src}: its states depend on the runs before, and calibration runs each sample alone; quantize or prune "
+            "the network where it was trained"
+        )
     records: list[PassRecord] = []
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
     graph = with_types(optimize(with_types(optimize(graph, records)), records))
@@ -182,14 +190,32 @@ def check_options(
         raise InputError(f"{out}: expected an existing folder, found no {out.parent}")
 
 
+NETWORKS = (".onnx", ".tflite")
+"""Suffixes of the files of networks that can be imported."""
+
+
 def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInfo | None, dict[str, Any]]:
     """(graph, what the source says of itself, where it came from). Raises InputError for other formats."""
     if not src.is_file():
         raise InputError(f"{src}: no such file")
-    if src.suffix.lower() != ".onnx":
+    suffix = src.suffix.lower()
+    if suffix not in NETWORKS:
         raise InputError(
-            f"{src}: expected an .onnx or .gguf model or a folder with config.json, found {src.suffix or 'no suffix'}"
+            f"{src}: expected an .onnx, .tflite or .gguf model or a folder with config.json, "
+            f"found {src.suffix or 'no suffix'}"
         )
+    if progress is not None:
+        progress("import", 0, 1)
+    source: dict[str, Any] = {}
+    graph, about = (_import_onnx if suffix == ".onnx" else _import_tflite)(src, source)
+    source["sha256"] = hash_of([src])
+    source["licence"] = about.licence if about is not None else ""
+    if progress is not None:
+        progress("import", 1, 1)
+    return graph, about, source
+
+
+def _import_onnx(src: Path, source: dict[str, Any]) -> tuple[Graph, ModelInfo | None]:
     try:
         with interrupts_deferred():
             import onnx
@@ -198,16 +224,23 @@ def import_source(src: Path, progress: Progress | None) -> tuple[Graph, ModelInf
     from edgert.converters.onnx.importer import import_onnx
     from edgert.converters.onnx.metadata import read_info
 
-    if progress is not None:
-        progress("import", 0, 1)
-    source: dict[str, Any] = {}
     graph = import_onnx(src, report=source)
-    about = read_info(onnx.load(src, load_external_data=False).metadata_props, src)
-    source["sha256"] = hash_of([src])
-    source["licence"] = about.licence if about is not None else ""
-    if progress is not None:
-        progress("import", 1, 1)
-    return graph, about, source
+    return graph, read_info(onnx.load(src, load_external_data=False).metadata_props, src)
+
+
+def _import_tflite(src: Path, source: dict[str, Any]) -> tuple[Graph, ModelInfo | None]:
+    try:
+        with interrupts_deferred():
+            import flatbuffers  # noqa: F401
+    except ImportError:
+        raise EdgertError("converting TFLite models needs flatbuffers: pip install 'edgert[convert]'") from None
+    from edgert.converters.tflite.importer import graph_of
+    from edgert.converters.tflite.info import info_of
+    from edgert.converters.tflite.reader import read_tflite
+
+    model = read_tflite(src)
+    graph = graph_of(model, report=source)
+    return graph, info_of(model, graph)
 
 
 def import_encoder(src: Path, tokenizer: Path, progress: Progress | None) -> ExportedEncoder:
@@ -232,10 +265,11 @@ def with_types(graph: Graph) -> Graph:
     """`graph` with every type that follows from its inputs.
 
     Where dimensions are named, an operator may need their sizes: the types known so far stand until the
-    device binds them. Raises UnsupportedError for a graph of fixed sizes that no binding can help.
+    device binds them, and so do those that depend on values of a run. Raises UnsupportedError for a graph of fixed
+    sizes that no binding can help.
     """
     try:
-        return infer_types(graph)
+        return infer_types(graph, partial=True)
     except UnsupportedError:
         if all(graph.types[name].is_static for name in graph.inputs):
             raise

@@ -102,6 +102,13 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), default="RGB", show_default=True)
 @click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), default="NCHW", show_default=True)
 @click.option("--resample", default="bilinear", show_default=True, help="The filter, as Pillow names it.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="INPUT=OUTPUT",
+    help="The input takes, in the next run, what the output gave: a state, kept from run to run. May be repeated.",
+)
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Write the report here, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the error of every layer.")
@@ -113,6 +120,7 @@ def command(
     as_json: bool,
     verbose: bool,
     report_path: Path | None,
+    states: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Convert SRC: an ONNX network, a .gguf language model, or the folder of a Hugging Face one.
@@ -125,19 +133,21 @@ def command(
     edgert convert model.gguf -o model.edge --weights f16 --prune sparsegpt --pattern nm:6:8 --calib text.txt
     edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge
+    edgert convert vad.onnx -o vad.edge --state h=hn --state c=cn
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
         --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1
     """
     try:
         from edgert.converters.calibrate.session import SessionExecutor
         from edgert.converters.convert import convert
+        from edgert.converters.states import parse_states
     except ImportError as error:
         raise EdgertError(f"{MISSING} ({error})") from None
     steps = preprocessing(src, input_size, options)
     names = read_labels(labels) if labels is not None else None
     with progress_bar() as progress:
         result = convert(
-            src, out, labels=names, preprocessing=steps, report_path=report_path,
+            src, out, labels=names, preprocessing=steps, states=parse_states(states) or None, report_path=report_path,
             execute=SessionExecutor(progress=progress), progress=progress, **options,
         )  # fmt: skip
     show(result, as_json, verbose)
