@@ -17,11 +17,12 @@ from edgert.errors import EdgertError, InputError
 @click.argument("src", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(src: Path, as_json: bool) -> int:
-    """Check SRC, an ONNX network, a .gguf language model or the folder of a Hugging Face one; exit with 1 if
-    something in it can not be converted.
+    """Check SRC, an ONNX or TFLite network, a .gguf language model or the folder of a Hugging Face one; exit with
+    1 if something in it can not be converted.
 
     \b
     edgert check model.onnx
+    edgert check model.tflite
     edgert check model.gguf
     """
     if not src.exists():
@@ -36,8 +37,12 @@ def command(src: Path, as_json: bool) -> int:
             from edgert.converters.onnx.importer import check_onnx
 
             problems, things = list(check_onnx(src)), "nodes"
+        elif src.suffix.lower() == ".tflite":
+            from edgert.converters.tflite.importer import check_tflite
+
+            problems, things = list(check_tflite(src)), "operators"
         else:
-            known = "an .onnx or .gguf model or a folder with config.json"
+            known = "an .onnx, .tflite or .gguf model or a folder with config.json"
             raise InputError(f"{src}: expected {known}, found {src.suffix or 'no suffix'}")
     except ImportError as error:
         raise EdgertError(f"checking needs the converters: pip install 'edgert[convert]' ({error})") from None
