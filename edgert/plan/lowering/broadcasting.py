@@ -42,37 +42,43 @@ class Walk:
 
 
 def walk_rows(site: Site) -> Walk | None:
-    """Row layout: runs of axes over which each operand either has all values or repeats become one axis; None when
-    more than three such runs remain."""
+    """Row layout: see walk_inputs."""
+    found = walk_inputs(site, 2)
+    return None if found is None else Walk(*found[0], *found[1])
+
+
+def walk_inputs(site: Site, count: int) -> tuple[tuple[int, int, int], list[Operand]] | None:
+    """The first `count` inputs in row layout: runs of axes over which each either has all values or repeats become
+    one axis of (size0, size1, count); None when more than three such runs remain."""
     y = site.outputs[0].static_shape
     full = []
-    for kind in site.inputs[:2]:
+    for kind in site.inputs[:count]:
         assert kind is not None
         shape = (1,) * (len(y) - len(kind.shape)) + kind.static_shape
         full.append([n == d for n, d in zip(shape, y, strict=True)])
-    runs: list[tuple[int, bool, bool]] = []  # size, a has all values, b has all values
-    for size, a_full, b_full in zip(y, *full, strict=True):
+    runs: list[tuple[int, tuple[bool, ...]]] = []  # size, which inputs have all values
+    for size, *has_all in zip(y, *full, strict=True):
         if size == 1:
             continue
-        if runs and runs[-1][1:] == (a_full, b_full):
-            runs[-1] = (runs[-1][0] * size, a_full, b_full)
+        if runs and runs[-1][1] == tuple(has_all):
+            runs[-1] = (runs[-1][0] * size, tuple(has_all))
         else:
-            runs.append((size, a_full, b_full))
+            runs.append((size, tuple(has_all)))
     if len(runs) > 3:
         return None
-    runs = [(1, False, False)] * (3 - len(runs)) + runs
+    runs = [(1, (False,) * count)] * (3 - len(runs)) + runs
     operands = []
-    for side in (1, 2):
-        sizes = [run[0] if run[side] else 1 for run in runs]
-        stride0 = sizes[1] * sizes[2] if runs[0][side] else 0
-        stride1 = sizes[2] if runs[1][side] else 0
-        fixed, value = is_constant(site, side - 1), site.values[side - 1]
+    for side in range(count):
+        sizes = [size if has_all[side] else 1 for size, has_all in runs]
+        stride0 = sizes[1] * sizes[2] if runs[0][1][side] else 0
+        stride1 = sizes[2] if runs[1][1][side] else 0
+        fixed, value = is_constant(site, side), site.values[side]
         if fixed and value is None:
             return None
         constant = np.ascontiguousarray(value) if fixed else None
-        spread = not runs[2][side] and runs[2][0] > 1
+        spread = not runs[2][1][side] and runs[2][0] > 1
         operands.append(Operand(None if fixed else "row", stride0, stride1, spread, constant))
-    return Walk(runs[0][0], runs[1][0], runs[2][0], operands[0], operands[1])
+    return (runs[0][0], runs[1][0], runs[2][0]), operands
 
 
 def walk_planes(site: Site) -> Walk | None:
