@@ -62,6 +62,12 @@ def clip(b: Builder, op: TfliteOperator) -> str | None:
 PER_CHANNEL = "a constant operand has a scale per channel"
 
 
+def sum_attrs(b: Builder, op: TfliteOperator) -> dict[str, Attr]:
+    """Fixed-point, as LiteRT's default kernels, unless scales are so far apart that these are not used."""
+    *scales, out = (quant.scale for i in (*op.inputs, *op.outputs) if (quant := b.tensor(i).quant) is not None)
+    return {"fixed_point": 1} if 2.0**-10 <= max(float((s / out)[0]) for s in scales) < 2.0**8 else {}
+
+
 @on_bytes("ADD", "MUL", "SUB", "SQUARE")
 def arithmetic(b: Builder, op: TfliteOperator) -> str | None:
     """QLinearAdd and QLinearMul. The difference is a + -b, and the stored values of -b are 255 - those of b."""
@@ -77,8 +83,11 @@ def arithmetic(b: Builder, op: TfliteOperator) -> str | None:
         made = b.between(op, "negative", TensorType("uint8", b.shape(op.inputs[1]), negative))
         b.append("QLinearUnary", [inputs[1]], [made], {"op": "Neg"})
         inputs[1] = made
-    if op.op in ("ADD", "SUB") or fused_bounds(op) is None:
-        b.emit(op, "QLinearAdd" if op.op in ("ADD", "SUB") else "QLinearMul", inputs, bounds_attrs(op))
+    if op.op in ("ADD", "SUB"):
+        b.emit(op, "QLinearAdd", inputs, {**sum_attrs(b, op), **bounds_attrs(op)})
+        return None
+    if fused_bounds(op) is None:
+        b.emit(op, "QLinearMul", inputs)
         return None
     out = op.outputs[0]
     product = b.between(op, "product", b.type(out))

@@ -3,7 +3,7 @@ Which operators there are is in `quantized.py`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,14 +61,41 @@ def dequantize(stored: Array, quant: Quant) -> Array:
 
 
 def ratio(numerators: tuple[Array, ...], denominator: Array) -> Array:
-    """Product of `numerators` / `denominator` in float64, rounded once to float32.
+    """Product of `numerators` / `denominator`, float32: each step rounded to it unless the denominator is float64.
 
-    This is the multiplier of a requantization: the same bits in the reference, the planner and kernels.
+    This is the multiplier of a requantization: the same bits in the reference, the planner and kernels, and those
+    of XNNPACK (so of LiteRT) and ONNX Runtime.
     """
-    value: Array = np.ones((), np.float64)
+    value: Array = np.ones((), np.float32)
     for factor in numerators:
-        value = value * np.asarray(factor, np.float64)
-    return np.asarray(value / np.asarray(denominator, np.float64), np.float32)
+        value = value * np.asarray(factor, np.float32)
+    return np.asarray(value / np.asarray(denominator), np.float32)
+
+
+class FixedSum(NamedTuple):
+    """a * first + b * second + 2 ** (shift - 1) >> shift is a sum in steps of its output; a and b less zero points."""
+
+    first: int
+    second: int
+    shift: int
+
+
+MULTIPLIER_BITS = 20
+"""The larger multiplier of a fixed-point sum is in [2**20, 2**21)."""
+
+
+def fixed_sum(first: float, second: float) -> FixedSum:
+    """The fixed-point form of a sum whose operands have scales `first` and `second` relative to the output's.
+
+    Raises UnsupportedError for scales of which the larger is not in [2**-10, 2**8).
+    Source: XNNPACK, xnn_init_qs8_add_minmax_scalar_params.
+    """
+    largest = max(np.float32(first), np.float32(second))
+    if not 2.0**-10 <= largest < 2.0**8:
+        raise UnsupportedError(f"expected the larger scale of a fixed-point sum in [2**-10, 2**8), found {largest:g}")
+    shift = MULTIPLIER_BITS + 1 - int(np.frexp(largest)[1])
+    a, b = (int(np.rint(np.float64(np.float32(scale)) * 2.0**shift)) for scale in (first, second))
+    return FixedSum(a, b, shift)
 
 
 def store(call: Call, steps: Array) -> Array:

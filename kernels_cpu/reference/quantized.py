@@ -12,6 +12,7 @@ from edgert.kernels_cpu.reference.fused import activate, split_residual
 from edgert.kernels_cpu.reference.pool import window_sums
 from edgert.kernels_cpu.reference.quantization import (
     dequantize,
+    fixed_sum,
     offsets,
     quant_in,
     quant_out,
@@ -102,7 +103,15 @@ def qlinear_matmul(call: Call, a: Array, b: Array) -> Array:
 
 @reference("QLinearAdd")
 def qlinear_add(call: Call, a: Array, b: Array) -> Array:
-    """a + b of the real values, broadcasting. Source: com.microsoft QLinearAdd."""
+    """a + b of the real values, broadcasting. Source: com.microsoft QLinearAdd.
+
+    fixed_point: with multipliers of 21 bits, halves rounded up. Source: XNNPACK, qs8-vadd.
+    """
+    if call.attr_int("fixed_point", 0):
+        scales = [float(ratio((quant_in(call, i).scale,), quant_out(call)[0].scale)) for i in (0, 1)]
+        form = fixed_sum(*scales)
+        total = offsets(a, quant_in(call, 0)) * form.first + offsets(b, quant_in(call, 1)) * form.second
+        return store(call, (total + (1 << (form.shift - 1)) >> form.shift).astype(np.float64))
     return store(call, rescaled(call, 0, a) + rescaled(call, 1, b))
 
 

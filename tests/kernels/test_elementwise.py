@@ -168,6 +168,17 @@ def test_binary_q8(op: str, a: tuple[int, ...], b: tuple[int, ...], rng: np.rand
     check(op, inputs, quants=QUANTS, out_quant=OUT, out_dtype="uint8")
     if a == b:
         check(op, inputs, attrs={"activation": "Relu"}, quants=QUANTS, out_quant=OUT, out_dtype="uint8")
+    if op == "QLinearAdd":
+        check(op, inputs, attrs={"fixed_point": 1}, quants=QUANTS, out_quant=OUT, out_dtype="uint8")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "out"), [(0.5, 0.5, 1.0), (1.0, 0.3, 1.0), (1.0, 1e-6, 900.0), (250.0, 1.0, 1.0)]
+)
+def test_fixed_point_sums_of_every_pair(first: float, second: float, out: float) -> None:
+    a, b = (np.ascontiguousarray(v) for v in np.meshgrid(*2 * [np.arange(256, dtype=np.uint8)]))
+    quants = {0: quantization(first, 120), 1: quantization(second, 140)}
+    check("QLinearAdd", [a, b], attrs={"fixed_point": 1}, quants=quants, out_quant=quantization(out, 100))
 
 
 @pytest.mark.parametrize("value", [(), (5, 1, 1), (1, 5, 1, 1)])
@@ -183,6 +194,14 @@ def test_binary_q8_constant(value: tuple[int, ...], side: int, rng: np.random.Ge
 def test_unary_q8(shape: tuple[int, ...], attrs: dict[str, Any], rng: np.random.Generator) -> None:
     x = rng.integers(0, 256, shape).astype(np.uint8)
     check("QLinearUnary", [x], attrs=attrs, quants={0: QUANTS[0]}, out_quant=quantization(0.01, 20), out_dtype="uint8")
+
+
+@pytest.mark.parametrize(("given", "made", "zero"), [("int8", "uint8", 131), ("uint8", "int8", -7)])
+def test_a_table_between_signs(given: str, made: str, zero: int) -> None:
+    x = np.arange(256, dtype=np.uint8).view(given)
+    attrs = {"op": "Identity", "activation": "Clip", "clip_min": -1.0, "clip_max": 1.5}
+    quants = {0: quantization(0.021, 3)}
+    check("QLinearUnary", [x], attrs=attrs, quants=quants, out_quant=quantization(0.021, zero), out_dtype=made)
 
 
 @pytest.mark.parametrize(("channels", "axis"), [((4, 8, 3), 1), ((1, 2), 1), ((4, 4), 0), ((5, 5), -1)])

@@ -10,6 +10,7 @@ from offers import check, offers_for, quantization, site_of
 
 from edgert.graph.ir import TensorType
 from edgert.kernels_cpu.levels import host_levels
+from edgert.kernels_cpu.reference import evaluate
 
 WINDOWS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 4, 6, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
@@ -42,6 +43,9 @@ def test_average_pool(shape: tuple[int, ...], attrs: dict[str, Any], count_pad: 
     check("AveragePool", [rng.standard_normal(shape).astype(np.float32)], attrs=attrs, rtol=1e-5, atol=1e-6)
     x = rng.integers(0, 256, shape).astype(np.uint8)
     check("QLinearAveragePool", [x], attrs=attrs, quants={0: QUANT}, out_quant=OUT, out_dtype="uint8")
+    for centre in (0, 128):
+        away = {**attrs, "half_away_from": centre, "activation": "Relu"}
+        check("QLinearAveragePool", [x], attrs=away, quants={0: QUANT}, out_quant=QUANT, out_dtype="uint8")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,25 @@ def test_global_pool(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     check("GlobalMaxPool", [x])
     q = rng.integers(0, 256, shape).astype(np.uint8)
     check("QLinearGlobalAveragePool", [q], quants={0: QUANT}, out_quant=OUT, out_dtype="uint8")
+    away = {"half_away_from": 128}
+    check("QLinearGlobalAveragePool", [q], attrs=away, quants={0: QUANT}, out_quant=QUANT, out_dtype="uint8")
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 3072])
+@pytest.mark.parametrize("centre", [0, 128])
+def test_every_half_goes_away_from_the_centre(count: int, centre: int) -> None:
+    """Sums around each half of a mean of `count` values, from 0 to 255."""
+    halves = [k * count + count // 2 + d for k in range(255) for d in (-1, 0, 1)]
+    x = np.zeros((1, len(halves), count, 1), np.uint8)
+    for channel, total in enumerate(halves):
+        x[0, channel, :, 0] = total // count
+        x[0, channel, : total % count, 0] += 1
+    attrs = {"half_away_from": centre}
+    levels = host_levels()
+    check("QLinearGlobalAveragePool", [x], attrs=attrs, quants={0: QUANT}, out_quant=QUANT, levels=levels)
+    want = evaluate("QLinearGlobalAveragePool", [x], attrs, [QUANT], [QUANT], ["uint8"])[0]
+    exact = np.array(halves) / count - centre
+    np.testing.assert_array_equal(want.ravel(), np.sign(exact) * np.floor(np.abs(exact) + 0.5) + centre)
 
 
 def test_global_pool_goes_straight_to_rows() -> None:

@@ -232,9 +232,16 @@ def test_sums_are_exact() -> None:
     assert evaluate("MatMulInteger", [x, w.T])[0] == 255 * 127 * k - 255
 
 
-def test_the_multiplier_is_rounded_once() -> None:
+def test_the_multiplier_is_rounded_after_each_step() -> None:
     a, b, c = np.float32(0.1), np.float32(0.3), np.float32(0.7)
-    assert ratio((a, b), c) == np.float32(np.float64(a) * np.float64(b) / np.float64(c))
+    assert ratio((a, b), c) == np.float32(np.float32(a * b) / c)
+
+
+def test_a_fixed_point_sum_rounds_halves_up() -> None:
+    unit, half = q(1.0, 0), q(0.5, 0)
+    a, b = np.array([1, 2, 3], np.uint8), np.array([0, 1, 1], np.uint8)
+    total = evaluate("QLinearAdd", [a, b], {"fixed_point": 1}, [half, unit], [unit], ["uint8"])[0]
+    np.testing.assert_array_equal(total, [1, 2, 3])  # of 0.5, 2, 2.5
 
 
 def test_a_missing_scale_is_named() -> None:

@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from edgert.graph.ir import Array, Node, TensorType
-from edgert.kernels_cpu.elementwise import BINARY, BINARY_Q8, UNARY
+from edgert.kernels_cpu.elementwise import BINARY, BINARY_Q8, FIXED_SHIFT, UNARY
 from edgert.kernels_cpu.reference import evaluate
 from edgert.kernels_cpu.reference.activation import SELU_ALPHA, SELU_GAMMA
-from edgert.kernels_cpu.reference.quantization import ratio
+from edgert.kernels_cpu.reference.quantization import fixed_sum, ratio
 from edgert.kernels_cpu.reference.registry import Quant
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
 from edgert.plan.lowering.broadcasting import Operand, Walk, channel_values, walk_planes, walk_rows
@@ -278,6 +278,7 @@ def _binary_q8(site: Site, layout: str, order: tuple[int, int]) -> Offer | Refus
     factors = _ratios(site.node, a, b, y)
     if max(factors) > MAX_RATIO:
         return Refusal(kernel, f"a ratio of scales of {max(factors):g} overflows")
+    arithmetic = _arithmetic(site.node, factors)
     found = _walk_q8(site, layout, order[1])
     if found is None:
         return Refusal(kernel, f"no broadcast of {list(b.shape)} over {list(y.shape)} in {layout}")
@@ -285,9 +286,9 @@ def _binary_q8(site: Site, layout: str, order: tuple[int, int]) -> Offer | Refus
     offset, total = shift(site.level), layout_nbytes(y, layout)
     low, high = activation_bytes(site.node, y, site.level)
     params: dict[str, int | float] = {
-        "op": BINARY_Q8.index(site.node.op), **walk, "flip": flip(site.level) if layout == "row" else 0,
+        **arithmetic, **walk, "flip": flip(site.level) if layout == "row" else 0,
         "a_zero": _zero(a) - offset, "b_zero": _zero(b) - offset, "zero_point": _zero(y) - offset,
-        "a_ratio": factors[0], "b_ratio": factors[-1], "low": low, "high": high,
+        "low": low, "high": high,
     }  # fmt: skip
     nbytes = 2 * total + (layout_nbytes(b, layout) if values is None else 0)
     chunks = split(site.threads, walk["rows"] * -(-walk["row_bytes"] // 64), 4 * nbytes)
@@ -305,6 +306,19 @@ def _binary_q8(site: Site, layout: str, order: tuple[int, int]) -> Offer | Refus
         kernel, tuple(layouts), (layout,), 0, nbytes, "bytes", 0.25, f"{site.node.op} of bytes, {form}", emit,
         in_place=order[0],
     )  # fmt: skip
+
+
+def _arithmetic(node: Node, factors: tuple[float, ...]) -> dict[str, int | float]:
+    """Params of binary_q8 that say what is computed with each pair of bytes."""
+    params = {"a_multiplier": 0, "b_multiplier": 0, "rounding": 0, "a_ratio": factors[0], "b_ratio": factors[-1]}
+    if not node.attr_int("fixed_point", 0):
+        return {**params, "op": BINARY_Q8.index(node.op)}
+    form = fixed_sum(*factors)
+    step = 2.0 ** (FIXED_SHIFT - form.shift)
+    return {
+        "op": BINARY_Q8.index("FixedPointAdd"), "a_multiplier": form.first, "b_multiplier": form.second,
+        "rounding": 1 << (form.shift - 1), "a_ratio": step, "b_ratio": step / 2 - 0.5,
+    }  # fmt: skip
 
 
 def _walk_q8(site: Site, layout: str, other: int) -> tuple[dict[str, int], Array | None] | None:
