@@ -40,7 +40,7 @@ def fold_pads(graph: Graph) -> Graph:
         pads = node.attr_ints("pads", [0] * 2 * rank)
         begins = [a + b for a, b in zip(pads[:rank], found.begins[2:], strict=True)]
         ends = [a + b for a, b in zip(pads[rank:], found.ends[2:], strict=True)]
-        if node.attr_str("auto_pad", "NOTSET") != "NOTSET" or not fits(rw, node, [*begins, *ends]):
+        if node.attr_str("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or not fits(rw, node, [*begins, *ends]):
             continue
         source, shaped = found.source, list[Node]()
         if found.reshape:
@@ -50,7 +50,8 @@ def fold_pads(graph: Graph) -> Graph:
             shape = rw.add_constant(f"{node.inputs[0]}_shape", np.array(target, np.int64))
             source = rw.add_tensor(f"{node.inputs[0]}_unpadded", found.kind)
             shaped = [Node("Reshape", (found.source, shape), (source,), {}, f"{source}_reshape")]
-        attrs = {**node.attrs, "pads": [*begins, *ends]}
+        attrs = {key: value for key, value in node.attrs.items() if key != "auto_pad"}
+        attrs["pads"] = [*begins, *ends]
         if node.op == "AveragePool":
             attrs["count_include_pad"] = 1
         rw.replace([node], [*shaped, Node(node.op, (source, *node.inputs[1:]), node.outputs, attrs, node.name)])

@@ -24,6 +24,7 @@ from edgert.converters.passes.recognise_layer_norm import recognise_layer_norm
 from edgert.converters.passes.recognise_pooling import recognise_pooling
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
 from edgert.converters.passes.reparameterize import reparameterize
+from edgert.converters.passes.shorten_names import shorten_names
 from edgert.converters.passes.sink_transposes import sink_transposes
 from edgert.converters.passes.split_conv_transpose import split_conv_transpose
 from edgert.graph.ir import Graph
@@ -61,6 +62,7 @@ OPTIMIZE: tuple[Pass, ...] = (
     normalize_gemm,
     eliminate,
     deduplicate,
+    shorten_names,
 )
 """Every pass keeps the values a graph computes, up to rounding. Some run again: others make work for them."""
 

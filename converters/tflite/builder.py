@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgert.converters.names import shortened
 from edgert.converters.tflite.model import ABSENT, TfliteGraph, TfliteModel, TfliteOperator, TfliteTensor
 from edgert.converters.tflite.variables import Variables
 from edgert.graph.ir import DTYPES, Array, Attr, Dim, Graph, Node, Quantization, TensorType
@@ -34,16 +35,9 @@ ACTIVATIONS: dict[str, tuple[float, float] | None] = {
 """Fused activations: what range they clip to, None for none. Source: TensorFlow Lite, CalculateActivationRange."""
 
 
-MAX_NAME = 160
-"""Bytes of a name: a .edge file holds 255, of which scopes and suffixes take some. Fused layers have longer ones."""
-
-
-def shortened(name: str) -> str:
-    """`name` within MAX_NAME bytes: what is too long loses its middle."""
-    raw, half = name.encode(), MAX_NAME // 2 - 2
-    if len(raw) <= MAX_NAME:
-        return name
-    return f"{raw[:half].decode('utf-8', 'ignore')}...{raw[-half:].decode('utf-8', 'ignore')}"
+def first_of(name: str) -> str:
+    """The first of the names that a converter joined with ';' when it fused their layers."""
+    return name.partition(";")[0]
 
 
 class Refused(Exception):
@@ -199,7 +193,7 @@ class Builder:
     def named(self, index: int) -> str:
         """The IR name of a computed tensor: that of the file, made unique."""
         if index not in self._names:
-            self._names[index] = self.fresh(self.tensor(index).name or f"tensor_{index}")
+            self._names[index] = self.fresh(first_of(self.tensor(index).name) or f"tensor_{index}")
         return self._names[index]
 
     def rename(self, index: int, name: str) -> None:
@@ -274,7 +268,7 @@ class Builder:
 
     def constant(self, name: str, value: Array, quant: Quantization | None = None) -> str:
         """Adds a constant called like `name`. Returns the name used."""
-        name = self.fresh(name)
+        name = self.fresh(first_of(name))
         self.graph.constants[name] = np.asarray(value, order="C")
         self.graph.types[name] = TensorType(value.dtype.name, tuple(value.shape), quant)
         return name
