@@ -15,10 +15,18 @@ import numpy.typing as npt
 from edgert.converters.onnx.builder import Builder, Refused, raised
 from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.normalize import arguments, attributes, lift
+from edgert.converters.onnx.normalize_quant_dynamic import (
+    all_constant,
+    dequantize_plain,
+    qlinear_conv_plain,
+    qlinear_matmul_plain,
+    quantize_plain,
+    quantized_type,
+)
 from edgert.converters.onnx.reader import OnnxNode
-from edgert.converters.onnx.tensors import ELEMENT_TYPES
 from edgert.graph.ir import Array, Attr, Quantization
 
+BYTES = ("int8", "uint8")
 CONSTANT_SCALE = "expected constant scale and zero point; quantize the model statically"
 
 
@@ -134,6 +142,9 @@ ASYMMETRIC = "its weights minus their zero point do not fit in int8"
 @lift("QLinearConv")
 def qlinear_conv(b: Builder, n: OnnxNode) -> None:
     """Inputs x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B."""
+    if not all_constant(b, n.inputs[1:]):
+        qlinear_conv_plain(b, n)
+        return
     x = operand(b, n.inputs[0], n.inputs[1], n.inputs[2])
     values = b.value(n.inputs[3])
     if values is None or values.dtype.itemsize != 1 or values.ndim < 3:
@@ -173,6 +184,9 @@ def qlinear_matmul(b: Builder, n: OnnxNode) -> None:
 
     With a matrix times a constant matrix it is QLinearGemm; otherwise both sides are activations.
     """
+    if not all_constant(b, [name for i, name in enumerate(n.inputs) if i not in (0, 3)]):
+        qlinear_matmul_plain(b, n)
+        return
     a = operand(b, n.inputs[0], n.inputs[1], n.inputs[2])
     values = b.value(n.inputs[3])
     y_quant, y_dtype = parameters(b, n.inputs[6], n.inputs[7])
@@ -226,16 +240,15 @@ def quantize_linear(b: Builder, n: OnnxNode) -> None:
 
 
 def quantize(b: Builder, n: OnnxNode) -> None:
-    if n.attrs.get("block_size", 0):
-        raise Refused("block_size", "blocked activations are not supported; quantize per tensor")
-    wanted = n.attrs.get("output_dtype", 0)
-    if wanted and wanted not in ELEMENT_TYPES:
-        raise Refused("output_dtype", "expected an 8-bit integer type")
+    target, narrow = quantized_type(b, n)
+    if narrow or target not in BYTES or n.attrs.get("block_size", 0) or not all_constant(b, n.inputs[1:3]):
+        quantize_plain(b, n)
+        return
     axis, rank = int(n.attrs.get("axis", 1)), b.rank(n.inputs[0])
     axis = axis % rank if rank else axis
-    quant, dtype = parameters(b, n.inputs[1], n.input(2), axis, ELEMENT_TYPES.get(wanted, "uint8"))
+    quant, dtype = parameters(b, n.inputs[1], n.input(2), axis, target)
     value = b.value(n.inputs[0])
-    if value is not None and dtype in ("int8", "uint8"):
+    if value is not None:
         b.values[n.outputs[0]] = _quantized(value, quant, dtype)
         return
     x = b.use(n.inputs[0])
@@ -262,11 +275,17 @@ def dequantize_linear(b: Builder, n: OnnxNode) -> None:
 
 def dequantize(b: Builder, n: OnnxNode) -> None:
     value, scale = b.value(n.inputs[0]), b.value(n.inputs[1])
-    if scale is None:
-        raise Refused("", CONSTANT_SCALE)
+    source = b.hint(n.inputs[0])
+    stored_type = source.dtype or "uint8"
+    plain = stored_type == "float32"  # holds narrow floats
+    if value is None:
+        plain |= stored_type not in (*BYTES, "int32") or bool(source.narrow) or bool(n.attrs.get("block_size", 0))
+    if plain or scale is None or not all_constant(b, n.inputs[2:3]):
+        dequantize_plain(b, n)
+        return
     if n.attrs.get("block_size", 0) or (scale.ndim > 1 and scale.size > 1):
         if value is None:
-            raise Refused("block_size", "blocked activations are not supported; quantize per tensor")
+            raise Refused("block_size", "expected the size of a block; check the exporter")
         b.values[n.outputs[0]] = _unblocked(b, n, value, scale)
         b.notes.append(f"DequantizeLinear {n.name!r}: blocked weights are kept as {scale.dtype.name}")
         return

@@ -173,10 +173,10 @@ def _resize_10(b: Builder, n: OnnxNode, scales: list[float] | None) -> None:
     known = np.array(scales, np.float32) if scales is not None else b.value(n.inputs[1])
     nearest = "floor"
     if mode == "nearest":
-        if known is None:
+        if known is None and n.op == "Resize":
             raise Refused("", "expected constant scales; export with opset 11 or newer")
-        shrinks = known < 1
-        if shrinks.any() and (known > 1).any():
+        shrinks = np.zeros(1, bool) if known is None else known < 1  # Upsample only enlarges
+        if known is not None and shrinks.any() and (known > 1).any():
             raise Refused("", "nearest scales above and below 1 in one node; use two")
         nearest = "ceil" if shrinks.any() else "floor"
     source = b.store(f"{n.name}_scales", known) if scales is not None and known is not None else b.use(n.inputs[1])
