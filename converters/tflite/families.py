@@ -14,11 +14,14 @@ from edgert.converters.tflite import (  # noqa: F401  (each import registers lif
     lift_quantized_elementwise,
     lift_quantized_places,
     lift_quantized_products,
+    lift_recurrent,
+    lift_recurrent_quantized,
     lift_reduce,
     lift_resize,
     lift_shape,
     lift_slice,
     lift_state,
+    lift_svdf,
 )
 from edgert.converters.tflite.lifts import LIFTS, QUANTIZED_LIFTS
 

@@ -17,6 +17,7 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_pool,
     infer_quantized,
     infer_recurrent,
+    infer_recurrent_tflite,
     infer_reduce,
     infer_resize,
     infer_sampling,

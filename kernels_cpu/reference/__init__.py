@@ -17,6 +17,7 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     pool,
     quantized,
     recurrent,
+    recurrent_tflite,
     reduce,
     regions,
     resize,
