@@ -17,6 +17,13 @@ from edgert.graph.ir import Array, Graph, Node, TensorType
 
 PRODUCTS = ("Conv", "QLinearConv", "Gemm", "QLinearGemm")
 
+HALVES = ("Conv", "PRelu", "Add", "Sub", "Mul", "Div")
+"""Operators whose float32 constants are stored in float16 if that changes none of their values, as where they come from
+a model with float16 weights. The device widens them once, when it plans; the file is half as long."""
+
+FEW_HALVES = 8
+"""Values: fewer take a line of the file either way."""
+
 FEW = 0.01
 """Shares of zeros below this are chance."""
 
@@ -53,7 +60,7 @@ def without_zeros(stored: StoredTensor, value: Array, readers: list[Node], patte
     groups = readers[0].attr_int("group", 1)
     if stored.quant is not None:
         return fit_conv(stored.name, value, stored.quant.scale, groups=groups, pattern=pattern)
-    return fit_conv_float(stored.name, value, groups=groups, pattern=pattern)
+    return fit_conv_float(stored.name, value, groups=groups, pattern=pattern, halves=stored.encoding == "f16")
 
 
 def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]) -> StoredTensor:
@@ -65,7 +72,18 @@ def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]
         if quant.axis in (None, 0) and int(value.min(initial=0)) >= -Q8_LIMIT:
             return StoredTensor.pack_q8(name, value, quant.scale, layout)
         layout = "row"
+    if layout in ("row", "n4k1") and quant is None and readers and all(node.op in HALVES for node in readers):
+        if fits_float16(value):
+            return StoredTensor.pack_f16(name, value, layout)  # type: ignore[arg-type]
     return StoredTensor.pack_dense(name, value, layout, quant)
+
+
+def fits_float16(value: Array) -> bool:
+    """Whether `value` is float32, of more than a few numbers, and the same after a way through float16 and back."""
+    if value.dtype != np.float32 or value.size < FEW_HALVES:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool((value.astype(np.float16).astype(np.float32) == value).all())
 
 
 def stored_layers(model: Model, left: Mapping[str, str], fits: Mapping[str, str]) -> list[LayerWeights]:

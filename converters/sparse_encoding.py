@@ -46,9 +46,11 @@ def fit_conv(name: str, values: Array, scale: Array, *, groups: int = 1, pattern
     return _fit_blocks(name, values, scale, ("q8", "n4k4"), ("b4x4", "b2x4", "b1x4", "b64x4"), groups, pattern)
 
 
-def fit_conv_float(name: str, array: Array, *, groups: int = 1, pattern: str = "auto") -> Fit:
-    """For float32 weights [N, C, ...] of a convolution, as fit_conv; pattern: '4x1', '2x1' or '1x1'."""
-    return _fit_blocks(name, array, None, ("dense", "n4k1"), ("b4x1", "b2x1", "b1x1"), groups, pattern)
+def fit_conv_float(name: str, array: Array, *, groups: int = 1, pattern: str = "auto", halves: bool = False) -> Fit:
+    """For float32 weights [N, C, ...] of a convolution, as fit_conv; pattern: '4x1', '2x1' or '1x1'. halves: store
+    them in float16."""
+    dense = ("f16" if halves else "dense", "n4k1")
+    return _fit_blocks(name, array, None, dense, ("b4x1", "b2x1", "b1x1"), groups, pattern)
 
 
 def fit_groups(
@@ -113,13 +115,15 @@ def _fit_blocks(
         # Blocks of outputs must not straddle groups; a filter may have more cells than an index counts.
         if groups > 1 and values.shape[0] // groups % max(rows, 4):
             continue
+        if dense[0] == "f16":
+            pack = partial(StoredTensor.pack_block16, name, values, layout)
+        else:
+            pack = partial(StoredTensor.pack_block, name, values, scale, layout)
         try:
-            packed = StoredTensor.pack_block(name, values, scale, layout)
+            packed = pack()
         except FormatError:
             continue
-        found.append(
-            Candidate(packed.pattern, packed.nbytes, partial(StoredTensor.pack_block, name, values, scale, layout))
-        )
+        found.append(Candidate(packed.pattern, packed.nbytes, pack))
     size = _dense_bytes(dense[0], values.dtype.name, values.shape, dense[1])
     return _choose(found, values != 0, size, _asked(pattern, [layout[1:] for layout in names]))
 

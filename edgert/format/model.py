@@ -6,7 +6,7 @@ Plain data. Reading and validating is `reader.py`, writing is `writer.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgert.format import encodings, layouts
@@ -93,6 +93,7 @@ class StoredTensor:
     quant: Quantization | None
     parts: Mapping[str, Array]
     _expanded: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
+    _widened: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def pack_dense(
@@ -138,10 +139,10 @@ class StoredTensor:
         return cls._pack_groups("q8g", name, values, scale)
 
     @classmethod
-    def pack_f16(cls, name: str, array: Array, layout: Literal["row", "n16k1"] = "row") -> StoredTensor:
+    def pack_f16(cls, name: str, array: Array, layout: Literal["row", "n4k1", "n16k1"] = "row") -> StoredTensor:
         """Floating-point `array` rounded to float16, logically float32.
 
-        Raises FormatError if a number is beyond the range of float16, or n16k1 is asked for what is no matrix.
+        Raises FormatError if a number is beyond the range of float16, or the layout is not for such a tensor.
         """
         return cls(name, "float32", array.shape, "f16", layout, None, encodings.encode_f16(array, layout))
 
@@ -155,6 +156,14 @@ class StoredTensor:
         parts = encodings.BlockSparse().encode(values, scale, layout)
         quant = None if scale is None else Quantization(parts["scale"], 0 * parts["sum"], 0)
         return cls(name, values.dtype.name, values.shape, "block", layout, quant, parts)
+
+    @classmethod
+    def pack_block16(cls, name: str, array: Array, layout: str) -> StoredTensor:
+        """Floating-point convolution weights [N, C, ...] rounded to float16, without the blocks that are zero.
+
+        Raises FormatError if a number is beyond the range of float16 or the layout is not for such weights.
+        """
+        return cls._pack_sparse("block16", name, array, layout, encodings.Block16().encode(array, None, layout))
 
     @classmethod
     def pack_bitmap8(cls, name: str, values: Array, scale: Array) -> StoredTensor:
@@ -256,6 +265,21 @@ class StoredTensor:
             parts = LazyParts(specs, lambda: sparse.expand(self.dtype, self.shape, self.layout, self.parts))
             self._expanded = StoredTensor(self.name, self.dtype, self.shape, encoding, layout, self.quant, parts)
         return self._expanded
+
+    def widened(self) -> StoredTensor:
+        """The same numbers in float32, for a tensor that has them in float16 and a layout of float32 kernels. Its parts
+        are made when one is first taken, and kept. Any other tensor is its own.
+        """
+        wide = encodings.wide_of(self.encoding)
+        if not wide:
+            return self
+        if self._widened is None:
+            kinds = encodings.part_specs(wide, self.dtype, self.shape, self.layout)
+            pairs = zip(kinds, self.specs, strict=True)
+            specs = tuple(replace(kind, shape=own.shape, free=None) for kind, own in pairs)
+            parts = LazyParts(specs, lambda: encodings.widen(self.encoding, self.parts))
+            self._widened = StoredTensor(self.name, self.dtype, self.shape, wide, self.layout, self.quant, parts)
+        return self._widened
 
     def dense(self) -> Array:
         """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""

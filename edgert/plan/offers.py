@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
-from edgert.graph.ir import Graph, Node
+from edgert.graph.ir import Array, Graph, Node
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.registry import kernels
 from edgert.plan.cost import Peaks, predict_host_us, predict_us
@@ -21,6 +21,10 @@ from edgert.plan.work import node_bytes, node_macs
 
 RENAMES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"))
 """Operators whose output is the input's bytes: it shares the memory even while the input lives on."""
+
+READ_HALVES = frozenset(("Gather", "Gemm", "MatMul"))
+"""Operators with kernels that read float16 weights as they lie in the file; for others they are widened when planned,
+which their values survive as they are."""
 
 EXPANDED = 1.02
 """A dense copy of sparse weights takes memory besides the file: it has to be faster by this to be made."""
@@ -44,21 +48,28 @@ def site_of(
     node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, kv: str = "f16",
     activations: str = "int8",
 ) -> Site:  # fmt: skip
-    """The node with everything known about it. A constant made while shapes were inferred counts as stored."""
+    """The node with everything known about it. A constant made while shapes were inferred counts as stored; one in
+    float16 that no kernel of the operator reads so counts as widened."""
 
     def stored(name: str) -> StoredTensor | None:
         if name in tensors:
-            return tensors[name]
+            return tensors[name] if node.op in READ_HALVES else tensors[name].widened()
         if name in graph.constants:
             return StoredTensor.pack_dense(name, graph.constants[name], quant=graph.types[name].quant)
         return None
+
+    def value(name: str) -> Array | None:
+        found = graph.constants.get(name)
+        if found is None and name in tensors and (tensors[name].encoding, tensors[name].layout) == ("f16", "row"):
+            return None if node.op in READ_HALVES else tensors[name].widened().parts["data"]
+        return found
 
     return Site(
         node,
         tuple(graph.types[name] if name else None for name in node.inputs),
         tuple(graph.types[name] for name in node.outputs if name),
         tuple(stored(name) if name else None for name in node.inputs),
-        tuple(graph.constants.get(name) for name in node.inputs),
+        tuple(value(name) for name in node.inputs),
         level,
         threads,
         kv,

@@ -31,8 +31,8 @@ class Bytes:
 def read(encoding: str, layout: str, shape: tuple[int, ...], parts: Mapping[str, Array]) -> Array:
     """The values in float64 (block: as they are); numbers of groups are multiplied by their scales."""
     content = {role: Bytes(part) for role, part in parts.items()}
-    if encoding == "block":
-        return block(layout, shape, content, parts["data"].dtype.char)
+    if encoding in ("block", "block16"):
+        return block(layout, shape, content, parts["data"].dtype.char, parts["index"].dtype.char)
     real = np.zeros(shape)
     if encoding == "fanin":
         count = parts["index"].shape[1]
@@ -119,7 +119,7 @@ def group4(real: Array, mask: Bytes, data: Bytes) -> None:
                         put(real, 32 * tall + r, 32 * group + 16 + 4 * j + b, scale * ((byte >> 4) - 8))
 
 
-def block(layout: str, shape: tuple[int, ...], content: Mapping[str, Bytes], kind: str) -> Array:
+def block(layout: str, shape: tuple[int, ...], content: Mapping[str, Bytes], kind: str, wide: str) -> Array:
     rows, columns = map(int, layout[1:].split("x"))
     taps, across = int(np.prod(shape[2:])), -(-shape[1] // columns)
     real = np.zeros((shape[0], shape[1], taps))
@@ -136,7 +136,7 @@ def block(layout: str, shape: tuple[int, ...], content: Mapping[str, Bytes], kin
                 assert value == 0
 
     def number(i: int) -> int:
-        return int(content["index"].take("H", 2 * i))
+        return int(content["index"].take(wide, struct.calcsize(wide) * i))
 
     if rows == 1:
         for pair in range(-(-shape[0] // 2)):

@@ -202,7 +202,7 @@ def test_f40_what_is_no_matrix_in_groups(forge: Forge, refused: Refused) -> None
     del weights["quant"]
     table = next(t for t in forge.header["tensors"] if t["name"] == "table")
     table["layout"] = "n16k64"
-    refused("row or n16k1")
+    refused("row, n4k1 or n16k1")
 
 
 def test_f40_arguments() -> None:
@@ -273,6 +273,12 @@ def test_f42_half_precision(forge: Forge, refused: Refused, tmp_path: Path) -> N
         read = read_model(tmp_path / "m.edge", verify="all").tensors["t"]
         assert read.type == TensorType("float32", (5, 7)) and read.parts["data"].dtype == np.float16
         np.testing.assert_array_equal(read.dense(), array.astype(np.float16).astype(np.float32), strict=True)
+    weights = array.reshape(5, 7, 1, 1)
+    for layout, shaped in (("row", array), ("n4k1", weights)):
+        halves = StoredTensor.pack_f16("t", shaped, layout)  # type: ignore[arg-type]
+        wide = halves.widened()
+        assert (wide.encoding, wide.layout, wide.nbytes) == ("dense", layout, 2 * halves.nbytes)
+        np.testing.assert_array_equal(wide.dense(), halves.dense(), strict=True)
     half = array.astype(np.float16)
     np.testing.assert_array_equal(StoredTensor.pack_f16("t", half).parts["data"], half)
     for wrong in (np.array([1.0, 70000.0]), np.ones(3, np.int8)):

@@ -1,4 +1,4 @@
-"""Rules F44 to F53 of docs/format.md: tensors that leave zeros out, and each way in which their parts can be wrong."""
+"""Rules F44 to F53 and F56 of docs/format.md: tensors that leave zeros out, and what can be wrong with them."""
 
 from __future__ import annotations
 
@@ -376,6 +376,45 @@ def test_f47_arguments() -> None:
 @pytest.mark.parametrize("name", ["bitmap8", "bitmap4", "bitmap16", "nm8", "nm4"])
 def test_f48_masked_blocks_are_as_documented(name: str) -> None:
     documented(name)
+
+
+@pytest.mark.parametrize("layout", ["b4x1", "b2x1", "b1x1"])
+@pytest.mark.parametrize("shape", [(5, 6, 1, 1), (4, 64, 2, 2), (3, 65, 2, 2), (1, 1, 1, 1)])
+def test_f56_blocks_of_halves(layout: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """The values of `block` in half the bytes; the number of a cell is a byte where 256 are enough."""
+    rng = np.random.default_rng(6)
+    values = (rng.normal(size=shape) * (rng.random(shape) < 0.4)).astype(np.float16).astype(np.float32)
+    packed, wide = StoredTensor.pack_block16("t", values, layout), StoredTensor.pack_block("t", values, None, layout)
+    cells = shape[1] * shape[2] * shape[3]
+    assert packed.parts["index"].dtype == (np.uint8 if cells <= 256 else np.uint16)
+    assert packed.parts["data"].dtype == np.float16 and packed.sparse and packed.pattern == wide.pattern
+    np.testing.assert_array_equal(slow_sparse.read("block16", layout, shape, packed.parts), values)
+    write_model(Model(Graph("g", outputs=["t"]), {"t": packed}), tmp_path / "m.edge")
+    read = read_model(tmp_path / "m.edge", verify="all").tensors["t"]
+    np.testing.assert_array_equal(read.dense(), values, strict=True)
+    widened = read.widened()
+    assert (widened.encoding, widened.layout, widened.density) == ("block", layout, wide.density)
+    assert widened is read.widened() and widened.widened() is widened
+    for role, part in wide.parts.items():
+        np.testing.assert_array_equal(widened.parts[role], part, strict=True)
+    twin = StoredTensor.pack_dense("t", values, "n4k1")
+    np.testing.assert_array_equal(read.expanded().parts["data"], twin.parts["data"], strict=True)
+
+
+def test_f56_halves_that_are_wrong() -> None:
+    values = np.eye(5, dtype=np.float32).reshape(5, 5, 1, 1)
+    packed = StoredTensor.pack_block16("t", values, "b1x1")
+    judge(packed, dict(packed.parts))
+    high = packed.parts["index"].copy()
+    high[-1] = 5
+    with pytest.raises(FormatError, match="cells below 5"):
+        judge(packed, dict(packed.parts) | {"index": high})
+    with pytest.raises(FormatError, match="part index uint8"):
+        judge(packed, dict(packed.parts) | {"index": packed.parts["index"].astype(np.uint16)})
+    with pytest.raises(FormatError, match="65504"):
+        StoredTensor.pack_block16("t", values * np.float32(1e6), "b1x1")
+    with pytest.raises(FormatError, match="layout"):
+        StoredTensor.pack_block16("t", values, "b4x4")
 
 
 def test_f48_a_block_by_hand() -> None:

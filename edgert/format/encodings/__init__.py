@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from edgert.errors import FormatError
 from edgert.format.encodings.base import QUANTIZED_DTYPES, Encoding, PartSpec, check_scale, check_zero_point
 from edgert.format.encodings.bitmap import Bitmap4, Bitmap8, Bitmap16
-from edgert.format.encodings.block import BlockSparse
+from edgert.format.encodings.block import Block16, BlockSparse
 from edgert.format.encodings.dense import Dense, encode_dense
 from edgert.format.encodings.f16 import F16, encode_f16
 from edgert.format.encodings.fanin import FanIn
@@ -26,16 +26,16 @@ from edgert.graph.ir import DTYPES, Array
 
 __all__ = [
     "ENCODINGS", "GROUPED", "NM4", "NM8", "Q8_LIMIT", "QUANTIZED_DTYPES", "SPARSE", "Bitmap4", "Bitmap8", "Bitmap16",
-    "BlockSparse", "FanIn", "Group4", "PartSpec", "RowGroup4", "Sparse", "check_part", "check_scale", "check_sizes",
-    "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped", "groups_of",
-    "part_specs", "row_sums", "sparse_of", "stored_specs",
+    "Block16", "BlockSparse", "FanIn", "Group4", "PartSpec", "RowGroup4", "Sparse", "check_part", "check_scale",
+    "check_sizes", "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped",
+    "groups_of", "part_specs", "row_sums", "sparse_of", "stored_specs", "wide_of", "widen",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, Encoding] = {
     encoding.name: encoding
     for encoding in (
         Dense(), Q8(), Q4(), Q4M(), Q8G(), F16(),
-        BlockSparse(), Bitmap8(), Bitmap4(), Bitmap16(), NM8(), NM4(), Group4(), RowGroup4(), FanIn(),
+        BlockSparse(), Block16(), Bitmap8(), Bitmap4(), Bitmap16(), NM8(), NM4(), Group4(), RowGroup4(), FanIn(),
     )
 }  # fmt: skip
 
@@ -118,6 +118,16 @@ def groups_of(
 ) -> tuple[Array, Array, Array | None]:
     """Numbers, scales and minima of an encoding by groups of 32. Raises FormatError for the others."""
     return _of(encoding).groups(shape, layout, parts)
+
+
+def wide_of(encoding: str) -> str:
+    """The encoding that holds the same numbers in float32 where this one has them in float16, else ''."""
+    return _of(encoding).wide
+
+
+def widen(encoding: str, parts: Mapping[str, Array]) -> dict[str, Array]:
+    """The parts of the tensor in encoding `wide_of`. Raises FormatError where that is ''."""
+    return _of(encoding).widen(parts)
 
 
 def sparse_of(encoding: str) -> Sparse | None:

@@ -61,6 +61,9 @@ class Encoding(ABC):
     """One way to store a tensor. `dtype`, `shape` and `layout` are the tensor's; dtype and shape are logical."""
 
     name: ClassVar[str]
+    wide: ClassVar[str] = ""
+    """The encoding that holds the same numbers in float32, in the same layout, for what is stored in float16 to save
+    bytes; '' for the others."""
     sparse: ClassVar[bool] = False
     """Whether zeros are left out (`sparse.py`): such parts point into each other, so they are checked together."""
 
@@ -89,6 +92,10 @@ class Encoding(ABC):
     @abstractmethod
     def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
         """The row-major values in the logical dtype; a view of the parts where they have them so."""
+
+    def widen(self, parts: Mapping[str, Array]) -> dict[str, Array]:
+        """The parts of the same tensor in the encoding `wide`."""
+        raise FormatError(None, None, "an encoding of float16 numbers with a float32 one", self.name)
 
     def groups(
         self, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]

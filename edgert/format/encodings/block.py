@@ -1,4 +1,4 @@
-"""`block`: convolution weights as the blocks that are not zero (rule F47).
+"""`block`, `block16`: convolution weights as the blocks that are not zero (rules F47, F55).
 
 A cell is 4 consecutive input channels in int8, or one in float32, of one output channel and one tap: 4 bytes. A
 block is the same cell of r consecutive output channels. With r = 1 two rows share the cells that both have.
@@ -7,6 +7,7 @@ block is the same cell of r consecutive output channels. With r = 1 two rows sha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,9 +15,13 @@ from edgert.errors import FormatError
 from edgert.format.encodings.base import PartSpec, check_scale
 from edgert.format.encodings.cells import MAX_BLOCKS, Cells, Places
 from edgert.format.encodings.dense import encode_dense
+from edgert.format.encodings.f16 import encode_f16
 from edgert.format.encodings.q8 import Q8_LIMIT, encode_q8, row_sums
 from edgert.format.encodings.sparse import Sparse, check_start
 from edgert.graph.ir import Array
+
+MAX_NARROW_CELLS = 256
+"""Of a filter, for numbers of a byte."""
 
 
 class BlockSparse(Sparse):
@@ -62,7 +67,7 @@ class BlockSparse(Sparse):
 
     def check_whole(self, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> None:
         start, index, data = parts["start"], parts["index"], parts["data"]
-        cells = Cells.of(data.dtype.name, shape, layout)
+        cells = _cells(data.dtype.name, shape, layout)
         if index.size and int(index.max()) >= cells.number:
             raise FormatError(None, None, f"cells below {cells.number} in `index`", str(index.max()))
         if cells.paired:
@@ -82,7 +87,7 @@ class BlockSparse(Sparse):
 
     def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
         data = parts["data"]
-        cells = Cells.of(data.dtype.name, shape, layout)
+        cells = _cells(data.dtype.name, shape, layout)
         places = cells.places(parts["start"], parts["index"])
         blocks = np.zeros((cells.groups, cells.number, cells.rows, cells.columns), data.dtype)
         blocks[places.group, places.cell] = data.reshape(len(places.cell), cells.rows, cells.columns)
@@ -93,7 +98,7 @@ class BlockSparse(Sparse):
 
     def density(self, shape: tuple[int, ...], layout: str, specs: tuple[PartSpec, ...]) -> float:
         data = specs[2]
-        cells = Cells.of(data.dtype, shape, layout)
+        cells = _cells(data.dtype, shape, layout)
         return data.shape[0] / max(1, cells.groups * cells.number)
 
     def twin(self, dtype: str, layout: str) -> tuple[str, str]:
@@ -126,6 +131,47 @@ class BlockSparse(Sparse):
         rows = np.array(np.broadcast_to(np.asarray(scale, np.float32), values.shape[:1]))
         check_scale(rows)
         return {"start": start, "index": index, "data": data, "scale": rows, "sum": row_sums(values)}
+
+
+class Block16(BlockSparse):
+    """`block` for float32 weights that are float16 numbers: `data` float16, `index` uint8 where cells are so few."""
+
+    name = "block16"
+    wide = BlockSparse.name
+
+    def part_specs(self, dtype: str, shape: tuple[int, ...], layout: str, axis: int | None) -> tuple[PartSpec, ...]:
+        if dtype != "float32":
+            raise FormatError(None, None, f"float32 for encoding {self.name}", dtype)
+        start, index, data = super().part_specs(dtype, shape, layout, axis)
+        number = _index_type(Cells.of(dtype, shape, layout))
+        return start, replace(index, dtype=number), replace(data, dtype="float16")
+
+    def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
+        return super().decode(dtype, shape, layout, parts).astype(np.float32)
+
+    def widen(self, parts: Mapping[str, Array]) -> dict[str, Array]:
+        data, index = parts["data"].astype(np.float32), parts["index"].astype(np.uint16)
+        return {"start": parts["start"], "index": index, "data": data}
+
+    def encode(self, values: Array, scale: Array | None, layout: str) -> dict[str, Array]:
+        """The parts from floating-point `values` [N, C, ...], rounded to nearest even, and no scale.
+
+        Raises FormatError if they break a rule of the encoding or are beyond the range of half precision.
+        """
+        rounded = encode_f16(values)["data"].astype(np.float32)
+        parts = super().encode(rounded, scale, layout)
+        number = _index_type(Cells.of("float32", values.shape, layout))
+        return parts | {"index": parts["index"].astype(number), "data": parts["data"].astype(np.float16)}
+
+
+def _cells(stored: str, shape: tuple[int, ...], layout: str) -> Cells:
+    """The geometry of weights whose `data` has the dtype `stored`."""
+    return Cells.of("float32" if stored == "float16" else stored, shape, layout)
+
+
+def _index_type(cells: Cells) -> str:
+    """The type that holds the number of a cell in `block16`."""
+    return "uint8" if cells.number <= MAX_NARROW_CELLS else "uint16"
 
 
 def _check_rising(edges: Array, index: Array) -> None:

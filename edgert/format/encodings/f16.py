@@ -1,6 +1,7 @@
 """`f16`: numbers that are logically float32, stored in half precision (rule F42).
 
-For tables that are looked up, such as embeddings, and for weights that shall lose almost nothing.
+For tables that are looked up, such as embeddings, for weights that shall lose almost nothing, and for those that lose
+nothing, as a model with float16 weights has.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from edgert.graph.ir import Array
 
 
 class F16(Encoding):
-    """`data` float16 in layout row or n16k1."""
+    """`data` float16 in layout row, n4k1 or n16k1."""
 
     name = "f16"
+    wide = "dense"
 
     def part_specs(self, dtype: str, shape: tuple[int, ...], layout: str, axis: int | None) -> tuple[PartSpec, ...]:
-        if dtype != "float32" or layout not in ("row", "n16k1"):
+        if dtype != "float32" or layout not in ("row", "n4k1", "n16k1"):
             raise FormatError(
-                None, None, "float32 in layout row or n16k1 for encoding f16", f"{dtype} in layout {layout}"
+                None, None, "float32 in layout row, n4k1 or n16k1 for encoding f16", f"{dtype} in layout {layout}"
             )
         return (PartSpec("data", "float16", layouts.packed_shape(layout, "float16", shape)),)
 
@@ -32,6 +34,9 @@ class F16(Encoding):
 
     def decode(self, dtype: str, shape: tuple[int, ...], layout: str, parts: Mapping[str, Array]) -> Array:
         return layouts.unpack(parts["data"], layout, shape).astype(np.float32)
+
+    def widen(self, parts: Mapping[str, Array]) -> dict[str, Array]:
+        return {"data": parts["data"].astype(np.float32)}
 
 
 def encode_f16(array: Array, layout: str = "row") -> dict[str, Array]:
