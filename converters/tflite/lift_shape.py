@@ -43,7 +43,8 @@ def expand_dims(b: Builder, op: TfliteOperator) -> None:
 def transpose(b: Builder, op: TfliteOperator) -> None:
     perm = b.need_ints(op.inputs[1], "perm")
     rank = b.rank(op.inputs[0])
-    if sorted(p % rank for p in perm) != list(range(rank)) or min(perm, default=0) < -rank:
+    inside = all(-rank <= p < rank for p in perm)
+    if not inside or sorted(p % rank for p in perm) != list(range(rank)):
         raise Refused("perm", f"expected an order of {rank} axes, found {perm}")
     b.emit(op, "Transpose", [b.data(op.inputs[0])], {"perm": [p % rank for p in perm]})
 
