@@ -48,8 +48,9 @@ class Builder:
     """Collects IR nodes for one model.
 
     Tensors keep their ONNX names where they can. An int8 activation is stored as uint8, value + 128: it is
-    then in `shifted`, and whoever needs the int8 values gets them through two exact nodes. scope: what the names
-    of a body's tensors begin with, '' for the model itself.
+    then in `shifted`, and whoever needs the int8 values gets them through two exact nodes. sequences: ONNX
+    sequence -> the tensors it is made of. scope: what the names of a body's tensors begin with, '' for the model
+    itself.
     """
 
     def __init__(self, model: OnnxModel, hints: dict[str, Hint], scope: str = "") -> None:
@@ -61,6 +62,7 @@ class Builder:
         self.unreadable: dict[str, str] = dict(model.unreadable)
         self.notes: list[str] = []
         self.shifted: set[str] = set()
+        self.sequences: dict[str, list[str]] = {}
         self.output_names = {value.name for value in model.outputs}
         self.wanted = {name for node in model.nodes for name in (*node.inputs, *node.captured)} | self.output_names
         self._alias: dict[str, str] = {}

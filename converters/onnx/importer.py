@@ -15,6 +15,7 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_sampling,
     normalize_shape,
     normalize_signal,
+    sequences,
     subgraphs,
 )
 from edgert.converters.onnx.hints import infer_hints

@@ -13,7 +13,10 @@ from edgert.converters.onnx.tensors import ELEMENT_TYPES, NARROW_TYPES
 
 @lift("Identity")
 def identity(b: Builder, n: OnnxNode) -> None:
-    b.same(n)
+    if n.inputs[0] in b.sequences:
+        b.sequences[n.outputs[0]] = b.sequences[n.inputs[0]]
+    else:
+        b.same(n)
 
 
 @lift("Squeeze", "Unsqueeze", "ReduceSum")
