@@ -72,9 +72,9 @@ def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]
         if quant.axis in (None, 0) and int(value.min(initial=0)) >= -Q8_LIMIT:
             return StoredTensor.pack_q8(name, value, quant.scale, layout)
         layout = "row"
-    if layout in ("row", "n4k1") and quant is None and readers and all(node.op in HALVES for node in readers):
-        if fits_float16(value):
-            return StoredTensor.pack_f16(name, value, layout)  # type: ignore[arg-type]
+    halves = layout in ("row", "n4k1") and quant is None and readers and all(node.op in HALVES for node in readers)
+    if halves and fits_float16(value):
+        return StoredTensor.pack_f16(name, value, layout)  # type: ignore[arg-type]
     return StoredTensor.pack_dense(name, value, layout, quant)
 
 
