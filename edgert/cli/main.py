@@ -19,6 +19,7 @@ from edgert.errors import EdgertError
 COMMANDS: dict[str, str] = {
     "convert": "Translate and compress a network into one .edge file.",
     "check": "List everything in a network that edgert can not run, and what to do.",
+    "verify": "Compare a .edge file with the model it was made of.",
     "inspect": "Show what a .edge file holds, or the plan for this machine.",
     "run": "Answer for one or more inputs.",
     "generate": "Continue a text with a language model.",
