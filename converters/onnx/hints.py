@@ -3,10 +3,10 @@ These are hints for the importer; the types that count are inferred again by `ed
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgert.converters.onnx.inference_process import PROCESS
 from edgert.converters.onnx.reader import MICROSOFT, OnnxModel, dims_of
 from edgert.converters.onnx.tensors import NARROW_TYPES, type_name
 from edgert.errors import FormatError, UnsupportedError
@@ -68,11 +68,8 @@ def infer_hints(model: OnnxModel) -> dict[str, Hint]:
 
 
 def infer_values(proto: ModelProto) -> dict[str, Hint]:
-    """The hints `onnx.shape_inference` gives for every tensor of `proto`."""
-    import onnx
-
-    with suppress(Exception):  # whatever it stumbles over, the declared types are still there
-        proto = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+    """The hints `onnx.shape_inference` gives for every tensor of `proto`; the declared types where it fails."""
+    proto = PROCESS.infer(proto) or proto
     hints: dict[str, Hint] = {}
     for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         if info.type.HasField("tensor_type"):
