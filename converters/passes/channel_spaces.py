@@ -232,7 +232,7 @@ def flat(spaces: ChannelSpaces, node: Node) -> None:
         return
     if node.op == "Reshape":
         shape = spaces.graph.constants.get(node.inputs[1])
-        if shape is None or int(shape.reshape(-1)[1]) not in (-1, 0):
+        if shape is None or int(shape.reshape(-1)[1]) not in (-1, 0, kind.shape[1]):
             opaque(spaces, node)
             return
     if not all(isinstance(d, int) for d in kind.shape[2:]) or prod(int(d) for d in kind.shape[2:]) != 1:
@@ -340,4 +340,9 @@ def renumber(spaces: ChannelSpaces, taken: Mapping[int, Array]) -> Graph:
         if touched & set(spaces.roots(layout)) and tensor in graph.types:
             kind = graph.types[tensor]
             graph.types[tensor] = kind.with_shape((kind.shape[0], len(index(layout)), *kind.shape[2:]))
+    for node in graph.nodes:
+        if node.op == "Reshape" and touched & set(spaces.roots(spaces.layouts.get(node.outputs[0], ()))):
+            # `flat` took it for one that keeps images and channels; it may have named their number.
+            node.inputs = (node.inputs[0], graph.add_constant(f"{node.inputs[1]}_flat", np.array([0, -1], np.int64)))
+            node.attrs.pop("allowzero", None)
     return prune(graph)

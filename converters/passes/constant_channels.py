@@ -13,6 +13,8 @@ from edgert.converters.passes.channel_spaces import ChannelSpaces
 from edgert.graph.evaluate import as_quant
 from edgert.graph.ir import Array, Graph, Node
 from edgert.kernels_cpu.reference import evaluate
+from edgert.kernels_cpu.reference.quantization import ratio, store
+from edgert.kernels_cpu.reference.registry import Call
 
 POINTWISE = {
     "Relu", "Clip", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "QLinearUnary", "MaxPool", "AveragePool",
@@ -108,10 +110,10 @@ def of_convolution(spaces: ChannelSpaces, node: Node, ins: list[Constant | None]
         return None
     x = ins[0] or nothing(spaces, node.inputs[0])
     zero = zero_of(graph, node)
-    steady = x.known & ((x.value == zero) | (not pads(node)))
+    steady = x.known & ((x.value == zero) | (not pads(graph, node)))
     heavy = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1).any(3)  # [group, N / group, C / group]
     known = ~(heavy & ~steady.reshape(group, 1, -1)).any(2).reshape(-1)
-    known |= shut(graph, node, weight)
+    known |= shut(graph, node, weight) | settled(graph, node, weight)
     residual = node.attr_int("residual", 0)
     if residual:
         known &= np.zeros(len(known), bool) if ins[-1] is None else ins[-1].known
@@ -146,6 +148,26 @@ def shut(graph: Graph, node: Node, weight: Array) -> Array:
     return np.asarray((weight.reshape(len(weight), -1).max(1) <= 0) & (bias <= 0))
 
 
+def settled(graph: Graph, node: Node, weight: Array) -> Array:
+    """bool [N]: filters of a QLinearConv that give one stored value at the least and at the greatest sum there can be,
+    so at every one. Padding is zero, which is among the inputs."""
+    x, w, y = (graph.types[name] for name in (*node.inputs[:2], node.outputs[0]))
+    none = np.zeros(len(weight), bool)
+    if node.op != "QLinearConv" or node.attr_int("residual", 0) or x.dtype != "uint8" or weight.dtype != np.int8:
+        return none
+    bias = graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else none.astype(np.int64)
+    if bias is None or x.quant is None or w.quant is None or y.quant is None:
+        return none
+    zero, flat = int(x.quant.zero_point), weight.reshape(len(weight), -1).astype(np.int64)
+    low, high = 0 if at_least_zero(graph, node.inputs[0]) else -zero, 255 - zero
+    least = np.minimum(flat * low, flat * high).sum(1) + bias
+    greatest = np.maximum(flat * low, flat * high).sum(1) + bias
+    multiplier = ratio((x.quant.scale, w.quant.scale), y.quant.scale)
+    call = Call(node.op, dict(node.attrs), (), (as_quant(y.quant),), (y.dtype,))
+    ends = (store(call, total.astype(np.float32) * multiplier) for total in (least, greatest))
+    return np.asarray(np.equal(*ends))
+
+
 def at_least_zero(graph: Graph, tensor: str) -> bool:
     """Whether what makes `tensor` ends in a Relu or a Clip from 0 or above."""
     for node in graph.nodes:
@@ -163,14 +185,13 @@ def run(graph: Graph, node: Node, values: Sequence[Array | None], attrs: dict[st
     return np.asarray(made).reshape(-1).astype(kind.np_dtype)
 
 
-def pads(node: Node) -> bool:
+def pads(graph: Graph, node: Node) -> bool:
     """Whether a window of `node` may reach beyond its input."""
     if not node.op.endswith("Conv"):
         return False
-    pointwise = all(k == 1 for k in node.attr_ints("kernel_shape", [0]))
-    return not pointwise and (
-        node.attr_str("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or any(node.attr_ints("pads", []))
-    )
+    pointwise = all(k == 1 for k in graph.types[node.inputs[1]].shape[2:])
+    padded = any(node.attr_ints("pads", []))
+    return padded or (not pointwise and node.attr_str("auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
 
 
 def zero_of(graph: Graph, node: Node) -> int:

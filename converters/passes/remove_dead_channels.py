@@ -50,7 +50,7 @@ def dead_channels(spaces: ChannelSpaces) -> dict[int, Array]:
             idle = unread(spaces, use)
             constant = values.get(use.node.inputs[0])
             if constant is not None:
-                harmless = (constant.value == zero_of(spaces.graph, use.node)) | (not pads(use.node))
+                harmless = (constant.value == zero_of(spaces.graph, use.node)) | (not pads(spaces.graph, use.node))
                 idle |= constant.known & harmless
             for start in spaces.offsets(use.layout, space):
                 dead &= idle[start : start + size]

@@ -145,6 +145,31 @@ def test_filters_that_a_relu_always_cuts_off(net: Any, optimized: Optimized) -> 
     assert widths(smaller) == [16, 8, 4]
 
 
+@pytest.mark.parametrize("bias", [-(1 << 24), 1 << 24])
+def test_stored_values_that_no_input_moves(net: Any, optimized: Optimized, bias: int) -> None:
+    """A bias beyond what 8-bit inputs can outweigh: the filter gives its lowest, or highest, byte whatever it sees."""
+    a = net.op("Relu", net.conv("x", 8, 16, 3, bias=True))
+    pooled = net.op("GlobalAveragePool", net.op("Relu", net.conv(a, 16, 16, bias=True)))
+    feeds = net.feeds()
+    graph = quantized(optimized(net, net.conv(pooled, 16, 4)), feeds)
+    node = [n for n in graph.nodes if n.op == "QLinearConv"][1]
+    values = graph.constants[node.inputs[2]].copy()
+    values[2:10] = bias
+    graph.constants[node.inputs[2]] = values
+    smaller = remove_dead_channels(graph)
+    same(graph, smaller, feeds, exact=True)
+    assert widths(smaller) == [16, 8, 4]
+
+
+def test_a_reshape_that_names_the_number_of_channels(net: Any, optimized: Optimized) -> None:
+    pooled = net.op("GlobalAveragePool", net.op("Relu", net.conv("x", 8, 16, 3, bias=True)))
+    flat = net.op("Reshape", pooled, net.const([0, 16], np.int64))
+    graph = optimized(net, net.op("Gemm", flat, net.const(np.eye(16, 5)), net.const(np.zeros(5))))
+    smaller = remove_dead_channels(graph)
+    same(graph, smaller, net.feeds(2))
+    assert widths(smaller) == [8]
+
+
 def test_unread_channels_go_all_the_way_up(net: Any, optimized: Optimized) -> None:
     a = net.op("Relu", net.conv("x", 8, 16, 3, bias=True))
     b = net.op("Relu", net.conv(a, 16, 16, bias=True))
