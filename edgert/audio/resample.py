@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from edgert.errors import InputError
 
-ZERO_CROSSINGS = 32
-"""Of the sinc on either side of its centre: a transition band of about a twentieth of the lower rate."""
-ROLL_OFF = 0.945
-"""Where the pass band ends, as a share of the lower rate's half."""
-BETA = 12.0
-"""Of the Kaiser window: what folds back is at least 110 dB down."""
+ROLL_OFF = 0.9568
+"""Where the filter is at half, as a share of the lower rate's half: it passes 0.913 and stops at 1.0, as the high
+quality setting of the SoX resampler does."""
+ZERO_CROSSINGS = 98
+"""Of the sinc on either side of its centre: what so narrow a transition takes."""
+BETA = 14.0
+"""Of the Kaiser window: what folds back is 130 dB down, below the noise of 16 bits."""
+BLOCK = 1 << 20
+"""Numbers multiplied at a time: windows overlap, and are copied for the product."""
 MAX_PHASES = 1 << 14
 """Rates whose ratio is no small fraction would need weights without end."""
 
@@ -43,19 +46,22 @@ def resample(samples: Samples, rate: int, wanted: int) -> Samples:
     padded = np.concatenate([np.zeros(half, np.float32), samples, np.zeros(half + down + 1, np.float32)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     out = np.empty(count, np.float32)
+    block = max(1, BLOCK // (2 * half + 1))
     for phase in range(min(up, count)):
         # Output phase + i * up lies at (phase * down / up) + i * down in the input.
         whole, rest = divmod(phase * down, up)
         weights = _weights(half, cutoff, rest / up)
         places = windows[whole::down][: len(range(phase, count, up))]
-        out[phase::up] = places @ weights
+        row = out[phase::up]
+        for start in range(0, len(row), block):
+            row[start : start + block] = places[start : start + block] @ weights
     return out
 
 
-def _weights(half: int, cutoff: float, shift: float) -> Samples:
-    """float32 [2 * half + 1]: the low-pass filter around a point `shift` (0..1) after the centre."""
+def _weights(half: int, cutoff: float, shift: float) -> npt.NDArray[np.float64]:
+    """[2 * half + 1]: the low-pass filter around a point `shift` (0..1) after the centre."""
     at = np.arange(-half, half + 1) - shift
     window = np.i0(BETA * np.sqrt(np.clip(1 - (at / (half + 1)) ** 2, 0, None))) / np.i0(BETA)
     weights = cutoff * np.sinc(cutoff * at) * window
-    scaled: Samples = (weights / weights.sum()).astype(np.float32)  # a constant stays what it is
+    scaled: npt.NDArray[np.float64] = weights / weights.sum()  # a constant stays what it is
     return scaled
