@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-REDUCE = ("Mean", "Sum", "Max", "Min")
-"""Reductions of reduce_f32_row; the position is the `op` param."""
+REDUCE = ("Mean", "Sum", "Max", "Min", "L1", "SumSquare", "L2")
+"""Reductions of reduce_f32_row and reduce_rows_f32; the position is the `op` param."""
 
 _FOLDER = "edgert.kernels_cpu.norm"
 
@@ -16,7 +16,31 @@ KERNELS: tuple[KernelSpec, ...] = (
         function="reduce",
         operands="x y",
         params="op rows count x_row y_row",
-        summary="mean, sum, maximum or minimum of each row of floats, or of each plane",
+        summary="mean, sum, maximum, minimum or norm of each row of floats, or of each plane",
+    ),
+    KernelSpec(
+        name="reduce_rows_f32",
+        module=f"{_FOLDER}.reduce_rows",
+        function="reduce_rows",
+        operands="x y",
+        params="op outer rows count x_outer x_row y_outer",
+        summary="the same over rows or planes: each place of the result from one place of all of them",
+    ),
+    KernelSpec(
+        name="arg_extreme_f32",
+        module=f"{_FOLDER}.arg_extreme",
+        function="arg_extreme",
+        operands="x y",
+        params="smallest last outer rows count x_outer x_row",
+        summary="ArgMax and ArgMin over rows or planes, int64",
+    ),
+    KernelSpec(
+        name="arg_extreme_f32_row",
+        module=f"{_FOLDER}.arg_extreme",
+        function="arg_extreme_row",
+        operands="x y",
+        params="smallest last rows count",
+        summary="ArgMax and ArgMin within each row, int64",
     ),
     KernelSpec(
         name="softmax_f32_row",

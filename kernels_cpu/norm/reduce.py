@@ -10,6 +10,7 @@ from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
     VECTOR_BYTES,
+    absolute,
     bits_f32,
     helper,
     keep_first,
@@ -25,6 +26,7 @@ from edgert.kernels_cpu.simd import (
     share,
     splat_f32,
     splat_i32,
+    sqrt,
     store_first_f32v,
     udiv,
 )  # fmt: skip
@@ -33,21 +35,37 @@ F = record_fields("reduce_f32_row")
 
 
 @helper
-def row_sum(x, count):  # type: ignore[no-untyped-def]
-    """The sum of `count` floats, by four running vectors."""
-    zero = const(0.0)
-    s0, s1, s2, s3 = zero, zero, zero, zero
-    vectors = udiv(count, LANES)
-    quads = udiv(vectors, 4)
-    for i in range(quads):
-        at = x + 4 * VECTOR_BYTES * i
-        s0, s1 = s0 + load_f32v(at), s1 + load_f32v(at + VECTOR_BYTES)
-        s2, s3 = s2 + load_f32v(at + 2 * VECTOR_BYTES), s3 + load_f32v(at + 3 * VECTOR_BYTES)
-    for i in range(4 * quads, vectors):
-        s0 = s0 + load_f32v(x + VECTOR_BYTES * i)
-    if count > vectors * LANES:
-        s1 = s1 + keep_first(load_f32v(x + VECTOR_BYTES * vectors), count - vectors * LANES, zero)
-    return reduce_add((s0 + s1) + (s2 + s3))
+def itself(v):  # type: ignore[no-untyped-def]
+    return v
+
+
+@helper
+def squared(v):  # type: ignore[no-untyped-def]
+    return v * v
+
+
+def _sum(of):  # type: ignore[no-untyped-def]
+    @helper
+    def total(x, count):  # type: ignore[no-untyped-def]
+        """The sum of `of` each of `count` floats, by four running vectors."""
+        zero = const(0.0)
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        vectors = udiv(count, LANES)
+        quads = udiv(vectors, 4)
+        for i in range(quads):
+            at = x + 4 * VECTOR_BYTES * i
+            s0, s1 = s0 + of(load_f32v(at)), s1 + of(load_f32v(at + VECTOR_BYTES))
+            s2, s3 = s2 + of(load_f32v(at + 2 * VECTOR_BYTES)), s3 + of(load_f32v(at + 3 * VECTOR_BYTES))
+        for i in range(4 * quads, vectors):
+            s0 = s0 + of(load_f32v(x + VECTOR_BYTES * i))
+        if count > vectors * LANES:
+            s1 = s1 + of(keep_first(load_f32v(x + VECTOR_BYTES * vectors), count - vectors * LANES, zero))
+        return reduce_add((s0 + s1) + (s2 + s3))
+
+    return total
+
+
+row_sum, row_magnitudes, row_squares = _sum(itself), _sum(absolute), _sum(squared)
 
 
 @helper
@@ -92,5 +110,11 @@ def reduce(record, chunk, scratch):  # type: ignore[no-untyped-def]
             store_first_f32v(y, splat_f32(row_sum(x, count)), 1)
         elif op == 2:
             store_first_f32v(y, splat_f32(row_max(x, count)), 1)
-        else:
+        elif op == 3:
             store_first_f32v(y, splat_f32(row_min(x, count)), 1)
+        elif op == 4:
+            store_first_f32v(y, splat_f32(row_magnitudes(x, count)), 1)
+        elif op == 5:
+            store_first_f32v(y, splat_f32(row_squares(x, count)), 1)
+        else:
+            store_first_f32v(y, sqrt(splat_f32(row_squares(x, count))), 1)

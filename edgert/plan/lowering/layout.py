@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from edgert.graph.ir import Array, TensorType
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
 from edgert.plan.lowering.convert import conversion
 from edgert.plan.lowering.shapes import (
     Planes,
-    act_byte,
     is_constant,
     plane_layout,
     same_buffer,
@@ -215,47 +212,6 @@ def concat(site: Site) -> list[Offer | Refusal]:
         else:
             offers.append(Refusal(COPY, "inputs in k4p must end at multiples of 4 channels"))
     return offers
-
-
-@lowers("Pad")
-def pad(site: Site) -> list[Offer | Refusal]:
-    """Constant padding: the output is filled, then the input copied into its middle."""
-    x, y = site.inputs[0], site.outputs[0]
-    values = (*site.values, None, None)[:4]
-    names = (*site.node.inputs, "", "")[:4]
-    pads, fill, axes = values[1:4]
-    constant = pads is not None and all(v is not None for v, n in zip(values[2:], names[2:], strict=True) if n)
-    if x is None or is_constant(site, 0) or not constant or site.node.attr_str("mode", "constant") != "constant":
-        return [Refusal(COPY, "expected an activation, mode constant and constant pads")]
-    assert pads is not None
-    at = range(len(x.shape)) if axes is None else [int(a) % len(x.shape) for a in axes]
-    before = [0] * len(x.shape)
-    for i, axis in enumerate(at):
-        before[axis] = int(pads[i])
-    if (pads < 0).any():
-        return [Refusal(COPY, f"negative pads {pads.tolist()} crop; use Slice")]
-    if fill is not None and fill.size:
-        value = fill.ravel()[:1].astype(x.np_dtype)
-    else:
-        value = np.array([0 if x.quant is None else x.quant.zero_point.item()], x.np_dtype)
-    return [_pad(site, x, y, layout, before, value) for layout in shared_layouts(x, y)]
-
-
-def _pad(site: Site, x: TensorType, y: TensorType, layout: str, before: Sequence[int], value: Array) -> Offer | Refusal:
-    source, target = view(x, layout), view(y, layout)
-    if layout == "k4p":
-        if before[1] % 4 or (x.static_shape[1] % 4 and x.static_shape[1] != y.static_shape[1]):
-            return Refusal(COPY, f"channels of k4p are padded by multiples of 4, not {before[1]}")
-        value = np.array([act_byte(site.level, int(value[0]))], np.int8)
-    raw = value.tobytes()
-    pattern = np.frombuffer((raw * 4)[: max(4, len(raw))], np.int32)
-    if pattern.min() != pattern.max():
-        return Refusal("fill_row", "repeats four bytes; this 8-byte value has two different halves")
-    at = [b // target.unit if i == 1 else b for i, b in enumerate(before)]
-    axes = [Axis(*a) for a in zip(source.sizes, source.strides, target.strides, strict=True)]
-    offset = sum(a * s for a, s in zip(at, target.strides, strict=True))
-    part = Part(0, axes, 0, offset)
-    return copy_offer(site, layout, [part], source.element, "filled, then copied into the middle", int(pattern[0]))
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,9 @@ def softmax(site: Site) -> list[Offer | Refusal]:
     return offers or [Refusal("softmax_f32_row", f"axis {axis} of {list(shape)} is neither last nor channels")]
 
 
-@lowers("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+@lowers("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def reduce(site: Site) -> list[Offer | Refusal]:
-    """Over the last axes of row; over all spatial axes of kp."""
+    """Over the last axes of row; over all spatial axes of kp. Over others, see reduce_rows.py."""
     kernel = "reduce_f32_row"
     x = _float_input(site, kernel)
     if isinstance(x, Refusal):
