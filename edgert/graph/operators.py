@@ -20,6 +20,7 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_recurrent_tflite,
     infer_reduce,
     infer_resize,
+    infer_reverse,
     infer_sampling,
     infer_select,
     infer_selection,

@@ -21,6 +21,7 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     reduce,
     regions,
     resize,
+    reverse,
     sampling,
     select,
     shape,
