@@ -118,6 +118,7 @@ class Builder:
     def fold(self, index: int, value: Array) -> None:
         """Tensor `index`, which an operator makes of constants, is the constant `value`."""
         self._values[index] = value
+        self._names.pop(index, None)  # a name kept for an output of the graph: no node makes it, an Identity will
 
     def need_value(self, index: int, what: str) -> Array:
         """The value of a constant. Raises Refused naming `what` when it is computed at run time."""

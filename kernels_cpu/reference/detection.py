@@ -70,25 +70,17 @@ def detection_post_process(
         rows = np.concatenate(kept)
         kinds = np.repeat(np.arange(classes), [len(k) for k in kept])
         order = np.argsort(-table[rows, kinds], kind="stable")[:most]
-        rows, kinds, count = rows[order], kinds[order], len(order)
+        rows, kinds, places = rows[order], kinds[order], np.arange(len(order))
+        count = len(order)
     else:
         best = np.argsort(-table, axis=1, kind="stable")[:, :each]
-        kept_rows = suppressed(boxes, np.max(table, axis=1, initial=-np.inf), most, least, overlap)
-        rows = np.repeat(kept_rows, best.shape[1])
-        kinds, count = best[kept_rows].reshape(-1), len(kept_rows)
-    return given_out(boxes, table, rows, kinds, count, most, each)
-
-
-def given_out(
-    boxes: Floats, table: Floats, rows: Places, kinds: Places, count: int, most: int, each: int
-) -> tuple[Array, Array, Array, Array]:
-    """The outputs of DetectionPostProcess for boxes `rows` as classes `kinds`."""
-    places = most * each
-    out_boxes, out_kinds = np.zeros((1, places, 4), np.float32), np.zeros((1, places), np.float32)
-    out_scores = np.zeros((1, places), np.float32)
-    out_boxes[0, : len(rows)], out_kinds[0, : len(rows)] = boxes[rows], kinds
-    out_scores[0, : len(rows)] = table[rows, kinds]
-    return out_boxes, out_kinds, out_scores, np.array([count], np.float32)
+        chosen = suppressed(boxes, np.max(table, axis=1, initial=-np.inf), most, least, overlap)
+        rows, kinds, count = np.repeat(chosen, best.shape[1]), best[chosen].reshape(-1), len(chosen)
+        places = (np.arange(count)[:, None] * each + np.arange(best.shape[1])).reshape(-1)
+    shape = (1, most * each)
+    out_boxes, out_kinds, out_scores = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.float32), np.zeros(shape)
+    out_boxes[0, places], out_kinds[0, places], out_scores[0, places] = boxes[rows], kinds, table[rows, kinds]
+    return out_boxes, out_kinds, out_scores.astype(np.float32), np.array([count], np.float32)
 
 
 @reference("NonMaxSuppressionV5")
