@@ -19,6 +19,7 @@ from edgert.converters.llm.convert import convert_language_model
 from edgert.converters.llm.exported import IDS
 from edgert.converters.llm.from_onnx import ExportedEncoder, import_exported
 from edgert.converters.llm.importer import TOKENIZER, is_language_model
+from edgert.converters.memory import memory_errors_named
 from edgert.converters.network_prune.options import NetworkPruning, network_pruning
 from edgert.converters.pack import pack_model, stored_layers
 from edgert.converters.passes.pipeline import PassRecord, optimize
@@ -41,6 +42,7 @@ SAMPLES = 128
 """Samples of calibration if nobody asks for another number."""
 
 
+@memory_errors_named
 def convert(
     src: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -22,9 +22,42 @@ MAX_ITERATIONS = 1 << 24
 def run_control(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
     """The outputs of `node`, which is If, Loop or Scan, for the values of its inputs.
 
-    Raises UnsupportedError for values that do not fit, and what `run` raises.
+    Raises UnsupportedError for bodies and values that do not fit, and what `run` raises.
     """
+    check_bodies(node)
     return {"If": _if, "Loop": _loop, "Scan": _scan}[node.op](node, inputs, run)
+
+
+def check_bodies(node: Node) -> None:
+    """Raises UnsupportedError unless `node` has its bodies, and they take and make as many tensors as it does."""
+    names = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}.get(node.op, ())
+    check(bool(names) and set(node.graphs) == set(names), f"bodies {' and '.join(names)} of {node.op}", [*node.graphs])
+    captured, given = node.attr_int("captured", 0), len(node.inputs)
+    own = {"If": 1, "Loop": 2, "Scan": 0}[node.op]
+    check(0 <= captured <= given - own, f"0 to {given - own} captured tensors", captured)
+    for name in names:
+        body = node.graphs[name]
+        takes = {"If": captured, "Loop": given, "Scan": given}[node.op]
+        check(len(body.inputs) == takes, f"{takes} inputs of {name}", len(body.inputs))
+        makes = len(node.outputs) + (1 if node.op == "Loop" else 0)
+        check(len(body.outputs) >= makes, f"at least {makes} outputs of {name}", len(body.outputs))
+        carried = given - captured - own if node.op == "Loop" else 0
+        if node.op == "Scan":
+            count = node.attr_int("num_scan_inputs", 0)
+            check(1 <= count <= given - captured, f"1 to {given - captured} scan inputs", count)
+            carried = given - captured - count
+            outs = len(body.outputs) - carried
+            for key, wanted in (("input", count), ("output", outs)):
+                for kind in ("axes", "directions"):
+                    found = len(node.attr_ints(f"scan_{key}_{kind}", [0] * wanted))
+                    check(found == wanted, f"{wanted} scan_{key}_{kind}", found)
+        check(len(body.outputs) >= carried, f"at least {carried} outputs of {name}", len(body.outputs))
+
+
+def _axis(value: Array, axis: int) -> int:
+    """`axis` counted from the front."""
+    check(-value.ndim <= axis < value.ndim, f"an axis of {list(value.shape)}", axis)
+    return axis % value.ndim
 
 
 def _present(values: Sequence[Array | None]) -> list[Array]:
@@ -34,6 +67,7 @@ def _present(values: Sequence[Array | None]) -> list[Array]:
 
 
 def _truth(value: Array) -> bool:
+    check(value.dtype.kind == "b", "a condition of type bool", value.dtype)
     check(value.size == 1, "a condition of one value", f"shape {list(value.shape)}")
     return bool(value.reshape(())[()])
 
@@ -47,7 +81,10 @@ def _if(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]
 def _loop(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
     """Source: ONNX Loop-25: for up to `trip count` iterations, while the condition holds."""
     body, captured = node.graphs["body"], node.attr_int("captured", 0)
-    trips = int(inputs[0].reshape(())) if inputs[0] is not None else None
+    trips = None
+    if inputs[0] is not None:
+        check(inputs[0].size == 1 and inputs[0].dtype.kind in "iu", "one whole trip count", list(inputs[0].shape))
+        trips = int(inputs[0].reshape(()))
     going = _truth(inputs[1]) if inputs[1] is not None else True
     last = len(inputs) - captured
     carried, around = _present(inputs[2:last]), _present(inputs[last:])
@@ -71,12 +108,17 @@ def _stacked(values: list[Array], axis: int, body: Graph, name: str) -> Array:
     if values:
         shapes = {value.shape for value in values}
         check(len(shapes) == 1, f"one shape of {name!r} in all turns", sorted(shapes))
+        rank = values[0].ndim + 1
+        check(-rank <= axis < rank, f"an axis of {rank} dimensions", axis)
         return np.stack(values, axis)
     kind = body.types.get(name)
     if kind is None:
         raise UnsupportedError(f"expected a declared type of {name!r}, which no turn made, found none")
     sizes = [d if isinstance(d, int) else 0 for d in kind.shape]
-    return np.zeros((*sizes[:axis], 0, *sizes[axis:]), kind.np_dtype)
+    rank = len(sizes) + 1
+    check(-rank <= axis < rank, f"an axis of {rank} dimensions", axis)
+    at = axis % rank
+    return np.zeros((*sizes[:at], 0, *sizes[at:]), kind.np_dtype)
 
 
 def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
@@ -89,6 +131,7 @@ def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Arra
     outs = len(body.outputs) - len(carried)
     axes, backwards = (node.attr_ints(f"scan_input_{key}", [0] * count) for key in ("axes", "directions"))
     out_axes, out_backwards = (node.attr_ints(f"scan_output_{key}", [0] * outs) for key in ("axes", "directions"))
+    axes = [_axis(value, axis) for value, axis in zip(sequences, axes, strict=True)]
     lengths = {value.shape[axis] for value, axis in zip(sequences, axes, strict=True)}
     check(len(lengths) == 1, "sequences of one length", sorted(lengths))
     (length,) = lengths
@@ -104,6 +147,5 @@ def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Arra
             stack.append(value)
     rows = []
     for stack, axis, back, name in zip(scanned, out_axes, out_backwards, body.outputs[len(carried) :], strict=True):
-        rank = (stack[0].ndim if stack else len(body.types[name].shape)) + 1
-        rows.append(_stacked(stack[::-1] if back else stack, axis % rank, body, name))
+        rows.append(_stacked(stack[::-1] if back else stack, axis, body, name))
     return [*carried, *rows]

@@ -4,6 +4,7 @@ Whatever is not an answer or a typed error escapes, and is a failure."""
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import signal
 import sys
@@ -30,6 +31,9 @@ SECONDS = 20
 
 MEMORY = 1 << 30
 """Bytes that the process may grow by over what it has with everything imported."""
+
+LARGEST = 1 << 22
+"""Elements of an input that is still tried."""
 
 BUDGET = "64M"
 """What a mutated model may ask of a device."""
@@ -70,6 +74,8 @@ def attempt(kind: str, seed: int, folder: Path) -> str:
             return "refused"
         try:
             with Session(model, threads=1, ram=BUDGET) as session:
+                if any(math.prod(d for d in v.shape if isinstance(d, int)) > LARGEST for v in session.get_inputs()):
+                    return "converted"
                 session.run({value.name: np.zeros([d if isinstance(d, int) else 1 for d in value.shape], value.dtype)
                              for value in session.get_inputs()})  # fmt: skip
         except EdgertError:
