@@ -18,6 +18,8 @@ from edgert.errors import FormatError, UnsupportedError
 if TYPE_CHECKING:
     from onnx import FunctionProto, NodeProto, TypeProto
 
+PREVIEW = "ai.onnx.preview"
+"""The domain of operators that ONNX tries out: they are functions of those it has."""
 MAX_DEPTH = 8
 """Bodies are written in simpler operators; ONNX itself nests three deep at most."""
 
@@ -29,7 +31,7 @@ def expand_functions(
     for _ in range(MAX_DEPTH):
         nodes: list[OnnxNode] = []
         for node in model.nodes:
-            body = None if supported(node) or node.domain else _body(model, node, hints)
+            body = None if supported(node) or node.domain not in ("", PREVIEW) else _body(model, node, hints)
             if body is not None:
                 notes.append(f"{node.op} {node.name!r} is written out as {len(body)} simpler operators")
             nodes.extend([node] if body is None else body)
@@ -56,6 +58,7 @@ def _body(model: OnnxModel, node: OnnxNode, hints: dict[str, Hint]) -> list[Onnx
         if attribute is None:
             return None
         proto.attribute.append(onnx.helper.make_attribute(key, held, attr_type=attribute.type.value))
+    proto.attribute.extend(onnx.helper.make_attribute(key, graph) for key, graph in node.graphs.items())
     types = [_type(hints.get(name), name, model) for name in node.inputs]
     function = onnx.FunctionProto()
     try:
@@ -121,8 +124,9 @@ def _inlined(
         inner.output[:] = [rename[name] for name in inner.output]
         for body in bodies(inner):
             rename_captured(body, rename)
-    _infer(model, node, function, types, hints)
-    opsets = {entry.domain: entry.version for entry in function.opset_import} or {"": node.opset}
+    opsets = {"": node.opset if not node.domain else model.opsets.get("", 1)}
+    opsets |= {entry.domain: entry.version for entry in function.opset_import}
+    _infer(model, node, function, types, hints, opsets)
     try:
         return read_nodes(function.node, opsets, model.path, None, model.constants, model.unreadable, model.narrow)
     except (FormatError, UnsupportedError):
@@ -149,8 +153,9 @@ def _bind(inner: NodeProto, given: dict[str, Any]) -> None:
 
 
 def _infer(
-    model: OnnxModel, node: OnnxNode, function: FunctionProto, types: list[TypeProto], hints: dict[str, Hint]
-) -> None:
+    model: OnnxModel, node: OnnxNode, function: FunctionProto, types: list[TypeProto], hints: dict[str, Hint],
+    opsets: dict[str, int],
+) -> None:  # fmt: skip
     """Adds hints for the tensors inside the body."""
     import onnx
 
@@ -166,7 +171,7 @@ def _infer(
         if name in model.constants and model.constants[name].size <= 64 and name not in model.narrow
     ]
     graph = onnx.helper.make_graph(list(function.node), "body", inputs, outputs, small)
-    imports = list(function.opset_import) or [onnx.helper.make_opsetid("", node.opset)]
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     for name, hint in infer_values(onnx.helper.make_model(graph, opset_imports=imports)).items():
         if name not in hints or not hints[name].dtype:
             hints[name] = hint
