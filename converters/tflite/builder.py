@@ -223,16 +223,13 @@ class Builder:
         return name
 
     def data(self, index: int) -> str:
-        """As `use`, for values that operators move: an int8 constant among activations is raised as they are."""
-        value, quant = self.value(index), None if index == ABSENT else self.tensor(index).quant
-        if value is None or quant is None or value.dtype != np.int8:
+        """As `use`, for values that are moved or passed on: quantized int8 constants are uint8, as activations are."""
+        value, quant = self.value(index), None if index == ABSENT else self.quant(index)
+        if value is None or value.dtype != np.int8 or quant is None:
             return self.use(index)
-        raised = (value.astype(np.int16) + RAISED).astype(np.uint8)
-        kind = self.quant(index)
-        assert kind is not None
-        return self.constant(
-            f"{self.tensor(index).name}/uint8", raised, replace(kind, zero_point=kind.zero_point + RAISED)
-        )
+        raised = replace(quant, zero_point=quant.zero_point + RAISED)
+        values = (value.astype(np.int16) + RAISED).astype(np.uint8)
+        return self.constant(f"{self.tensor(index).name}/uint8", values, raised)
 
     def real(self, index: int) -> str:
         """Tensor `index` as real numbers: what is quantized is dequantized."""
@@ -240,16 +237,6 @@ class Builder:
             return self.use(index)
         name = self.use(index)
         return self.step("DequantizeLinear", [name])
-
-    def passed(self, index: int) -> str:
-        """The IR tensor for tensor `index` as it passes to another graph or run: as `use`, but quantized int8
-        constants are uint8, as activations are."""
-        value, quant = self.value(index), self.quant(index)
-        if value is None or value.dtype != np.int8 or quant is None:
-            return self.use(index)
-        raised = replace(quant, zero_point=quant.zero_point + RAISED)
-        values = (value.astype(np.int16) + RAISED).astype(np.uint8)
-        return self.constant(f"{self.tensor(index).name}/uint8", values, raised)
 
     def int64(self, index: int) -> str:
         """Tensor `index` of integers as an int64 tensor, flat: axes, sizes and positions, as ONNX takes them."""
@@ -428,8 +415,8 @@ class Builder:
         for index in self.source.inputs:
             name = self.fresh(names.get(index) or self.tensor(index).name or f"input_{index}")
             self.graph.inputs.append(name)
-            self.graph.types[name] = self._outer_type(index)
             self._names[index] = name
+            self.graph.types[name] = self._outer_type(index)
             if self.is_raised(index):
                 self._names[index] = self._requantize(name, self.fresh(f"{name.removeprefix(self.scope)}/uint8"))
                 self.graph.types[self._names[index]] = self.type(index)

@@ -26,7 +26,7 @@ def lift_if(builder: Builder, op: TfliteOperator) -> None:
     arguments = op.inputs[1:]
     check_count("inputs", len(arguments), *(len(body.inputs) for body in bodies.values()))
     check_count("outputs", len(op.outputs), *(len(body.outputs) for body in bodies.values()))
-    values = [builder.passed(index) for index in arguments]
+    values = [builder.data(index) for index in arguments]
     outs = [builder.declare(index) for index in op.outputs]
     node = builder.append("If", [builder.use(op.inputs[0]), *values], outs, {"captured": len(values)}, op)
     node.graphs = bodies
@@ -37,7 +37,7 @@ def lift_while(builder: Builder, op: TfliteOperator) -> None:
     """Inputs and outputs: the carried tensors. The condition is computed before the first turn and in each one, by a
     copy of its sub-graph."""
     test, turn = int(op.options["cond_subgraph_index"]), int(op.options["body_subgraph_index"])
-    carried = [builder.passed(index) for index in op.inputs]
+    carried = [builder.data(index) for index in op.inputs]
     first = builder.nested(op, test, "first")
     going = condition(first, builder.graph, carried)
     inner = builder.nested(op, turn, "body")
@@ -95,7 +95,7 @@ def give(inner: Builder) -> list[str]:
     """The outputs of a sub-graph; one that is an input, a constant or given twice gets an Identity."""
     names: list[str] = []
     for index in inner.source.outputs:
-        name = inner.passed(index)
+        name = inner.data(index)
         if name in {*names, *inner.graph.inputs, *inner.graph.constants}:
             kind = inner.graph.types[name]
             name = inner.step("Identity", [name])

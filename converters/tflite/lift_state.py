@@ -50,7 +50,7 @@ def read_variable(builder: Builder, op: TfliteOperator) -> None:
 @lift("ASSIGN_VARIABLE")
 def assign_variable(builder: Builder, op: TfliteOperator) -> None:
     """From here on the variable is the second input; what it is at the end is the present."""
-    name = builder.passed(op.inputs[1])
+    name = builder.data(op.inputs[1])
     assign(_variable(builder, op), name, builder.graph.types.get(name) or builder.type(op.inputs[1]))
 
 

@@ -74,6 +74,8 @@ SLICES = [
     Case("STRIDED_SLICE", floats(4, 6), Const([1, 2]), Const([2, 3]), Const([1, 1]), offset=True),
     Case("REVERSE_V2", floats(3, 4), Const([1])),
     Case("REVERSE_V2", ints(3, 4, 2), Const([1, 2]), outputs=("int32",)),
+    Case("REVERSE_SEQUENCE", floats(3, 4, 2), Const([1, 4, 2]), seq_dim=1, batch_dim=0),
+    Case("REVERSE_SEQUENCE", floats(3, 4, 2), Const([1, 2], "int64"), seq_dim=0, batch_dim=2),
     Case("PAD", floats(2, 3, 4), Const([[0, 1], [2, 0], [1, 1]])),
     Case("PADV2", floats(2, 3), Const([[0, 1], [2, 0]]), Const(1.5, "float32")),
     Case("PAD", floats(2, 3), np.array([[0, 1], [2, 0]], np.int32)),
