@@ -8,6 +8,7 @@ from typing import Any
 
 from edgert.converters.forms import complete_types, refused_forms
 from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts)
+    normalize_attention,
     normalize_microsoft,
     normalize_nn,
     normalize_old,
@@ -15,6 +16,7 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_sampling,
     normalize_shape,
     normalize_signal,
+    normalize_skip_norm,
     sequences,
     subgraphs,
 )
