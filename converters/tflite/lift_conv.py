@@ -23,6 +23,8 @@ def weights(b: Builder, index: int, perm: Sequence[int], shape: Sequence[int] | 
     if value is None:
         moved = b.moved(b.use(index), perm)
         return moved if shape is None else b.step("Reshape", [moved, b.ints("shape", shape)])
+    if b.is_quantized(index):
+        b.notes.append(f"weights {b.tensor(index).name!r} are dequantized: their layer computes on floats")
     value = dequantized(b, index)
     name = f"{b.tensor(index).name}/{''.join(map(str, perm))}"
     return b.constant_of(index, name, value.transpose(perm) if shape is None else value.transpose(perm).reshape(shape))

@@ -3,6 +3,8 @@ Products of quantized tensors are in the modules of quantized lifts."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgert.converters.tflite.builder import Builder, Refused
 from edgert.converters.tflite.lift_conv import bias, weights
 from edgert.converters.tflite.lifts import lift
@@ -20,7 +22,7 @@ def fully_connected(b: Builder, op: TfliteOperator) -> None:
     name = b.use(x)
     if len(shape) != 2 or shape[1] != depth:
         name = b.step("Reshape", [name, b.ints("rows", [-1, depth])])
-    inputs = [name, weights(b, w, [0, 1]), bias(b, op.input(2))]
+    inputs = [name, row_weights(b, w), bias(b, op.input(2))]
     if not op.options.get("keep_num_dims") or len(shape) == 2:
         b.emit_fused(op, "Gemm", inputs, {"transB": 1})
         return
@@ -31,6 +33,15 @@ def fully_connected(b: Builder, op: TfliteOperator) -> None:
         lead = b.step("Shape", [b.use(x)], {"end": len(shape) - 1})
         target = b.step("Concat", [lead, b.ints("count", [count])], {"axis": 0})
     b.emit_fused(op, "Reshape", [rows, target])
+
+
+def row_weights(b: Builder, index: int) -> str:
+    """Weights [N, K] as floats. int8 ones (dynamic-range quantization) stay so behind a DequantizeLinear: weight-only
+    quantization, as ONNX says it."""
+    value = b.value(index)
+    if value is None or value.dtype != np.int8 or not b.is_quantized(index):
+        return weights(b, index, [0, 1])
+    return b.step("DequantizeLinear", [b.use(index)])
 
 
 @lift("BATCH_MATMUL")

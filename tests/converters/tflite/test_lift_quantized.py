@@ -302,3 +302,93 @@ def test_within_a_step_of_litert(name: str, tmp_path: Path) -> None:
     found, _, _ = differences(model, CLOSE[name](model), tmp_path)
     assert np.abs(found).max() <= 1
     assert (found == 0).mean() >= (0.7 if name == "sum" else 0.9)  # LiteRT rounds each value of a sum
+
+
+def conv16(m: Model) -> int:
+    w = m.w(8, 3, 3, 4, filters=8)
+    bias = m.constant("b", m.rng.integers(-(10**6), 10**6, 8), scale=[s / 500 for s in m.scales], zero_point=[0] * 8)
+    options = {"stride_w": 1, "stride_h": 1, "padding": "SAME", "dilation_w_factor": 1, "dilation_h_factor": 1}
+    x = m.x(1, 9, 9, 4, dtype="int16", scale=1e-4, zero=0)
+    return m.op("CONV_2D", [x, w, bias], m.y(1, 9, 9, 8, dtype="int16", scale=4e-4, zero=0),
+                fused_activation_function="RELU", **options)  # fmt: skip
+
+
+def dense16(m: Model) -> int:
+    w = m.w(5, 12)
+    bias = m.constant("b", m.rng.integers(-(10**5), 10**5, 5), scale=[s / 500 for s in m.scales], zero_point=[0])
+    x = m.x(3, 12, dtype="int16", scale=1e-4, zero=0)
+    return m.op("FULLY_CONNECTED", [x, w, bias], m.y(3, 5, dtype="int16", scale=4e-4, zero=0), keep_num_dims=False)
+
+
+def unary16(op: str, scale: float, given: float = 1e-4, **options: Any) -> Build:
+    return lambda m: m.op(op, [m.x(3, 40, dtype="int16", scale=given, zero=0)],
+                          m.y(3, 40, dtype="int16", scale=scale, zero=0), **options)  # fmt: skip
+
+
+def sum16(m: Model) -> int:
+    inputs = [m.x(3, 40, dtype="int16", scale=scale, zero=0) for scale in (1e-4, 2e-4)]
+    return m.op("ADD", inputs, m.y(3, 40, dtype="int16", scale=3e-4, zero=0), version=3)
+
+
+def quantized16(m: Model) -> int:
+    return m.op("QUANTIZE", [m.input("x", (3, 40))], m.y(3, 40, dtype="int16", scale=4e-4, zero=0))
+
+
+WIDE: dict[str, Build] = {
+    "conv": conv16, "dense": dense16, "add": sum16, "relu": unary16("RELU", 1e-4), "quantize": quantized16,
+    "logistic": unary16("LOGISTIC", 1 / 32768, 1e-4), "tanh": unary16("TANH", 1 / 32768, 1e-4),
+    "to int8": lambda m: m.op("QUANTIZE", [m.x(3, 40, dtype="int16", scale=1e-4, zero=0)], m.y(3, 40, scale=0.03)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_sixteen_bits_go_over_real_values(name: str, tmp_path: Path) -> None:
+    """LiteRT looks functions up in tables of 513 values, a few steps of 2**-15 from the function."""
+    model = Model()
+    found, _, _ = differences(model, WIDE[name](model), tmp_path)
+    assert np.abs(found).max() <= (8 if name in ("logistic", "tanh") else 1)
+
+
+def test_uint8_weights_far_from_128_go_over_real_values_with_a_note(tmp_path: Path) -> None:
+    model = Model()
+    w = model.w(8, 3, 3, 4, dtype="uint8", zero=200)
+    options = {"stride_w": 1, "stride_h": 1, "padding": "SAME", "dilation_w_factor": 1, "dilation_h_factor": 1}
+    x, y = model.x(1, 9, 9, 4, dtype="uint8"), model.y(1, 9, 9, 8, dtype="uint8", scale=0.2, zero=120)
+    output = model.op("CONV_2D", [x, w, model.bias(8)], y, fused_activation_function="RELU6", **options)
+    found, graph, report = differences(model, output, tmp_path)
+    assert np.abs(found).max() <= 1 and (found == 0).mean() > 0.99
+    assert "int8" in report["notes"][0]
+    assert "Conv" in [node.op for node in graph.nodes]
+
+
+def dynamic_conv(m: Model) -> int:
+    options = {"stride_w": 1, "stride_h": 1, "padding": "SAME", "dilation_w_factor": 1, "dilation_h_factor": 1}
+    bias = m.constant("b", m.rng.standard_normal(8).astype(np.float32))
+    inputs = [m.input("x", (1, 9, 9, 4)), m.w(8, 3, 3, 4, filters=8), bias]
+    return m.op(
+        "CONV_2D", inputs, ("y", (1, 9, 9, 8), "float32"), fused_activation_function="RELU", version=5, **options
+    )
+
+
+def dynamic_dense(m: Model) -> int:
+    return m.op("FULLY_CONNECTED", [m.input("x", (3, 48)), m.w(5, 48), -1], ("y", (3, 5), "float32"),
+                keep_num_dims=False, version=3)  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [dynamic_conv, dynamic_dense])
+def test_dynamic_range_weights_meet_unrounded_activations(build: Build, tmp_path: Path) -> None:
+    """LiteRT rounds activations to 8 bits as it goes; here they stay floats, so results differ by that much."""
+    model = Model()
+    found, graph, _ = differences(model, build(model), tmp_path)
+    assert np.abs(found).max() < 0.8 and np.abs(found).mean() < 0.15
+    assert all(node.op in ("Conv", "Gemm", "Transpose") for node in graph.nodes)
+
+
+def test_float16_weights(tmp_path: Path) -> None:
+    model = Model()
+    half = model.constant("w", model.rng.standard_normal((5, 12)).astype(np.float16))
+    w = model.op("DEQUANTIZE", [half], ("real", (5, 12), "float32"))
+    output = model.op("FULLY_CONNECTED", [model.input("x", (3, 12)), w, -1], ("y", (3, 5), "float32"))
+    found, graph, _ = differences(model, output, tmp_path)
+    assert np.abs(found).max() < 1e-4
+    assert [node.op for node in graph.nodes] == ["Gemm"]
