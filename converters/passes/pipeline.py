@@ -27,6 +27,7 @@ from edgert.converters.passes.reparameterize import reparameterize
 from edgert.converters.passes.shorten_names import shorten_names
 from edgert.converters.passes.sink_transposes import sink_transposes
 from edgert.converters.passes.split_conv_transpose import split_conv_transpose
+from edgert.converters.passes.write_out_einsum import write_out_einsum
 from edgert.graph.ir import Graph
 
 Pass: TypeAlias = Callable[[Graph], Graph]
@@ -34,6 +35,7 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 OPTIMIZE: tuple[Pass, ...] = (
     # First what exporters leave behind, so that patterns are not hidden by it.
     recognise_weight_only,
+    write_out_einsum,
     fold_constants,
     fold_shapes,
     fold_constants,
