@@ -90,6 +90,8 @@ def options_of(
     site = site_of(node, graph, tensors, level, threads, kv, activations)
     states = {*graph.states.keys(), *graph.states.values()}
     rules = load_rules().get(node.op, []) if all(node.outputs) else []
+    empty = any(kind is not None and kind.numel == 0 for kind in (*site.inputs, *site.outputs))
+    rules = [] if empty else rules  # kernels need not know that a tensor may be without values
 
     def cost(offer: Offer) -> float:
         free = node.op in RENAMES and offer.in_place is not None
@@ -103,7 +105,7 @@ def options_of(
         found = _both_sides(found, dense, sparse, cost)
     options: list[Option] = [(offer, cost(offer) * (EXPANDED if offer.expanded else 1.0)) for offer in found]
     if not rules:
-        refusals.append(f"no native kernel for {node.op}")
+        refusals.append(f"no native kernel for {'tensors without values' if empty else node.op}")
     if states.isdisjoint((*node.inputs, *node.outputs)):
         host = predict_host_us(node_macs(node, site.inputs, site.outputs), node_bytes(site.inputs, site.outputs))
         options.append((None, host))

@@ -94,9 +94,6 @@ def bindings_of(graph: Graph, feeds: Mapping[str, Array], fixed: Mapping[str, in
                 )
             if isinstance(dim, str):
                 origin.setdefault(dim, f"input {name!r}")
-    empty = [dim for dim, size in bindings.items() if size < 1]
-    if empty:
-        raise InputError(f"dimension {empty[0]!r} is {bindings[empty[0]]}; expected at least 1")
     return bindings
 
 

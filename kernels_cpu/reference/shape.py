@@ -70,7 +70,7 @@ def unsqueeze(call: Call, x: Array, axes: Array) -> Array:
 def expand(call: Call, x: Array, target: Array) -> Array:
     """ONNX Expand: x broadcast together with a tensor of shape `target`."""
     sizes = np.broadcast_shapes(x.shape, tuple(int(d) for d in target))
-    return np.ascontiguousarray(np.broadcast_to(x, sizes))
+    return np.broadcast_to(x, sizes).copy()
 
 
 @reference("Tile")

@@ -39,7 +39,7 @@ def check(model: Model, found: dict[str, np.ndarray], feeds: dict[str, np.ndarra
 def test_answers_are_right(make, threads: int, shared: None) -> None:  # type: ignore[no-untyped-def]
     model = make()
     with Session(model, threads=threads) as session:
-        for batch in (1, 2):
+        for batch in (1, 2, 0):
             feeds = image(batch)
             check(model, session.run(feeds), feeds)
 
@@ -131,7 +131,6 @@ def test_constants_and_passed_through_inputs_are_answers() -> None:
         ({"image": np.zeros((1, 3, 12, 12))}, r"float64; convert it with .astype\('float32'\)"),
         ({"image": np.zeros((3, 12, 12), np.float32)}, r"array\[None\]"),
         ({"image": np.zeros((1, 4, 12, 12), np.float32)}, r"found shape \[1, 4, 12, 12\]"),
-        ({"image": np.zeros((0, 3, 12, 12), np.float32)}, "'N' is 0"),
         ({"image": "photo.jpg"}, "found str"),
         ({"image": None}, "found"),
         ({"image": object()}, "found object"),
