@@ -18,8 +18,10 @@ from edgert.converters.passes.fold_pads import fold_pads
 from edgert.converters.passes.fold_shapes import fold_shapes
 from edgert.converters.passes.fuse_activation import fuse_activation
 from edgert.converters.passes.fuse_residual import fuse_residual
+from edgert.converters.passes.lower_group_norm import lower_group_norm
 from edgert.converters.passes.normalize_gemm import normalize_gemm
 from edgert.converters.passes.recognise_activations import recognise_activations
+from edgert.converters.passes.recognise_dynamic_int8 import recognise_dynamic_int8
 from edgert.converters.passes.recognise_layer_norm import recognise_layer_norm
 from edgert.converters.passes.recognise_pooling import recognise_pooling
 from edgert.converters.passes.recognise_weight_only import recognise_weight_only
@@ -35,6 +37,7 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 OPTIMIZE: tuple[Pass, ...] = (
     # First what exporters leave behind, so that patterns are not hidden by it.
     recognise_weight_only,
+    recognise_dynamic_int8,
     write_out_einsum,
     fold_constants,
     fold_shapes,
@@ -47,6 +50,7 @@ OPTIMIZE: tuple[Pass, ...] = (
     deduplicate,
     recognise_activations,
     recognise_layer_norm,
+    lower_group_norm,
     recognise_pooling,
     normalize_gemm,
     # Branches are summed before lone batch norms are lowered and before anything is fused into a Conv.
