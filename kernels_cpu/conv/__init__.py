@@ -104,4 +104,12 @@ KERNELS: tuple[KernelSpec, ...] = (
         "columns band_rows per_row parts x_plane y_plane low high",
         summary="float depthwise convolution over channel planes, any kernel, stride and dilation",
     ),
+    KernelSpec(
+        name="depthwise3_f32_kp",
+        module="edgert.kernels_cpu.conv.depthwise3_f32",
+        function="depthwise3_f32",
+        operands="x w bias y",
+        params="channels width pixels second parts x_plane y_plane low high",
+        summary="float depthwise convolution 3x3 with a border of one and stride 1, on planes as they lie",
+    ),
 )

@@ -102,6 +102,35 @@ def test_float(case: Case, level: Level) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 9), (5, 1), (2, 2), (6, 6), (7, 7), (12, 12), (3, 40), (24, 24), (33, 17), (48, 48), (50, 130)]
+)
+def test_depthwise3_reads_planes_as_they_lie(size: tuple[int, int], batch: int, level: Level) -> None:
+    """Rows shorter and longer than a vector; an infinity at the end of a row stays out of the next."""
+    case = Case(5, 5, size, (3, 3), {"group": 5, **PAD1}, batch=batch)
+    node, inputs = make(case, np.random.default_rng(2))
+    inputs[0][:, 2, 0, -1] = np.inf
+    weights = StoredTensor.pack_dense("w", inputs[1], "row")
+    expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
+    kind = TensorType("float32", expected.shape)
+    for threads, order in ((1, "forward"), (4, "backward")):
+        result = run_rule(
+            conv_float.depthwise3_f32,
+            node,
+            list(inputs),
+            [None] * len(inputs),
+            kind,
+            level,
+            {1: weights},
+            threads,
+            order,
+        )
+        assert not isinstance(result, Refusal), result
+        np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
 @pytest.mark.parametrize("case", [*DENSE, *DEPTHWISE, *SAME], ids=str)
 def test_int8_equals_reference(case: Case, level: Level) -> None:
     rng = np.random.default_rng(1)

@@ -35,6 +35,9 @@ from edgert.plan.lowering.conv_site import (
 from edgert.plan.lowering.requantize import activation_floats
 from edgert.plan.lowering.shapes import split
 
+FRAME = 8
+"""Pixel vectors that a small plane may have between its first and its last rows and still be copied as a whole."""
+
 
 @dataclass(frozen=True)
 class FloatConv:
@@ -245,3 +248,45 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
         kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.35,
         f"float depthwise {g.kernel[0]}x{g.kernel[1]} on channel planes", emit,
     )  # fmt: skip
+
+
+@lowers("Conv")
+def depthwise3_f32(site: Site) -> list[Offer | Refusal]:
+    """float32, one input channel per filter, 3x3 with a border of one and stride 1: no padded copy."""
+    kernel = "depthwise3_f32_kp"
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    assert x is not None and w is not None
+    g = Geometry.of(site.node, x, w, y)
+    if g is None or not g.depthwise or x.dtype != "float32" or (g.kernel, g.strides) != ((3, 3), (1, 1)):
+        return []
+    stored = packed(site, "dense", "row")
+    if stored is None or stored.dtype != "float32" or site.node.attr_int("residual", 0):
+        return []
+    if g.filters != g.channels or g.dilations != (1, 1) or tuple(g.pads) != (1, 1, 1, 1):
+        return []
+    low, high = activation_floats(site.node)
+    lanes = site.level.vector_bytes // 4
+    vectors, edge = -(-g.pixels // lanes), -(-(g.width + 1) // lanes)
+    macs = 9 * g.batch * g.filters * vectors * lanes
+    nbytes = layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
+    parts = split(site.threads, g.filters, nbytes // g.batch, macs // g.batch)
+    second = 4 * (-(-g.width // lanes) + 1) * lanes
+    framed = min(vectors, 2 * edge + FRAME) * lanes + 2 * (g.width + 1) + 2 * lanes
+
+    def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        e.op(
+            kernel,
+            {"x": inputs[0], "w": e.weights(stored, "data"), "bias": e.constant(_float_bias(site, g.filters)),
+             "y": outputs[0]},
+            {"channels": g.filters, "width": g.width, "pixels": g.pixels, "second": second, "parts": parts,
+             "x_plane": 4 * plane_pixels(g.pixels), "y_plane": 4 * plane_pixels(g.pixels), "low": low, "high": high},
+            chunks=g.batch * parts, scratch=site.level.vector_bytes + 2 * second + 4 * framed,
+        )  # fmt: skip
+
+    layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
+    return [
+        Offer(
+            kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.5,
+            "float depthwise 3x3 on channel planes as they lie", emit,
+        )
+    ]  # fmt: skip
