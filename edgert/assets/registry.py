@@ -21,7 +21,8 @@ class AssetError(EdgertError):
 
 @dataclass(frozen=True)
 class Package:
-    """One archive. kind: 'pypi', 'npm' or 'debian'. version '' means whatever the release has.
+    """One archive. kind: 'pypi' (a wheel), 'sdist' (a source distribution of PyPI), 'npm' or 'debian'. version '' means
+    whatever the release has. project: what the index calls it, if not `name`.
 
     options: further arguments for the client, such as the platform whose wheel is meant.
     """
@@ -32,6 +33,7 @@ class Package:
     sha256: str
     nbytes: int
     options: tuple[str, ...] = ()
+    project: str = ""
 
 
 @dataclass(frozen=True)

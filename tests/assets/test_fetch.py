@@ -265,7 +265,7 @@ class TestRegistry:
                 assert len(bytes.fromhex(file.sha256)) == 32
                 assert file.nbytes > 0
                 assert not {"", ".", ".."} & set(file.name.split("/"))
-                assert file.package.kind in ("pypi", "npm", "debian")
+                assert file.package.kind in ("pypi", "sdist", "npm", "debian")
                 assert bool(file.package.version) == (file.package.kind != "debian")
                 if file.package.kind != "debian":
                     assert len(bytes.fromhex(file.package.sha256)) == 32
@@ -294,3 +294,15 @@ def test_cache_root(environment: dict[str, str], expected: str, monkeypatch: pyt
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_root() == Path(expected)
+
+
+def test_a_source_distribution_is_pinned_before_pip_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        assert "--only-binary=:all:" not in command and "--no-binary=some" in command
+        assert Path(command[-1]).read_text() == f"some==1.0 --hash=sha256:{'0' * 64}\n"
+        (tmp_path / "some-1.0.tar.gz").write_bytes(b"")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    package = Package("some-source", "sdist", "1.0", "0" * 64, 0, project="some")
+    assert clients.download(package, tmp_path) == tmp_path / "some-1.0.tar.gz"
