@@ -73,6 +73,14 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="k4p to byte planes",
     ),
     KernelSpec(
+        name="gather_row",
+        module=f"{_FOLDER}.gather_places",
+        function="gather_places",
+        operands="x indices y",
+        params="outer places table inner wide",
+        summary="runs of bytes by their numbers: Gather along any axis from activations",
+    ),
+    KernelSpec(
         name="copy_strided_row",
         module=f"{_FOLDER}.copy_strided",
         function="copy_strided",

@@ -98,3 +98,25 @@ def test_refusals_say_what_is_wrong(rng: np.random.Generator) -> None:
         offers, refusals = offers_for(site)
         assert not offers
         assert word in refusals[0].why
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+@pytest.mark.parametrize(("shape", "axis"), [((5, 3), 0), ((5, 3), 1), ((2, 7, 40), 1), ((2, 3, 9, 5), -1), ((6,), 0)])
+def test_from_activations(dtype: str, shape: tuple[int, ...], axis: int, rng: np.random.Generator) -> None:
+    x, size = rng.integers(0, 100, shape).astype(dtype), shape[axis]
+    for indices in (rng.integers(-size, size, (2, 5)), np.array([0, -1], np.int32), np.array(1)):
+        offers = check("Gather", [x, indices], attrs={"axis": axis})
+        assert offers[0].kernel == "gather_row"
+        check("Gather", [x, indices], attrs={"axis": axis}, constants={1: indices})
+
+
+def test_an_activation_by_an_index_beyond_it() -> None:
+    """Takes the first or last place: nothing outside is read."""
+    from edgert.kernels_cpu.levels import host_levels
+
+    x, indices = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([9, -9, 1])
+    kinds = [TensorType("float32", (3, 4)), TensorType("int64", (3,))]
+    site = site_of("Gather", [x, indices], kinds, [TensorType("float32", (3, 4))], {}, {}, host_levels()[-1], 1)
+    (offer,), _ = offers_for(site)
+    (y,), _ = run_offer(offer, site, [x, indices], "forward")
+    np.testing.assert_array_equal(y, x[[2, 0, 1]])
