@@ -96,8 +96,16 @@ def test_refusals_say_what_is_wrong(rng: np.random.Generator) -> None:
         out = [TensorType("float32", (2, 5))]
         site = site_of("Gather", [values, None], kinds, out, attrs, constants, LEVELS[0], 1)
         offers, refusals = offers_for(site)
-        assert not offers
+        assert {offer.kernel for offer in offers} == {"gather_row"}  # which takes activations, and any axis
         assert word in refusals[0].why
+    large = np.zeros((200, 100), np.float32)
+    kinds = [TensorType("float32", large.shape), TensorType("int64", (2,))]
+    site = site_of(
+        "Gather", [large, None], kinds, [TensorType("float32", (200, 2))], {"axis": 1}, {0: large}, LEVELS[0], 1
+    )
+    offers, refusals = offers_for(site)
+    assert not offers
+    assert "a constant table of 80000 bytes" in refusals[1].why
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])

@@ -13,6 +13,8 @@ from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowe
 from edgert.plan.lowering.shapes import is_constant, split, too_large
 
 KERNEL = "gather_row"
+MAX_CONSTANT = 1 << 16
+"""Bytes of a table that is copied out of the file, so that it need not be packed for this."""
 
 
 @lowers("Gather")
@@ -25,6 +27,8 @@ def gather(site: Site) -> Offer | Refusal:
     held = [site.values[i] for i in (0, 1)]
     if any(is_constant(site, i) and held[i] is None for i in (0, 1)) or all(v is not None for v in held):
         return Refusal(KERNEL, "expected an activation, or a table that is not packed")
+    if held[0] is not None and x.nbytes > MAX_CONSTANT:
+        return Refusal(KERNEL, f"a constant table of {x.nbytes} bytes, more than {MAX_CONSTANT}")
     shape, axis = x.static_shape, site.node.attr_int("axis", 0) % len(x.shape)
     if not shape[axis] or not y.numel:
         return Refusal(KERNEL, f"nothing to look up: {list(y.shape)} from {list(shape)}")
