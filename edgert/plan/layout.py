@@ -135,7 +135,7 @@ def _wanted(outputs: Sequence[str]) -> dict[str, dict[str, int]]:
 def _readers(nodes: Sequence[Sequence[Candidate]], outputs: Sequence[str]) -> dict[str, int]:
     readers = {name: 1 for name in outputs}
     for candidates in nodes:
-        for tensor in {tensor for tensor, _ in candidates[0].takes}:
+        for tensor in {tensor for candidate in candidates for tensor, _ in candidate.takes}:
             readers[tensor] = readers.get(tensor, 0) + 1
     return readers
 

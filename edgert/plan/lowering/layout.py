@@ -60,6 +60,8 @@ def rename(site: Site) -> list[Offer | Refusal]:
     x, y = site.inputs[0], site.outputs[0]
     if x is None or is_constant(site, 0) or len(site.outputs) > 1:
         return [Refusal(COPY, "expected one activation in and one out")]
+    if site.node.op == "Dropout" and len(site.inputs) > 2 and site.inputs[2] is not None and site.values[2] is None:
+        return [Refusal(COPY, "expected a training_mode that is known, found one of the run")]
     layouts = ["row"]
     planes = plane_layout(x)
     if planes and planes == plane_layout(y):
