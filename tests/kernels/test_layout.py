@@ -167,4 +167,4 @@ def test_resize_that_is_no_repetition_is_refused() -> None:
     scales = np.array([1, 1, 2, 2], np.float32)
     attrs = {"mode": "nearest", "coordinate_transformation_mode": "align_corners", "nearest_mode": "floor"}
     with pytest.raises(AssertionError, match="not each value repeated"):
-        check("Resize", [np.zeros((1, 1, 3, 3), np.float32), None, scales], attrs=attrs, constants={2: scales})
+        check("Resize", [np.zeros((1, 1, 3, 3), np.uint8), None, scales], attrs=attrs, constants={2: scales})
