@@ -76,6 +76,25 @@ def openvino(path: Path, threads: int) -> Runner:
     return Runner(f"OpenVINO {path.stem}", library.__version__, run)
 
 
+def litert(path: Path, threads: int) -> Runner:
+    """A .tflite model as LiteRT runs it by default, with XNNPACK, which skips the zeros of sparse weights."""
+    import ai_edge_litert
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = Interpreter(str(path), num_threads=threads)
+    model.allocate_tensors()
+    inputs = {details["name"]: details["index"] for details in model.get_input_details()}
+    outputs = [details["index"] for details in model.get_output_details()]
+
+    def run(feeds: Feeds) -> list[Any]:
+        for name, value in feeds.items():
+            model.set_tensor(inputs[name], value)
+        model.invoke()
+        return [model.get_tensor(index) for index in outputs]
+
+    return Runner(f"LiteRT {path.stem}", ai_edge_litert.__version__, run)
+
+
 def deepsparse(path: Path, threads: int) -> Runner:
     """By the Python that DEEPSPARSE_PYTHON names: its last version needs an older NumPy. Raises ImportError."""
     python = os.environ.get("DEEPSPARSE_PYTHON", sys.executable)
