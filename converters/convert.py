@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 from edgert.converters.calibrate.collect import Execute, Progress
 from edgert.converters.compress_network import Compression, compress_network
 from edgert.converters.finish import ConversionResult, hash_of, write
+from edgert.converters.forms import refused_forms
+from edgert.converters.int8_weights import has_int8_weights, products_by_rows
 from edgert.converters.interrupts import interrupts_deferred
 from edgert.converters.llm.compress.compression import Compressor, options_from
 from edgert.converters.llm.convert import convert_language_model
@@ -32,7 +34,7 @@ from edgert.errors import ConversionError, EdgertError, InputError, UnsupportedE
 from edgert.format import ModelInfo, Preprocessing
 from edgert.format.model import StoredTensor
 from edgert.graph.execute import run_graph
-from edgert.graph.infer import infer_types
+from edgert.graph.infer import infer_types, where
 from edgert.graph.ir import Graph
 
 Weights: TypeAlias = Literal["f32", "int8"]
@@ -135,12 +137,15 @@ def convert(
             f"{src}: its states depend on the runs before, and calibration runs each sample alone; quantize or prune "
             "the network where it was trained"
         )
+    int8 = weights == "f32" and pruning is None and has_int8_weights(graph)
     records: list[PassRecord] = []
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
-    graph = with_types(optimize(with_types(optimize(graph, records)), records))
+    graph = with_types(optimized(with_types(optimized(graph, records)), records))
     report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
     channels = count_channels(graph)
     graph = with_types(remove_dead_channels(graph))
+    if int8:
+        graph = with_types(products_by_rows(graph))
     if is_quantized(graph) and pruning is not None:
         raise ConversionError(f"{src}: expected float weights to prune, found int8; prune the network it was made of")
     if (weights == "int8" or pruning is not None) and not is_quantized(graph):
@@ -156,7 +161,9 @@ def convert(
     if removed := channels - count_channels(graph):
         report.notes.append(f"{removed} channels that were constant or unread are gone")
     fits: dict[str, str] = {}
-    model = pack_model(graph, about, {}, source, str(pruning.pattern) if pruning is not None else "auto", fits)
+    model = pack_model(graph, about, {}, source, str(pruning.pattern) if pruning is not None else "auto", fits, int8)
+    if kept := sum(tensor.encoding in ("q8", "q8g") and tensor.quant is None for tensor in model.tensors.values()):
+        report.notes.append(f"{kept} weights stay int8 as in the source; activations are quantized as the model runs")
     report.stored = stored_layers(model, report.pruning.get("left_dense", {}), fits)
     if encoder is not None:
         model.tensors[TOKENIZER] = StoredTensor.pack_dense(TOKENIZER, encoder.tokenizer)
@@ -261,6 +268,18 @@ def notes_on(graph: Graph, src: Path) -> list[str]:
     beside = src.parent / "tokenizer.json"
     where = f"one lies beside it: --tokenizer {beside}" if beside.is_file() else "give it with --tokenizer"
     return [f"input {IDS}: a text encoder embeds texts only with its tokenizer; {where}"]
+
+
+def optimized(graph: Graph, records: list[PassRecord]) -> Graph:
+    """`graph` after the passes, which take sound nodes for granted. Raises UnsupportedError naming the nodes that
+    are not, where a pass stumbles over them."""
+    try:
+        return optimize(graph, records)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        refused = [f"{where(node)}: {reason}" for node, reason in refused_forms(graph)]
+        if not refused:
+            raise
+        raise UnsupportedError("; ".join(refused)) from error
 
 
 def with_types(graph: Graph) -> Graph:

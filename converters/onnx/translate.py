@@ -50,6 +50,10 @@ def translate(
             lift_node(builder, node)
         except Refused as refusal:
             problems.append(_problem(node, refusal.attribute, refusal.advice))
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            # Not every domain has schemas, and a schema says little about values: a file may hold anything.
+            why = f"expected inputs and attributes as the operator defines them ({type(error).__name__}: {error})"
+            problems.append(_problem(node, "", why))
     return builder.finish(), problems
 
 
