@@ -10,6 +10,7 @@ from typing import Any
 from edgert.converters.forms import complete_types, refused_forms
 from edgert.converters.tflite.builder import Builder, Problem
 from edgert.converters.tflite.families import LIFTS
+from edgert.converters.tflite.inline import inline_composites
 from edgert.converters.tflite.lift_state import give_states, take_variables
 from edgert.converters.tflite.lifts import lift_graph
 from edgert.converters.tflite.model import TfliteModel
@@ -55,7 +56,8 @@ def check_tflite(path: str | Path) -> list[Problem]:
 
 def tensor_indices(model: TfliteModel) -> dict[str, int]:
     """Name in the graph of `graph_of` -> index among the tensors of the file's first graph, for those it kept."""
-    return _build(model, None).indices()
+    count = len(model.graphs[0].tensors)  # beyond are tensors of composites
+    return {name: index for name, index in _build(model, None).indices().items() if index < count}
 
 
 def _import(model: TfliteModel, report: dict[str, Any] | None) -> tuple[Graph, list[Problem]]:
@@ -64,9 +66,10 @@ def _import(model: TfliteModel, report: dict[str, Any] | None) -> tuple[Graph, l
 
 
 def _build(model: TfliteModel, report: dict[str, Any] | None) -> Builder:
+    counts = Counter(op.op for source in model.graphs for op in source.operators)
+    model = inline_composites(model)
     builder = Builder(model, model.graphs[0])
     if report is not None:
-        counts = Counter(op.op for source in model.graphs for op in source.operators)
         report.update(format="tflite", file=model.path.name, operators=dict(counts), notes=builder.notes)
     inputs, outputs = signature_names(model)
     builder.take_inputs(inputs)

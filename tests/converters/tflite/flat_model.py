@@ -148,9 +148,13 @@ class FlatModel:
         if custom is not None:
             node.customOptions = list(custom)
         elif (table := _table(op)) is not None:
-            name, node.builtinOptionsType, node.builtinOptions = table
+            name, number, made_options = table
+            if hasattr(schema.BuiltinOptions, f"{name}Options"):
+                node.builtinOptionsType, node.builtinOptions = number, made_options
+            else:
+                node.builtinOptions2Type, node.builtinOptions2 = number, made_options
             for key, value in options.items():
-                setattr(node.builtinOptions, _camel(key), _encoded(name, key, value))
+                setattr(made_options, _camel(key), _encoded(name, key, value))
         elif options:
             raise AssertionError(f"{op} has no options")
         self.graph.operators.append(node)
@@ -209,12 +213,13 @@ def pack(model: Any) -> bytes:
 
 def _table(op: str) -> tuple[str, int, Any] | None:
     """(name in the schema, number in its union, the object) of the options of `op`."""
-    names = {name.upper().removesuffix("OPTIONS"): name for name in vars(schema.BuiltinOptions)}
+    unions = {**vars(schema.BuiltinOptions2), **vars(schema.BuiltinOptions)}
+    names = {name.upper().removesuffix("OPTIONS"): name for name in unions}
     name = OPTION_TABLE.get(op, op.replace("_", "")).upper()
     if name not in names:
         return None
     found = names[name]
-    return found.removesuffix("Options"), getattr(schema.BuiltinOptions, found), getattr(schema, f"{found}T")()
+    return found.removesuffix("Options"), unions[found], getattr(schema, f"{found}T")()
 
 
 def _camel(name: str) -> str:
