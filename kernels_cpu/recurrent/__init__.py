@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.spec import KernelSpec
 
+GROUP = 4
+"""Sequences of a chunk: they go side by side and share the reading of weights."""
 RNN_FUNCTIONS = ("tanh", "relu", "sigmoid")
 """Activations of rnn_f32_row; the position is the `function` param."""
 

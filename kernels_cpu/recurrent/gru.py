@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import const, tanh
 from edgert.kernels_cpu.elementwise.gates import sigmoid
-from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_product
+from edgert.kernels_cpu.recurrent import GROUP
+from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_products
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -57,38 +58,60 @@ def _state(gates, pad, h, made, y, hidden, clip):  # type: ignore[no-untyped-def
             store_first_f32v(y + at, state, hidden - i)
 
 
-def gru(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one sequence of the batch in one direction."""
-    batch, hidden, steps = load_i32(record + F.batch), load_i32(record + F.hidden), load_i32(record + F.steps)
-    direction = udiv(chunk, batch)
-    b = chunk - direction * batch
+@helper
+def _sequences(record, direction, b, count, length, scratch):  # type: ignore[no-untyped-def]
+    """All steps of `count` sequences from b on, each of `length` steps."""
+    hidden, steps = load_i32(record + F.hidden), load_i32(record + F.steps)
     blocks = udiv(hidden + 15, 16)
     pad = 64 * blocks
+    stride = 5 * pad
     h, gates = scratch, scratch + 2 * pad
-    place = direction * load_i32(record + F.h_direction) + b * load_i32(record + F.h_row)
+    h_row, x_row, y_row = load_i32(record + F.h_row), load_i32(record + F.x_row), load_i32(record + F.y_row)
+    place = direction * load_i32(record + F.h_direction) + b * h_row
     h0 = load_i64(record + F.h0)
-    begin(h0 + place if h0 != 0 else h0, h, hidden)
-    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * load_i32(record + F.x_row)
+    for r in range(count):
+        begin(h0 + place + r * h_row if h0 != 0 else h0, h + r * stride, hidden)
+    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * x_row
     w = load_i64(record + F.w) + direction * load_i32(record + F.w_direction)
     y, y_step, x_step = load_i64(record + F.y), load_i32(record + F.y_step), load_i32(record + F.x_step)
     if y != 0:
-        y += direction * load_i32(record + F.y_direction) + b * load_i32(record + F.y_row)
+        y += direction * load_i32(record + F.y_direction) + b * y_row
     clip, linear = splat_f32(load_f32(record + F.clip)), load_i32(record + F.linear)
     last, bias = w + 2 * pad * hidden, w + 3 * pad * hidden
-    length = length_of(load_i64(record + F.lengths), b, steps)
     backward = load_i32(record + F.reverse) + direction
     for s in range(length):
         t = length - 1 - s if backward != 0 else s
-        now, made, at = h + pad * (s & 1), h + pad * (1 - (s & 1)), x + t * x_step
-        state_product(now, at, w, hidden, 2 * blocks, gates)
+        now, made = h + pad * (s & 1), h + pad * (1 - (s & 1))
+        at, fresh = x + t * x_step, gates + 2 * pad
+        state_products(count, now, stride, at, x_row, w, hidden, 2 * blocks, gates)
         if linear != 0:
-            state_product(now, bias, last, hidden, blocks, gates + 2 * pad)
-            _recall(gates, pad, at, hidden, clip)
+            state_products(count, now, stride, bias, 0, last, hidden, blocks, fresh)
+            for r in range(count):
+                _recall(gates + r * stride, pad, at + r * x_row, hidden, clip)
         else:
-            _reset(gates, pad, now, hidden, clip)
-            state_product(gates + pad, at + 2 * pad, last, hidden, blocks, gates + 2 * pad)
-        _state(gates, pad, now, made, y + t * y_step if y != 0 else y, hidden, clip)
-    clear(y, length, steps, y_step, hidden)
+            for r in range(count):
+                _reset(gates + r * stride, pad, now + r * stride, hidden, clip)
+            state_products(count, gates + pad, stride, at + 2 * pad, x_row, last, hidden, blocks, fresh)
+        for r in range(count):
+            own, out = r * stride, y + t * y_step + r * y_row if y != 0 else y
+            _state(gates + own, pad, now + own, made + own, out, hidden, clip)
     y_h = load_i64(record + F.y_h)
-    if y_h != 0:
-        copy(h + pad * (length & 1), y_h + place, hidden)
+    for r in range(count):
+        if y != 0:
+            clear(y + r * y_row, length, steps, y_step, hidden)
+        if y_h != 0:
+            copy(h + pad * (length & 1) + r * stride, y_h + place + r * h_row, hidden)
+
+
+def gru(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is up to GROUP sequences of the batch in one direction; of unequal lengths they go one by one."""
+    batch, lengths = load_i32(record + F.batch), load_i64(record + F.lengths)
+    groups = udiv(batch + GROUP - 1, GROUP)
+    direction = udiv(chunk, groups)
+    first = GROUP * (chunk - direction * groups)
+    last = min(batch, first + GROUP)
+    together = last - first if lengths == 0 else 1
+    while first < last:
+        length = length_of(lengths, first, load_i32(record + F.steps))
+        _sequences(record, direction, first, together, length, scratch)
+        first += together

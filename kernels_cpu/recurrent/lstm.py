@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import tanh
 from edgert.kernels_cpu.elementwise.gates import sigmoid
-from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_product
+from edgert.kernels_cpu.recurrent import GROUP
+from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_products
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -49,35 +50,54 @@ def _cell(gates, pad, peepholes, c, h, y, hidden, clip):  # type: ignore[no-unty
             store_first_f32v(y + at, state, hidden - i)
 
 
-def lstm(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one sequence of the batch in one direction."""
-    batch, hidden, steps = load_i32(record + F.batch), load_i32(record + F.hidden), load_i32(record + F.steps)
-    direction = udiv(chunk, batch)
-    b = chunk - direction * batch
+@helper
+def _sequences(record, direction, b, count, length, scratch):  # type: ignore[no-untyped-def]
+    """All steps of `count` sequences from b on, each of `length` steps."""
+    hidden, steps = load_i32(record + F.hidden), load_i32(record + F.steps)
     blocks = udiv(hidden + 15, 16)
     pad = 64 * blocks
+    stride = 7 * pad
     h, c, gates = scratch, scratch + 2 * pad, scratch + 3 * pad
-    place = direction * load_i32(record + F.h_direction) + b * load_i32(record + F.h_row)
+    h_row, x_row, y_row = load_i32(record + F.h_row), load_i32(record + F.x_row), load_i32(record + F.y_row)
+    place = direction * load_i32(record + F.h_direction) + b * h_row
     h0, c0 = load_i64(record + F.h0), load_i64(record + F.c0)
-    begin(h0 + place if h0 != 0 else h0, h, hidden)
-    begin(c0 + place if c0 != 0 else c0, c, hidden)
-    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * load_i32(record + F.x_row)
+    for r in range(count):
+        begin(h0 + place + r * h_row if h0 != 0 else h0, h + r * stride, hidden)
+        begin(c0 + place + r * h_row if c0 != 0 else c0, c + r * stride, hidden)
+    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * x_row
     w = load_i64(record + F.w) + direction * load_i32(record + F.w_direction)
     y, y_step, x_step = load_i64(record + F.y), load_i32(record + F.y_step), load_i32(record + F.x_step)
     if y != 0:
-        y += direction * load_i32(record + F.y_direction) + b * load_i32(record + F.y_row)
+        y += direction * load_i32(record + F.y_direction) + b * y_row
     clip = splat_f32(load_f32(record + F.clip))
     peepholes = w + 4 * pad * hidden if load_i32(record + F.peepholes) != 0 else 0
-    length = length_of(load_i64(record + F.lengths), b, steps)
     backward = load_i32(record + F.reverse) + direction
     for s in range(length):
         t = length - 1 - s if backward != 0 else s
-        now = h + pad * (s & 1)
-        state_product(now, x + t * x_step, w, hidden, 4 * blocks, gates)
-        _cell(gates, pad, peepholes, c, h + pad * (1 - (s & 1)), y + t * y_step if y != 0 else y, hidden, clip)
-    clear(y, length, steps, y_step, hidden)
+        now, made = h + pad * (s & 1), h + pad * (1 - (s & 1))
+        state_products(count, now, stride, x + t * x_step, x_row, w, hidden, 4 * blocks, gates)
+        for r in range(count):
+            own, out = r * stride, y + t * y_step + r * y_row if y != 0 else y
+            _cell(gates + own, pad, peepholes, c + own, made + own, out, hidden, clip)
     y_h, y_c = load_i64(record + F.y_h), load_i64(record + F.y_c)
-    if y_h != 0:
-        copy(h + pad * (length & 1), y_h + place, hidden)
-    if y_c != 0:
-        copy(c, y_c + place, hidden)
+    for r in range(count):
+        if y != 0:
+            clear(y + r * y_row, length, steps, y_step, hidden)
+        if y_h != 0:
+            copy(h + pad * (length & 1) + r * stride, y_h + place + r * h_row, hidden)
+        if y_c != 0:
+            copy(c + r * stride, y_c + place + r * h_row, hidden)
+
+
+def lstm(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is up to GROUP sequences of the batch in one direction; of unequal lengths they go one by one."""
+    batch, lengths = load_i32(record + F.batch), load_i64(record + F.lengths)
+    groups = udiv(batch + GROUP - 1, GROUP)
+    direction = udiv(chunk, groups)
+    first = GROUP * (chunk - direction * groups)
+    last = min(batch, first + GROUP)
+    together = last - first if lengths == 0 else 1
+    while first < last:
+        length = length_of(lengths, first, load_i32(record + F.steps))
+        _sequences(record, direction, first, together, length, scratch)
+        first += together

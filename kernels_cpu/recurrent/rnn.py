@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import const, tanh
 from edgert.kernels_cpu.elementwise.gates import sigmoid
-from edgert.kernels_cpu.recurrent import RNN_FUNCTIONS
-from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_product
+from edgert.kernels_cpu.recurrent import GROUP, RNN_FUNCTIONS
+from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_products
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -42,30 +42,50 @@ def _state(sums, made, y, hidden, clip, function):  # type: ignore[no-untyped-de
             store_first_f32v(y + 4 * i, state, hidden - i)
 
 
-def rnn(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is one sequence of the batch in one direction."""
-    batch, hidden, steps = load_i32(record + F.batch), load_i32(record + F.hidden), load_i32(record + F.steps)
-    direction = udiv(chunk, batch)
-    b = chunk - direction * batch
+@helper
+def _sequences(record, direction, b, count, length, scratch):  # type: ignore[no-untyped-def]
+    """All steps of `count` sequences from b on, each of `length` steps."""
+    hidden, steps = load_i32(record + F.hidden), load_i32(record + F.steps)
     blocks = udiv(hidden + 15, 16)
     pad = 64 * blocks
+    stride = 3 * pad
     h, sums = scratch, scratch + 2 * pad
-    place = direction * load_i32(record + F.h_direction) + b * load_i32(record + F.h_row)
+    h_row, x_row, y_row = load_i32(record + F.h_row), load_i32(record + F.x_row), load_i32(record + F.y_row)
+    place = direction * load_i32(record + F.h_direction) + b * h_row
     h0 = load_i64(record + F.h0)
-    begin(h0 + place if h0 != 0 else h0, h, hidden)
-    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * load_i32(record + F.x_row)
+    for r in range(count):
+        begin(h0 + place + r * h_row if h0 != 0 else h0, h + r * stride, hidden)
+    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * x_row
     w = load_i64(record + F.w) + direction * load_i32(record + F.w_direction)
     y, y_step, x_step = load_i64(record + F.y), load_i32(record + F.y_step), load_i32(record + F.x_step)
     if y != 0:
-        y += direction * load_i32(record + F.y_direction) + b * load_i32(record + F.y_row)
+        y += direction * load_i32(record + F.y_direction) + b * y_row
     clip, function = splat_f32(load_f32(record + F.clip)), load_i32(record + F.function)
-    length = length_of(load_i64(record + F.lengths), b, steps)
     backward = load_i32(record + F.reverse) + direction
     for s in range(length):
         t = length - 1 - s if backward != 0 else s
-        state_product(h + pad * (s & 1), x + t * x_step, w, hidden, blocks, sums)
-        _state(sums, h + pad * (1 - (s & 1)), y + t * y_step if y != 0 else y, hidden, clip, function)
-    clear(y, length, steps, y_step, hidden)
+        now, made = h + pad * (s & 1), h + pad * (1 - (s & 1))
+        state_products(count, now, stride, x + t * x_step, x_row, w, hidden, blocks, sums)
+        for r in range(count):
+            own, out = r * stride, y + t * y_step + r * y_row if y != 0 else y
+            _state(sums + own, made + own, out, hidden, clip, function)
     y_h = load_i64(record + F.y_h)
-    if y_h != 0:
-        copy(h + pad * (length & 1), y_h + place, hidden)
+    for r in range(count):
+        if y != 0:
+            clear(y + r * y_row, length, steps, y_step, hidden)
+        if y_h != 0:
+            copy(h + pad * (length & 1) + r * stride, y_h + place + r * h_row, hidden)
+
+
+def rnn(record, chunk, scratch):  # type: ignore[no-untyped-def]
+    """A chunk is up to GROUP sequences of the batch in one direction; of unequal lengths they go one by one."""
+    batch, lengths = load_i32(record + F.batch), load_i64(record + F.lengths)
+    groups = udiv(batch + GROUP - 1, GROUP)
+    direction = udiv(chunk, groups)
+    first = GROUP * (chunk - direction * groups)
+    last = min(batch, first + GROUP)
+    together = last - first if lengths == 0 else 1
+    while first < last:
+        length = length_of(lengths, first, load_i32(record + F.steps))
+        _sequences(record, direction, first, together, length, scratch)
+        first += together

@@ -1,27 +1,30 @@
-"""What the steps of all recurrent layers share: which sequence a chunk is, the product of a state, copies of states.
+"""What the steps of all recurrent layers share: the product of states, copies of states, lengths.
 
 Gates lie one after the other, each padded to lines of 16 units: the hidden units of `blocks` lines. Weights are n16k1.
+A chunk is a group of sequences that go side by side, so that weights are read once for all; what belongs to a sequence
+is in scratch, the next sequence's `stride` bytes further.
 """
 
 from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import const
+from edgert.kernels_cpu.recurrent import GROUP
 from edgert.kernels_cpu.simd import (
     LANES,
+    REGISTERS,
     VECTOR_BYTES,
-    f32v,
     helper,
     load_f32v,
     load_i32,
     maximum,
     minimum,
-    panel_init,
     panel_step_f32,
     panel_store_f32,
     splat_f32,
     store_f32v,
     store_first_f32v,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.panel_rows import panel_load_f32
 
 BLOCK = 64 // VECTOR_BYTES
 """Vectors of a line of 16 columns."""
@@ -31,36 +34,62 @@ HALF = max(WIDE // 2, 1)
 INFINITY = 3.4028234663852886e38
 
 
-def _tile(lines):  # type: ignore[no-untyped-def]
+TALL = max(VECTOR_BYTES // 16, 1) if REGISTERS == 32 else 1
+"""Lines of a tile of GROUP rows: accumulators and lines fit the registers."""
+
+
+def _tile(rows, lines):  # type: ignore[no-untyped-def]
     vectors = lines * BLOCK
-    init, step, store = panel_init(f32v, 1, vectors), panel_step_f32(1, vectors), panel_store_f32(1, vectors)
+    load, step, store = panel_load_f32(rows, vectors), panel_step_f32(rows, vectors), panel_store_f32(rows, vectors)
 
     @helper
-    def tile(h, start, w, depth, y):  # type: ignore[no-untyped-def]
-        acc = init(start)
+    def tile(h, stride, start, start_row, w, depth, y):  # type: ignore[no-untyped-def]
+        acc = load(start, start_row)
         for k in range(depth):
-            acc = step(acc, h + 4 * k, 0, w + 64 * k, 64 * depth)
-        store(acc, splat_f32(-INFINITY), splat_f32(INFINITY), y, 0, 16 * lines)
+            acc = step(acc, h + 4 * k, stride, w + 64 * k, 64 * depth)
+        store(acc, splat_f32(-INFINITY), splat_f32(INFINITY), y, stride, 16 * lines)
 
     return tile
 
 
-_wide, _half, _line = _tile(WIDE), _tile(HALF), _tile(1)
+_wide, _half, _line, _tall, _tall_line = (
+    _tile(1, WIDE),
+    _tile(1, HALF),
+    _tile(1, 1),
+    _tile(GROUP, TALL),
+    _tile(GROUP, 1),
+)
 
 
 @helper
-def state_product(h, start, w, depth, lines, y):  # type: ignore[no-untyped-def]
-    """y = start + h W for `lines` lines of columns: h holds `depth` floats, start and y 16 per line."""
+def _product(h, start, w, depth, lines, y):  # type: ignore[no-untyped-def]
     line = 0
     while lines - line >= WIDE:
-        _wide(h, start + 64 * line, w + 64 * depth * line, depth, y + 64 * line)
+        _wide(h, 0, start + 64 * line, 0, w + 64 * depth * line, depth, y + 64 * line)
         line += WIDE
     while lines - line >= HALF:
-        _half(h, start + 64 * line, w + 64 * depth * line, depth, y + 64 * line)
+        _half(h, 0, start + 64 * line, 0, w + 64 * depth * line, depth, y + 64 * line)
         line += HALF
     while line < lines:
-        _line(h, start + 64 * line, w + 64 * depth * line, depth, y + 64 * line)
+        _line(h, 0, start + 64 * line, 0, w + 64 * depth * line, depth, y + 64 * line)
         line += 1
+
+
+@helper
+def state_products(count, h, stride, start, start_row, w, depth, lines, y):  # type: ignore[no-untyped-def]
+    """y = start + h W for `lines` lines of columns and `count` sequences: h has `depth` floats, start and y 16 per
+    line; those of the next sequence are `stride` bytes on, of start `start_row`."""
+    if count == GROUP:
+        line = 0
+        while lines - line >= TALL:
+            _tall(h, stride, start + 64 * line, start_row, w + 64 * depth * line, depth, y + 64 * line)
+            line += TALL
+        while line < lines:
+            _tall_line(h, stride, start + 64 * line, start_row, w + 64 * depth * line, depth, y + 64 * line)
+            line += 1
+    else:
+        for r in range(count):
+            _product(h + r * stride, start + r * start_row, w, depth, lines, y + r * stride)
 
 
 @helper

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from offers import check, offers_for, site_of
 
+import edgert
+from edgert.converters.convert import convert
 from edgert.graph.infer_recurrent import GATES, recurrent
 from edgert.graph.ir import Node, TensorType
 from edgert.kernels_cpu.levels import host_levels
@@ -38,7 +42,7 @@ def run(op: str, inputs: list[Any], attrs: dict[str, Any], **how: Any) -> None:
 
 
 @pytest.mark.parametrize("op", GATES)
-@pytest.mark.parametrize(("steps", "batch", "width", "hidden"), [(1, 1, 3, 5), (4, 2, 7, 16), (3, 1, 20, 37)])
+@pytest.mark.parametrize(("steps", "batch", "width", "hidden"), [(1, 1, 3, 5), (4, 5, 7, 16), (3, 1, 20, 37)])
 def test_shapes_at_every_level(
     rng: np.random.Generator, op: str, steps: int, batch: int, width: int, hidden: int
 ) -> None:
@@ -54,6 +58,17 @@ def test_directions_and_layouts(rng: np.random.Generator, op: str, direction: st
     if layout:
         inputs = [v.swapaxes(0, 1).copy() if i in (0, 5, 6) else v for i, v in enumerate(inputs)]
     run(op, inputs, {"direction": direction, "layout": layout}, levels=host_levels())
+
+
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("linear", [0, 1])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_sequences_side_by_side(rng: np.random.Generator, op: str, linear: int, layout: int) -> None:
+    inputs = layer(op, rng, 4, 6, 5, 50, 2)
+    if layout:
+        inputs = [v.swapaxes(0, 1).copy() if i in (0, 5, 6) else v for i, v in enumerate(inputs)]
+    attrs = {"direction": "bidirectional", "layout": layout, "linear_before_reset": linear}
+    run(op, inputs, attrs, levels=host_levels())
 
 
 @pytest.mark.parametrize("op", GATES)
@@ -96,3 +111,26 @@ def test_what_is_refused_says_why(rng: np.random.Generator, attrs: dict[str, Any
     constants = {i: inputs[i] for i in (1, 2, 3)}
     offers, refusals = offers_for(site_of("LSTM", inputs, types, outs, attrs, constants, host_levels()[0], 1))
     assert not offers and why in refusals[0].why
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_a_model_with_it(tmp_path: Path, rng: np.random.Generator, op: str) -> None:
+    """ONNX, .edge, one native op: any number of steps, as ONNX Runtime."""
+    from onnx import helper
+    from onnxruntime import InferenceSession
+
+    x, *weights = layer(op, rng, 5, 1, 6, 20, 2)[:4]
+    names = ["x", "w", "r", "b"]
+    node = helper.make_node(op, names, ["y", "h"], hidden_size=20, direction="bidirectional")
+    constants = [onnx.numpy_helper.from_array(v, n) for n, v in zip(names[1:], weights, strict=True)]
+    ends = [helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["T", 1, 6]), ("y", None), ("h", None))]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    convert(tmp_path / "m.onnx", tmp_path / "m.edge")
+    expected = InferenceSession(tmp_path / "m.onnx").run(None, {"x": x})
+    with edgert.load(tmp_path / "m.edge", threads=2) as session:
+        found = session.run({"x": x})
+        (step,) = session.plan({"T": 5}).steps
+    assert step.kernel.startswith(f"{op.lower()}_f32_row")
+    for name, want in zip(("y", "h"), expected, strict=True):
+        np.testing.assert_allclose(found[name], want, rtol=1e-4, atol=1e-5)

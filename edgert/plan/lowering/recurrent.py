@@ -13,7 +13,7 @@ import numpy as np
 from edgert.format.layouts import pack
 from edgert.graph.infer_recurrent import DIRECTIONS, FUNCTIONS, GATES
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.recurrent import RNN_FUNCTIONS
+from edgert.kernels_cpu.recurrent import GROUP, RNN_FUNCTIONS
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
 from edgert.plan.lowering.matmul import parts
 from edgert.plan.lowering.shapes import is_constant, too_large
@@ -175,20 +175,17 @@ def recurrent(site: Site) -> Offer | Refusal:
         }  # fmt: skip
         emitter.op("gemm_f32_n16k1", operands, product, chunks=row_parts * column_parts)
         weights = _recurrent_weights(site, layer)
-        steps = {"x": made, "w": emitter.constant(weights)}
+        steps: dict[str, Buffer | None] = {"x": made, "w": emitter.constant(weights)}
         where = {"h0": HIDDEN_STATE, "lengths": ROW, "c0": CELL_STATE}
         for name in ("h0", "lengths", "c0") if layer.op == "LSTM" else ("h0", "lengths"):
             steps[name] = _operand(emitter, site, inputs, where[name])
         for name, place in zip(("y", "y_h", "y_c") if layer.op == "LSTM" else ("y", "y_h"), places, strict=False):
             steps[name] = None if place is None else outputs[place]
-        scratch = 4 * layer.padded * (3 + layer.gates)
-        emitter.op(
-            kernel,
-            steps,
-            params | {"w_direction": weights.strides[0]},
-            chunks=layer.directions * layer.batch,
-            scratch=scratch,
-        )
+        chunks = layer.directions * -(-layer.batch // GROUP)
+        # Two hidden states, a cell state where there is one, and sums of gates.
+        scratch = GROUP * 4 * layer.padded * (layer.gates + (3 if layer.op == "LSTM" else 2))
+        params["w_direction"] = weights.strides[0]
+        emitter.op(kernel, steps, params, chunks=chunks, scratch=scratch)
 
     wanted = ["row"] + [
         "row" if _given(site, i) and not is_constant(site, i) else None for i in range(1, len(site.inputs))

@@ -236,6 +236,28 @@ def test_eight_bit_weights_with_float_activations(tmp_path: Path) -> None:
     assert any("8-bit weights" in note for note in report["notes"])
 
 
+def test_a_stream_is_the_whole_sequence_in_parts(tmp_path: Path) -> None:
+    """A session's state carries h and c from one part of a sequence to the next."""
+    import edgert
+    from edgert.converters.convert import convert
+
+    def model(steps: int) -> Path:
+        m = Model()
+        x = m.input("x", (1, steps, WIDTH))
+        inputs = [x, *m.lstm("", H, False, False), -1, -1, m.state("h", 1, H), m.state("c", 1, H)]
+        m.output(m.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, ("y", (1, steps, H)), fused_activation_function="TANH"))
+        out = tmp_path / f"{steps}.edge"
+        convert(m.save(tmp_path / "m.tflite"), out)
+        return out
+
+    x = np.random.default_rng(2).standard_normal((1, 6, WIDTH)).astype(np.float32)
+    with edgert.load(model(6)) as whole, edgert.load(model(2)) as part:
+        expected, stream = whole.run({"x": x})["y"], part.state()
+        found = [stream.run({"x": x[:, t : t + 2]})["y"] for t in (0, 2, 4)]
+        assert any(step.kernel.startswith("lstm_f32_row") for step in part.plan({}).steps)
+    np.testing.assert_allclose(np.concatenate(found, 1), expected, atol=1e-6)
+
+
 # ---- fixed-point functions
 @pytest.mark.parametrize("bits", range(7))
 def test_fixed_point_functions_are_near_the_real_ones(bits: int) -> None:
