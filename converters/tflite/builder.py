@@ -157,9 +157,15 @@ class Builder:
     def is_quantized(self, index: int) -> bool:
         return index != ABSENT and self.tensor(index).quant is not None
 
+    def is_complex(self, index: int) -> bool:
+        """Whether the tensor is of complex numbers, which the IR has as pairs of float32 in a last axis."""
+        return index != ABSENT and self.tensor(index).dtype == "complex64"
+
     def dtype(self, index: int) -> str:
         """NumPy name of the type the IR has for the tensor. Raises Refused for types it cannot hold."""
         tensor = self.tensor(index)
+        if self.is_complex(index) and self.value(index) is None:
+            return "float32"
         if tensor.dtype not in DTYPES:
             raise Refused(f"tensor {tensor.name!r}", f"type {tensor.dtype} is not supported")
         return "uint8" if self.is_raised(index) else tensor.dtype
@@ -167,12 +173,14 @@ class Builder:
     def shape(self, index: int) -> tuple[Dim, ...]:
         """Sizes; a free first one is 'N', other free ones are named after their tensor."""
         tensor = self.tensor(index)
+        pair = (2,) if self.is_complex(index) else ()
         if len(tensor.signature) != len(tensor.shape):
-            return tensor.shape
-        return tuple(
+            return (*tensor.shape, *pair)
+        sizes = tuple(
             size if free >= 0 else ("N" if axis == 0 else f"{self.named(index)}_{axis}")
             for axis, (size, free) in enumerate(zip(tensor.shape, tensor.signature, strict=True))
         )
+        return (*sizes, *pair)
 
     def rank(self, index: int) -> int:
         return len(self.tensor(index).shape)

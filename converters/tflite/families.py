@@ -3,6 +3,7 @@ The table itself, and the function that walks a graph, are in `lifts.py`."""
 
 from edgert.converters.tflite import (  # noqa: F401  (each import registers lifts)
     lift_boxes,
+    lift_complex,
     lift_control,
     lift_conv,
     lift_custom,

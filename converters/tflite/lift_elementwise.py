@@ -209,3 +209,14 @@ def select(b: Builder, op: TfliteOperator) -> None:
     if op.op == "SELECT" and b.rank(condition) == 1 and rank > 1:
         chosen = b.step("Unsqueeze", [chosen, b.ints("axes", range(1, rank))])
     b.emit(op, "Where", [chosen, b.data(x), b.data(y)])
+
+
+@lift("BUCKETIZE")
+def bucketize(b: Builder, op: TfliteOperator) -> None:
+    """How many of the rising boundaries are at most x, int32."""
+    bounds = [float(v) for v in op.options["boundaries"]]
+    x = op.inputs[0]
+    wide = b.step("Unsqueeze", [b.step("Cast", [b.use(x)], {"to": "float32"}), b.ints("axes", [-1])])
+    reached = b.step("GreaterOrEqual", [wide, b.constant("boundaries", np.array(bounds, np.float32))])
+    counted = b.step("Cast", [reached], {"to": "int32"})
+    b.emit(op, "ReduceSum", [counted, b.ints("axes", [-1])], {"keepdims": 0})

@@ -19,6 +19,9 @@ QUANTIZED_LIFTS: dict[str, LiftFn] = {}
 """The same operators where the first output (or, without one, the first input) is quantized to 8 or 16 bits.
 An operator that is missing here goes to LIFTS: it moves values and keeps their quantization."""
 
+COMPLEX_LIFTS: dict[str, LiftFn] = {}
+"""The same operators where a tensor is of complex numbers; none that is missing here can take them."""
+
 
 def lift(*ops: str) -> Callable[[LiftFn], LiftFn]:
     """Registers the decorated function as the lift of each operator in `ops`."""
@@ -46,8 +49,23 @@ def quantized_lift(*ops: str) -> Callable[[LiftFn], LiftFn]:
     return register
 
 
+def complex_lift(*ops: str) -> Callable[[LiftFn], LiftFn]:
+    """Registers the decorated function as the lift of each operator in `ops` on complex numbers."""
+
+    def register(function: LiftFn) -> LiftFn:
+        for op in ops:
+            if op in COMPLEX_LIFTS:
+                raise AssertionError(f"operator {op} has two lifts of complex numbers")
+            COMPLEX_LIFTS[op] = function
+        return function
+
+    return register
+
+
 def lift_of(builder: Builder, op: TfliteOperator) -> LiftFn | None:
     """The lift for `op` as its tensors are; None when edgert has none."""
+    if any(builder.is_complex(i) for i in (*op.inputs, *op.outputs)):
+        return COMPLEX_LIFTS.get(op.op)
     deciding = op.outputs[:1] or op.inputs[:1]
     if any(builder.is_quantized(i) for i in deciding) and op.op in QUANTIZED_LIFTS:
         return QUANTIZED_LIFTS[op.op]

@@ -77,6 +77,7 @@ CASES = [
     Case("REDUCE_ALL", bools(3, 4), Const([0]), outputs=("bool",), keep_dims=True),
     Case("ARG_MAX", floats(3, 5), Const(1), outputs=("int32",), output_type="INT32"),
     Case("ARG_MIN", ints(3, 5, low=0, high=3), Const([-1]), outputs=("int64",), output_type="INT64"),
+    Case("BUCKETIZE", floats(3, 5), outputs=("int32",), boundaries=[-1.0, 0.5, 2.0]),
     Case("CUMSUM", floats(3, 5), Const(1), exclusive=False, reverse=False),
     Case("CUMSUM", floats(3, 5), Const([0]), exclusive=True, reverse=True),
 ]  # fmt: skip
