@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-SECONDS = 120
-"""The longest inference is waited for: the largest exported graphs take a few seconds."""
+SECONDS, PER_NODE = 10.0, 0.01
+"""The longest an answer is waited for: real graphs take less than a millisecond per node, a bad one takes for ever."""
 
 _LENGTH = struct.Struct("<Q")
 
@@ -38,10 +38,13 @@ class InferenceProcess:
                 if child.stdin is None or child.stdout is None:
                     return None
                 _write(child.stdin, model.SerializeToString())
-                answer = _read(child.stdout, SECONDS)
+                answer = _read(child.stdout, SECONDS + PER_NODE * len(model.graph.node))
             except (OSError, EOFError, TimeoutError, ValueError):
                 self.close()
                 return None
+            except BaseException:  # an interrupt: the answer that still comes must not be taken for the next
+                self.close()
+                raise
             return type(model).FromString(answer) if answer else None
 
     def _running(self) -> subprocess.Popen[bytes]:
