@@ -24,7 +24,7 @@ from edgert.converters.llm.importer import TOKENIZER, is_language_model
 from edgert.converters.memory import memory_errors_named
 from edgert.converters.network_prune.options import NetworkPruning, network_pruning
 from edgert.converters.pack import pack_model, stored_layers
-from edgert.converters.passes.pipeline import PassRecord, optimize
+from edgert.converters.passes.pipeline import TIDY, PassRecord, optimize
 from edgert.converters.passes.remove_dead_channels import count_channels, remove_dead_channels
 from edgert.converters.quantize.post_training import is_quantized
 from edgert.converters.report import Report, constant_bytes, count_operators
@@ -145,7 +145,7 @@ def convert(
     channels = count_channels(graph)
     graph = with_types(remove_dead_channels(graph))
     if int8:
-        graph = with_types(products_by_rows(graph))
+        graph = with_types(optimize(with_types(products_by_rows(graph)), records, TIDY))
     if is_quantized(graph) and pruning is not None:
         raise ConversionError(f"{src}: expected float weights to prune, found int8; prune the network it was made of")
     if (weights == "int8" or pruning is not None) and not is_quantized(graph):

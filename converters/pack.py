@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgert.converters.int8_weights import pack_grid
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.converters.report import LayerWeights
 from edgert.converters.sparse_encoding import Fit, fit_conv, fit_conv_float
@@ -35,17 +36,20 @@ def pack_model(
     source: dict[str, Any],
     pattern: str = "auto",
     fits: dict[str, str] | None = None,
+    int8: bool = False,
 ) -> Model:
     """The model with every constant of `graph` packed, weights of convolutions without their zeros where that pays.
 
     pattern: how zeros lie if that is known, see `fit_conv`. fits: collects, for each weight that could be sparse, a
-    line of words about that. Raises FormatError for what the format cannot hold.
+    line of words about that. int8: store float weights on an int8 grid as such, see `int8_weights.py`.
+    Raises FormatError for what the format cannot hold.
     """
     tensors = {}
     for part in (graph, *graph.bodies()):
         readers = part.consumers()
         for name, value in part.constants.items():
-            stored = pack_constant(name, value, part.types[name], readers.get(name, []))
+            on_grid = pack_grid(name, value, readers.get(name, [])) if int8 else None
+            stored = on_grid or pack_constant(name, value, part.types[name], readers.get(name, []))
             found, words = without_zeros(stored, value, readers.get(name, []), pattern)
             tensors[name] = found or stored
             if words and fits is not None:

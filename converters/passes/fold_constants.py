@@ -16,6 +16,9 @@ GROWTH_LIMIT = 1 << 16
 """Bytes a folded value may have beyond those of its inputs: Expand and Tile of a constant stay in the graph
 rather than in the file."""
 
+WIDENING = {"DequantizeLinear", "Cast"}
+"""May make as much as they like: weights that were stored in fewer bits."""
+
 KEPT = {"DequantizeLinear"}
 """Left for `absorb_qdq`, which needs the integers; `fold_dequantize` folds what it leaves."""
 
@@ -45,7 +48,7 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
         except EdgertError:
             continue  # what the reference does not take stays in the graph, for `check` to name
         before = sum(rw.graph.constants[name].nbytes for name in names)
-        if sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT and node.op != "DequantizeLinear":
+        if sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT and node.op not in WIDENING:
             continue
         for name, value in zip(node.outputs, values, strict=False):
             if name:

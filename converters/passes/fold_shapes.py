@@ -35,7 +35,7 @@ def fold_shapes(graph: Graph) -> Graph:
             dims, rank = value
             if all(isinstance(d, int) for d in dims) and node.outputs[0] not in rw.graph.outputs:
                 kind = rw.type_of(node.outputs[0])
-                dtype = kind.np_dtype if kind is not None else np.dtype(np.int64)
+                dtype = kind.np_dtype if kind is not None else np.dtype(bool if node.op == "Equal" else np.int64)
                 array = np.array(dims, dtype)
                 name = rw.add_constant(f"{node.outputs[0]}_value", array if rank else array.reshape(()))
                 rw.bypass(node, name)
@@ -107,7 +107,7 @@ def value_of(rw: Rewriter, node: Node, known: dict[str, tuple[Dims, int]]) -> tu
     if node.op in ARITHMETIC or node.op == "Where":
         terms = [value(name) for name in node.inputs]
         kind = rw.type_of(node.outputs[0])
-        if kind is None or kind.dtype not in ("int64", "int32", "bool"):
+        if kind is not None and kind.dtype not in ("int64", "int32", "bool"):
             return None
         if any(term is None for term in terms) or all(name in rw.graph.constants for name in node.inputs):
             return None

@@ -73,6 +73,10 @@ OPTIMIZE: tuple[Pass, ...] = (
 """Every pass keeps the values a graph computes, up to rounding. Some run again: others make work for them."""
 
 
+TIDY: tuple[Pass, ...] = (eliminate, deduplicate)
+"""After a graph was rewritten by something that is no pass of these."""
+
+
 @dataclass(frozen=True)
 class PassRecord:
     """What one pass did: the number of nodes before and after it."""

@@ -101,8 +101,8 @@ def verify(
     """Runs both on `feeds`, or on `runs` random inputs of the sizes in `shapes`, and compares.
 
     tolerance: of the largest magnitude of a tensor; default TOLERANCE, or QUANTIZED_TOLERANCE for a file with
-    quantized tensors. session: one opened on `file`, if there is one. Raises EdgertError naming the runtime to install,
-    InputError for a file that was not made of `src`, UnsupportedError where a side does not run.
+    quantized tensors or weights. session: one opened on `file`, if there is one. Raises EdgertError naming the runtime
+    to install, InputError for a file that was not made of `src`, UnsupportedError where a side does not run.
     """
     source = open_source(src)
     model = session.model if session is not None else read_model(file)
@@ -113,6 +113,7 @@ def verify(
             f"found {visible.inputs} and {visible.outputs}"
         )
     quantized = any(kind.quant is not None for kind in model.graph.types.values())
+    quantized |= any(tensor.encoding.startswith(("q4", "q8")) for tensor in model.tensors.values())
     tolerance = tolerance if tolerance is not None else (QUANTIZED_TOLERANCE if quantized else TOLERANCE)
     runs = 1 if feeds is not None else runs or (STATEFUL_RUNS if model.graph.states else 1)
     found = Verification(source.name, tolerance, steps, runs)
