@@ -1,4 +1,4 @@
-"""`edgert run`: answers for images and arrays, by the model's own preprocessing and labels.
+"""`edgert run`: answers for images, sounds and arrays, by the model's own preprocessing and labels.
 
 Loading and running is edgert/runtime.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
+from edgert.audio import read_wav, resample
 from edgert.cli.common import file_argument, json_option, open_session, parse_shapes, print_json, say, session_options
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
@@ -28,20 +29,22 @@ Feeds = dict[str, Array]
 @file_argument
 @click.argument("inputs", nargs=-1)
 @click.option("--top", "count", type=click.IntRange(1), default=5, show_default=True, help="Classes to show.")
+@click.option("--rate", type=click.IntRange(1), help="Hz at which the model hears sound; WAV files are resampled.")
 @click.option("-o", "--output", type=click.Path(), help="Write all outputs to this .npz, if there is one input.")
 @json_option
 @session_options
 def command(
-    file: str, inputs: tuple[str, ...], count: int, output: str | None, as_json: bool, threads: int | None,
-    ram: str | None, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
+    file: str, inputs: tuple[str, ...], count: int, rate: int | None, output: str | None, as_json: bool,
+    threads: int | None, ram: str | None, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
-    """Run the model FILE on each INPUT: an image, an .npz with the inputs by name, or an .npy.
+    """Run the model FILE on each INPUT: an image, a .wav, an .npz with the inputs by name, or an .npy.
 
     A model with several inputs takes NAME=FILE.npy for each, as one input.
 
     \b
     edgert run model.edge photo.jpg
     edgert run model.edge x.npy --json -o outputs.npz
+    edgert run model.edge sound.wav --rate 16000
     """
     language = read_model(file).info.language
     if language is not None:
@@ -52,7 +55,7 @@ def command(
     session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse)
     results: list[dict[str, Any]] = []
     with session:
-        for index, (name, feeds) in enumerate(feeds_of(session, inputs)):
+        for index, (name, feeds) in enumerate(feeds_of(session, inputs, rate)):
             start = time.perf_counter()
             outputs = session.run(feeds)
             milliseconds = 1e3 * (time.perf_counter() - start)
@@ -72,7 +75,7 @@ def command(
         print_json({"model": session.info.name, "summary": session.summary(), "results": results})
 
 
-def feeds_of(session: Session, inputs: Sequence[str]) -> Iterator[tuple[str, Feeds]]:
+def feeds_of(session: Session, inputs: Sequence[str], rate: int | None = None) -> Iterator[tuple[str, Feeds]]:
     """(name for people, feeds) of each input on the command line."""
     names = [value.name for value in session.get_inputs()]
     pairs = [word.partition("=") for word in inputs]
@@ -80,14 +83,14 @@ def feeds_of(session: Session, inputs: Sequence[str]) -> Iterator[tuple[str, Fee
         yield " ".join(inputs), {name: load_array(path) for name, _, path in pairs}
         return
     if not inputs and names:
-        raise InputError(f"expected an INPUT: an image, an .npy or an .npz with {', '.join(names)}; found none")
+        raise InputError(f"expected an INPUT: an image, a .wav, an .npy or an .npz with {', '.join(names)}; found none")
     if not names:
         yield "no input", {}
     for word in inputs:
-        yield Path(word).name, load_feeds(session, word, names)
+        yield Path(word).name, load_feeds(session, word, names, rate)
 
 
-def load_feeds(session: Session, path: str, names: Sequence[str]) -> Feeds:
+def load_feeds(session: Session, path: str, names: Sequence[str], rate: int | None = None) -> Feeds:
     """The feeds in one file. Raises InputError."""
     suffix = Path(path).suffix.lower()
     if suffix == ".npz":
@@ -100,8 +103,10 @@ def load_feeds(session: Session, path: str, names: Sequence[str]) -> Feeds:
         if len(names) != 1:
             raise InputError(f"the model has the inputs {', '.join(names)}; give {names[0]}=FILE.npy ... or an .npz")
         return {names[0]: load_array(path)}
+    if suffix == ".wav":
+        return dict.fromkeys(names, load_sound(path, session, rate))
     if suffix not in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: expected an image, an .npy or an .npz, found {suffix or 'no suffix'}")
+        raise InputError(f"{path}: expected an image, a .wav, an .npy or an .npz, found {suffix or 'no suffix'}")
     steps = session.info.preprocessing
     if steps is None or [steps.input] != list(names):
         raise InputError(
@@ -109,6 +114,30 @@ def load_feeds(session: Session, path: str, names: Sequence[str]) -> Feeds:
             "and --scale, or give an .npy"
         )
     return {steps.input: load_image(path, steps)}
+
+
+def load_sound(path: str, session: Session, rate: int | None) -> Array:
+    """The samples of a WAV file as the only input of a model that takes a signal: floats, all but one size 1.
+
+    A shorter sound is filled up with silence. Raises InputError.
+    """
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    wide = [axis for axis, size in enumerate(shape) if size != 1 and (axis or not isinstance(size, str))]
+    advice = "; sound that goes through features or windows has an app: edgert.apps.keyword_spotting, .pitch_tracking"
+    if session.model.graph.states or len(wide) != 1 or inputs[0].dtype != "float32":
+        found = ", ".join(f"{value.name} {value.dtype}{value.shape}" for value in inputs)
+        raise InputError(f"{path}: expected a model of one signal, such as float32 [1, samples]; found {found}{advice}")
+    if rate is None:
+        raise InputError(f"{path}: the model does not say at which rate it hears sound; give --rate, such as 16000")
+    sound = read_wav(path)
+    samples = resample(sound.mono, sound.rate, rate)
+    size = shape[wide[0]]
+    if isinstance(size, int):
+        if len(samples) > size:
+            raise InputError(f"{path}: expected at most {size} samples at {rate} Hz, found {len(samples)}{advice}")
+        samples = np.concatenate([samples, np.zeros(size - len(samples), np.float32)])
+    return samples.reshape([-1 if axis == wide[0] else 1 for axis in range(len(shape))])
 
 
 def load_array(path: str) -> Array:

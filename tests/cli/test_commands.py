@@ -90,7 +90,7 @@ def test_run_arrays(capsys: pytest.CaptureFixture[str], int8_file: str, tmp_path
         (["{model}"], 2, "expected an INPUT"),
         (["{model}", "missing.npy"], 2, "missing.npy"),
         (["{model}", "missing.png"], 2, "no such file"),
-        (["{model}", "{text}"], 2, "expected an image, an .npy or an .npz"),
+        (["{model}", "{text}"], 2, "expected an image, a .wav, an .npy or an .npz"),
         (["{model}", "{array}", "--ram", "1K"], 1, "smallest budget that works"),
         (["{model}", "{array}", "--ram", "much"], 2, "512M"),
         (["{model}", "{array}", "--shape", "N"], 2, "DIM=SIZE"),

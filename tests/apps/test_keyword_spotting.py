@@ -1,0 +1,142 @@
+"""The wake word app: frame by frame with a state, on a tiny model and on real speech."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import edgert
+from edgert.apps.keyword_spotting import FEATURE_SCALE, WakeWord, main, samples_of
+from edgert.audio import MicroFrontend, read_wav
+from edgert.audio.wav import as_int16
+from edgert.format import Model, ModelInfo, write_model
+from edgert.graph.ir import Graph, Node, TensorType
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """Probability: half of the last one, and half of 1 where the mean feature is above 6, else 0."""
+    one = TensorType("float32", (1, 1, 1))
+    graph = Graph(
+        "loud", ["x", "p"], ["y", "q"],
+        [
+            Node("ReduceMean", ("x", "axes"), ("mean",), {"keepdims": 1}, "mean"),
+            Node("Sub", ("mean", "six"), ("over",), name="over"),
+            Node("Mul", ("over", "steep"), ("scaled",), name="scale"),
+            Node("Sigmoid", ("scaled",), ("now",), name="now"),
+            Node("Add", ("now", "p"), ("sum",), name="sum"),
+            Node("Mul", ("sum", "half"), ("q",), name="half"),
+            Node("Neg", ("q",), ("minus",), name="minus"),
+            Node("Neg", ("minus",), ("y",), name="y"),
+        ],
+        {"x": TensorType("float32", (1, 3, 40)), "p": one, "q": one, "y": one},
+    )  # fmt: skip
+    graph.add_constant("axes", np.array([1, 2]))
+    for name, value in (("six", 6.0), ("steep", 50.0), ("half", 0.5)):
+        graph.add_constant(name, np.array(value, np.float32))
+    graph.states = {"p": "q"}
+    write_model(Model(graph, info=ModelInfo("loud")), tmp_path / "loud.edge")
+    return str(tmp_path / "loud.edge")
+
+
+def samples() -> np.ndarray:
+    """Silence, half a second of loud noise, and faint noise: two seconds."""
+    noise = np.random.default_rng(0).standard_normal(32000) * 30
+    noise[:12000] = 0
+    noise[12000:20000] *= 400
+    return noise.astype(np.int16)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> str:
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16000)
+        out.writeframes(samples().astype("<i2").tobytes())
+    return str(tmp_path / "sound.wav")
+
+
+def test_it_hears(model: str, sound: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "loud.json"
+    settings.write_text(
+        json.dumps({"wake_word": "Noise", "micro": {"probability_cutoff": 0.6, "sliding_window_size": 3}})
+    )
+    assert main([model, sound, "--settings", str(settings)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Noise") == 1 and out.startswith(f"{sound}: 0.")
+
+
+def test_silence(model: str, sound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([model, sound, "--cutoff", "1.5", "-v"]) == 1
+    out = capsys.readouterr().out
+    assert "nothing heard" in out and out.count("mean") == 66
+
+
+def test_a_microphone(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = SimpleNamespace(buffer=io.BytesIO(samples().astype("<i2").tobytes() + b"\0"))
+    monkeypatch.setattr(sys, "stdin", raw)
+    assert main([model, "-", "--cutoff", "0.6"]) == 0
+    assert "loud" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--window", "0"], ["--settings", "none.json"]])
+def test_wrong_use(model: str, sound: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([model, sound, *words]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_another_model(sound: str, default_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(default_model("f32")), sound]) == 2
+    assert "wake word" in capsys.readouterr().err
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"])
+def test_probabilities_are_those_of_litert_over_whole_recordings(
+    name: str, asset: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Every frame of four recordings, the state kept from first to last, within one step of the output."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    from edgert.converters.convert import convert
+
+    source, speech = asset("wake-words") / f"{name}.tflite", asset("speech")
+    convert(source, tmp_path / "word.edge")
+    with edgert.load(tmp_path / "word.edge", threads=1) as session:
+        for file in ("card-1.wav", "card-5.wav", "austen-0880.wav", "austen-0930.wav"):
+            word = WakeWord(session, 0.5)
+            ours = [found[1] for found in word.listen(samples_of(str(speech / file), 16000))]
+            interpreter = litert.Interpreter(str(source), num_threads=1)
+            interpreter.allocate_tensors()
+            (into,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+            (scale, zero), step = into["quantization"], out["quantization"][0]
+            features = MicroFrontend().process(as_int16(read_wav(speech / file).mono)) * FEATURE_SCALE
+            theirs = []
+            for rows in features[: len(features) // 3 * 3].reshape(-1, 1, 3, 40):
+                feed = np.clip(np.rint(rows / scale + zero), -128, 127).astype(np.int8)
+                interpreter.set_tensor(into["index"], feed)
+                interpreter.invoke()
+                theirs.append(float(interpreter.get_tensor(out["index"]).item()) * step)
+            assert len(ours) == len(theirs) > 30
+            assert np.abs(np.array(ours) - theirs).max() <= 1.01 * step
+
+
+@pytest.mark.model
+def test_other_speech_wakes_nobody(
+    asset: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgert.converters.convert import convert
+
+    words, speech = asset("wake-words"), sorted(map(str, asset("speech").glob("*.wav")))
+    for name in ("alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"):
+        convert(words / f"{name}.tflite", tmp_path / "word.edge")
+        assert main([str(tmp_path / "word.edge"), *speech, "--settings", str(words / f"{name}.json")]) == 1
+        assert capsys.readouterr().out.count("nothing heard") == len(speech) == 10
