@@ -35,6 +35,8 @@ from edgert.plan.lowering.conv_site import (
 from edgert.plan.lowering.requantize import activation_floats
 from edgert.plan.lowering.shapes import split
 
+DEPTHWISE_EFFICIENCY = 0.4
+"""Share of the vector unit's peak that 3x3 filters reach on planes as they lie: most loads cross cache lines."""
 FRAME = 8
 """Pixel vectors that a small plane may have between its first and its last rows and still be copied as a whole."""
 
@@ -48,8 +50,9 @@ class FloatConv:
     stored: StoredTensor
     planes: Planes | None
     """None where the input is read as it lies."""
-    density: float = 1.0
-    """Share of the weights that is stored: chunks are of equal work."""
+    work: int | None = None
+    """What an image takes, in multiply-adds of the dense kernel, where zeros are skipped: it decides how many chunks
+    are worth their while."""
 
     @classmethod
     def of(cls, kernel: str, site: Site, encoding: str = "dense", layout: str = "n4k1") -> FloatConv | Refusal:
@@ -120,7 +123,7 @@ class FloatConv:
         """Params of geometry, and how the work is cut into `parts` of pixels and `slices` of `rows` output channels."""
         g, threads = self.g, self.site.threads
         params = row_params(g, self.site.level, self.planes, self.x_plane, g.channels)
-        macs = round(g.macs * self.density) // max(g.batch, 1)
+        macs = g.macs // max(g.batch, 1) if self.work is None else self.work
         parts = parts_of(threads, params["vectors"], macs)
         slices = slices_of(threads, parts, -(-self.group_filters // rows), macs)
         # one pixel more than whole vectors (7 x 7): tiles of three vectors and four channels take it along
@@ -269,7 +272,7 @@ def depthwise3_f32(site: Site) -> list[Offer | Refusal]:
     vectors, edge = -(-g.pixels // lanes), -(-(g.width + 1) // lanes)
     macs = 9 * g.batch * g.filters * vectors * lanes
     nbytes = layout_nbytes(x, "kp") + layout_nbytes(y, "kp")
-    parts = split(site.threads, g.filters, nbytes // g.batch, macs // g.batch)
+    parts = split(site.threads, g.filters, nbytes // g.batch, round(macs / DEPTHWISE_EFFICIENCY) // g.batch)
     second = 4 * (-(-g.width // lanes) + 1) * lanes
     framed = min(vectors, 2 * edge + FRAME) * lanes + 2 * (g.width + 1) + 2 * lanes
 
@@ -286,7 +289,7 @@ def depthwise3_f32(site: Site) -> list[Offer | Refusal]:
     layouts: list[str | None] = ["kp"] + [None] * (len(site.inputs) - 1)
     return [
         Offer(
-            kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", 0.5,
+            kernel, tuple(layouts), ("kp",), macs, nbytes, "fma32", DEPTHWISE_EFFICIENCY,
             "float depthwise 3x3 on channel planes as they lie", emit,
         )
     ]  # fmt: skip

@@ -66,9 +66,15 @@ def conv_f32_sparse(site: Site) -> list[Offer | Refusal]:
     conv = FloatConv.of(kernel, site, "block", stored.layout)
     if isinstance(conv, Refusal):
         return [conv]
-    conv, g = replace(conv, density=stored.density), conv.g
+    g = conv.g
     start = np.asarray(stored.parts["start"], np.int64)
     group = max(rows, 2)
+
+    level = site.level
+    tile = len(conv.taps) * min(WIDE * level.vector_bytes, 4 * conv.pixels)
+    far = FAR[level.vector_bytes][stored.layout] if tile > NEAR else 1.0
+    macs = conv.pixels * (far * work(start, stored.layout, COSTS[level.symbol][stored.layout]) + STORE * g.filters)
+    conv = replace(conv, work=round(macs))
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         # of one group of the convolution: a number for every group of channels, or four for every pair of them
@@ -79,10 +85,6 @@ def conv_f32_sparse(site: Site) -> list[Offer | Refusal]:
         }  # fmt: skip
         conv.emit(e, inputs, outputs[0], kernel, own, conv.rows(group))
 
-    level = site.level
-    tile = len(conv.taps) * min(WIDE * level.vector_bytes, 4 * conv.pixels)
-    far = FAR[level.vector_bytes][stored.layout] if tile > NEAR else 1.0
-    macs = conv.pixels * (far * work(start, stored.layout, COSTS[level.symbol][stored.layout]) + STORE * g.filters)
     activations = conv.nbytes - stored.nbytes
     return [
         Offer(

@@ -17,8 +17,8 @@ CHUNKS_PER_THREAD = 4
 """Chunks are claimed: a few per thread even out threads that are slowed down by others."""
 CHUNK_BYTES = 128 << 10
 """Memory traffic of a chunk, at least: about 20 us, a hundred times what claiming it costs."""
-CHUNK_MACS = 400_000
-"""Multiply-adds of a chunk, at least: about 20 us at a modest 20 per nanosecond."""
+CHUNK_MACS = 200_000
+"""Multiply-adds of a chunk, at least: about 10 us at a modest 20 per nanosecond, fifty times what claiming it costs."""
 MAX_PARAM = 2**31 - 1
 """Params of a record are 32 bits, signed: sizes and strides must fit."""
 
