@@ -13,6 +13,7 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     normalize_nn,
     normalize_old,
     normalize_quant,
+    normalize_recurrent,
     normalize_sampling,
     normalize_shape,
     normalize_signal,
