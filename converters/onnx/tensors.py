@@ -36,7 +36,9 @@ NARROW_TYPES: dict[int, str] = {
 
 NARROW_NUMBERS: dict[str, int] = {name: number for number, name in NARROW_TYPES.items()}
 
-_BITS: dict[str, int] = {"bfloat16": 16, "float4e2m1": 4, "int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
+_BITS: dict[str, int] = {
+    "bfloat16": 16, "float6e2m3": 6, "float6e3m2": 6, "float4e2m1": 4, "int4": 4, "uint4": 4, "int2": 2, "uint2": 2,
+}  # fmt: skip
 """Bits that one stored value takes, 8 for those left out."""
 
 _FIELDS: dict[int, tuple[str, str]] = {
@@ -85,16 +87,20 @@ def to_array(tensor: TensorProto, external: ExternalData | None, file: Path | No
     return _from_field(tensor, shape, count, file)
 
 
-def _stored(number: int, count: int) -> tuple[np.dtype[np.generic], int]:
-    """(dtype, how many): how `count` values lie in raw_data. Values below 8 bits share bytes, the first lowest."""
+def _stored(number: int, count: int, bits: int) -> tuple[np.dtype[np.generic], int]:
+    """(dtype, how many): how `count` values lie in a tensor. Those below 8 `bits` share bytes, the first lowest."""
     if number not in NARROW_TYPES:
         return np.dtype(ELEMENT_TYPES[number]).newbyteorder("<"), count
-    bits = _BITS.get(NARROW_TYPES[number], 8)
     return np.dtype("<u2" if bits == 16 else "u1"), -(-count * min(bits, 8) // 8)
 
 
+def _bits(number: int) -> int:
+    return _BITS.get(NARROW_TYPES.get(number, ""), 8)
+
+
 def _from_bytes(tensor: TensorProto, data: memoryview, shape: tuple[int, ...], count: int, file: Path | None) -> Array:
-    dtype, stored = _stored(tensor.data_type, count)
+    bits = _bits(tensor.data_type)
+    dtype, stored = _stored(tensor.data_type, count, bits)
     if len(data) != stored * dtype.itemsize:
         raise FormatError(
             file,
@@ -106,14 +112,15 @@ def _from_bytes(tensor: TensorProto, data: memoryview, shape: tuple[int, ...], c
         flags: Array = np.frombuffer(data, "u1") != 0
         return flags.reshape(shape)
     stored_values: Array = np.frombuffer(data, dtype)
-    return _widen(tensor.data_type, stored_values, count).reshape(shape)
+    return _widen(tensor.data_type, stored_values, count, bits).reshape(shape)
 
 
 def _from_field(tensor: TensorProto, shape: tuple[int, ...], count: int, file: Path | None) -> Array:
     number = tensor.data_type
     field, dtype = _FIELDS.get(number, ("int32_data", "<i4"))
     values = getattr(tensor, field)
-    kind, stored = _stored(number, count)
+    bits = 8 if _bits(number) == 6 else _bits(number)  # floats of 6 bits are packed in raw_data alone
+    kind, stored = _stored(number, count, bits)
     if len(values) != stored:
         raise FormatError(
             file, None, f"{stored} values in {field} of tensor {tensor.name[:80]!r} {shape}", f"{len(values)}"
@@ -122,16 +129,14 @@ def _from_field(tensor: TensorProto, shape: tuple[int, ...], count: int, file: P
     if number == 10:  # float16 bits in the low half of each int32
         return raw.astype("<u2").view("<f2").reshape(shape)
     if number in NARROW_TYPES:  # bits in the low part of each int32
-        return _widen(number, raw.astype(kind), count).reshape(shape)
+        return _widen(number, raw.astype(kind), count, bits).reshape(shape)
     return raw.astype(ELEMENT_TYPES[number]).reshape(shape)
 
 
-def _widen(number: int, stored: Array, count: int) -> Array:
+def _widen(number: int, stored: Array, count: int, bits: int) -> Array:
     if number not in NARROW_TYPES:
         return stored
-    name = NARROW_TYPES[number]
-    bits = _BITS.get(name, 8)
     if bits < 8:
-        parts = [stored >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)]
-        stored = np.stack(parts, axis=-1).reshape(-1)[:count]
-    return decode(stored, name)
+        stream = np.unpackbits(stored, bitorder="little")[: count * bits]
+        stored = np.packbits(stream.reshape(count, bits), axis=1, bitorder="little").reshape(count)
+    return decode(stored, NARROW_TYPES[number])
