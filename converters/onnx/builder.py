@@ -17,6 +17,7 @@ MOVES = {
     "RoundTo", "QuantizeLinear", "DequantizeLinear", "Abs", "Neg", "Relu", "Max", "Min", "Clip", "Where", "Gather",
     "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Compress", "TopK", "Unique", "Trilu", "OneHot",
     "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReverseSequence", "EyeLike", "Floor", "Ceil", "Round", "Sign",
+    "If", "Loop", "Scan",
 }  # fmt: skip
 """Operators besides those of `LAYOUT` that make values of the type of their inputs, or see to that themselves."""
 

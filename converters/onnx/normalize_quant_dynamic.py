@@ -18,6 +18,9 @@ from edgert.converters.onnx.tensors import ELEMENT_TYPES, NARROW_TYPES, type_nam
 from edgert.graph.ir import Attr
 from edgert.kernels_cpu.reference.narrow import INTEGERS
 
+MAX_BLOCKED = 1 << 22
+"""Sizes of a blocked axis: its index is a constant, and a file can declare an axis of any size."""
+
 
 def all_constant(b: Builder, names: Sequence[str]) -> bool:
     """Whether every ONNX tensor among `names` that is given is a constant."""
@@ -165,6 +168,8 @@ def _spread(b: Builder, n: OnnxNode, index: int) -> str:
     size = data[axis]
     if not isinstance(size, int) or len(shape) != len(data) or block < 1:
         raise Refused("block_size", f"expected a scale for each block of a known size of axis {axis}")
+    if size > MAX_BLOCKED:
+        raise Refused("block_size", f"expected at most {MAX_BLOCKED} values along axis {axis}, found {size}")
     if shape[axis] != -(-size // block):
         raise Refused("block_size", f"expected {-(-size // block)} scales along axis {axis}, found {shape[axis]}")
     where = b.ints(n, "blocks", (np.arange(size) // block).tolist())

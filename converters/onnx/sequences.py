@@ -16,6 +16,9 @@ from edgert.converters.onnx.normalize import lift
 from edgert.converters.onnx.reader import OnnxNode
 from edgert.graph.ir import Dim
 
+MAX_PARTS = 4096
+"""Tensors a split may make: each is a name in the graph, and a file can declare an axis of any size."""
+
 UNKNOWN = "its list of tensors is not known before the model runs; export with a fixed number of tensors"
 
 
@@ -120,6 +123,7 @@ def split(b: Builder, n: OnnxNode) -> None:
         count = kind[0] if kind else None
         if not isinstance(count, int):
             raise Refused("", UNKNOWN)
+        _check_parts(count)
         sizes = [f"{n.name}_size{i}" for i in range(count)] if given is None else [int(v) for v in given]
         split_input = b.use(n.inputs[1])
     else:
@@ -127,6 +131,7 @@ def split(b: Builder, n: OnnxNode) -> None:
         if part is None or not isinstance(size, int) or int(part.reshape(-1)[0]) < 1:
             raise Refused("", UNKNOWN)
         step = int(part.reshape(-1)[0])
+        _check_parts(-(-size // step))
         sizes = [min(step, size - start) for start in range(0, size, step)]
         split_input = b.ints(n, "sizes", [int(v) for v in sizes])
     kinds = [_resized(b.hint(x), axis, size) for size in sizes]
@@ -140,6 +145,11 @@ def split(b: Builder, n: OnnxNode) -> None:
             for i, name in enumerate(names)
         ]
     b.sequences[n.outputs[0]] = names
+
+
+def _check_parts(count: int) -> None:
+    if count > MAX_PARTS:
+        raise Refused("", f"expected a split into at most {MAX_PARTS} tensors, found {count}")
 
 
 def _resized(hint: Hint, axis: int, size: Dim | None) -> Hint:

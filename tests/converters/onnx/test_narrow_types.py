@@ -99,3 +99,15 @@ def test_strings_are_refused(tmp_path: Path) -> None:
     node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)
     with pytest.raises(UnsupportedError, match="numeric type"):
         import_onnx(network(tmp_path / "m.onnx", [node]))
+
+
+def test_bodies_of_control_flow(tmp_path: Path, rng: np.random.Generator) -> None:
+    def branch(name: str, op: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(name, BF16, None)
+        return helper.make_graph([helper.make_node(op, ["x", "x"], [name])], name, [], [out])
+
+    nodes = [helper.make_node("If", ["c"], ["y"], then_branch=branch("t", "Mul"), else_branch=branch("e", "Add"))]
+    graph = import_onnx(network(tmp_path / "m.onnx", nodes, c=np.array(True)))
+    x = rng.standard_normal((3, 4)).astype(ml_dtypes.bfloat16)
+    got = run_graph(graph, {"x": x.astype(np.float32)})["y"]
+    np.testing.assert_array_equal(got, (x * x).astype(np.float32))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -89,3 +90,12 @@ def test_refusals(save: Save, nodes: list[Any], text: str) -> None:
     feeds = {**FEEDS, "i": np.array(1)}
     problems = check_onnx(save(nodes, feeds, ["y"], {"two": np.array(2)}, 13))
     assert text in problems[0].advice
+
+
+def test_a_split_into_very_many_is_refused(save: Save) -> None:
+    """Of a size that a file declares, nothing is allocated."""
+    path = save([n("SplitToSequence", "x", "s"), n("SequenceAt", "s two")], {"x": X}, ["y"], {"two": np.array(2)}, 13)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 10**12
+    onnx.save(model, path)
+    assert "at most 4096" in check_onnx(path)[0].advice
