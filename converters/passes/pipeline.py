@@ -18,6 +18,7 @@ from edgert.converters.passes.fold_pads import fold_pads
 from edgert.converters.passes.fold_shapes import fold_shapes
 from edgert.converters.passes.fuse_activation import fuse_activation
 from edgert.converters.passes.fuse_residual import fuse_residual
+from edgert.converters.passes.inline_branches import inline_branches
 from edgert.converters.passes.lower_group_norm import lower_group_norm
 from edgert.converters.passes.normalize_gemm import normalize_gemm
 from edgert.converters.passes.recognise_activations import recognise_activations
@@ -41,6 +42,8 @@ OPTIMIZE: tuple[Pass, ...] = (
     write_out_einsum,
     fold_constants,
     fold_shapes,
+    fold_constants,
+    inline_branches,
     fold_constants,
     fold_casts,
     eliminate,
