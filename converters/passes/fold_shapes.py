@@ -21,7 +21,7 @@ FOLLOWED = (
 )  # fmt: skip
 
 MOST_AXES = 64
-"""Elements of a shape that is made by an Expand: more is no shape."""
+"""Elements of a shape: what has more is none."""
 
 
 def fold_shapes(graph: Graph) -> Graph:
@@ -93,7 +93,7 @@ def value_of(rw: Rewriter, node: Node, known: dict[str, tuple[Dims, int]]) -> tu
     def value(name: str) -> tuple[Dims, int] | None:
         array = rw.constant(name)
         if array is not None:
-            integer = array.dtype.kind in "iub" and array.ndim <= 1
+            integer = array.dtype.kind in "iub" and array.ndim <= 1 and array.size <= MOST_AXES
             return (array.reshape(-1).tolist(), array.ndim) if integer else None
         return known.get(name)
 
@@ -109,13 +109,13 @@ def value_of(rw: Rewriter, node: Node, known: dict[str, tuple[Dims, int]]) -> tu
         kind = rw.type_of(node.outputs[0])
         if kind is not None and kind.dtype not in ("int64", "int32", "bool"):
             return None
-        if any(term is None for term in terms) or all(name in rw.graph.constants for name in node.inputs):
+        if any(term is None for term in terms):
             return None
         return elementwise(node.op, [term for term in terms if term is not None])
     if node.op not in FOLLOWED:
         return None
     first = value(node.inputs[0])
-    if first is None or all(name in rw.graph.constants for name in node.inputs if name):
+    if first is None:
         return None
     dims, rank = first
     if node.op in ("Cast", "Identity"):
