@@ -109,6 +109,8 @@ def of_convolution(spaces: ChannelSpaces, node: Node, ins: list[Constant | None]
     if weight is None or node.inputs[0] not in spaces.layouts or weight.dtype not in (np.float32, np.int8):
         return None
     x = ins[0] or nothing(spaces, node.inputs[0])
+    if group < 1 or group * weight.shape[1] != len(x.known) or len(weight) % group:
+        return None  # types were not inferred, as a dimension is free: `infer` will refuse it once that is bound
     zero = zero_of(graph, node)
     steady = x.known & ((x.value == zero) | (not pads(graph, node)))
     heavy = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1).any(3)  # [group, N / group, C / group]

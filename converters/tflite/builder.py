@@ -8,6 +8,7 @@ with its zero point raised likewise, as everywhere in edgert; inputs and outputs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,12 +41,22 @@ def first_of(name: str) -> str:
     return name.partition(";")[0]
 
 
+MAX_MADE = 1 << 24
+"""Values of a constant that a lift makes of sizes alone: a file of a few bytes may state any size."""
+
+
 class Refused(Exception):
     """An operator edgert cannot take: what is at fault, and what to do."""
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(advice)
         self.what, self.advice = what, advice
+
+
+def check_made(what: str, *sizes: int) -> None:
+    """Raises Refused when a constant of these sizes would have more than MAX_MADE values."""
+    if math.prod(sizes) > MAX_MADE:
+        raise Refused(what, f"expected at most {MAX_MADE} values, found {' x '.join(map(str, sizes))}")
 
 
 @dataclass(frozen=True)
@@ -400,12 +411,14 @@ class Builder:
         attrs: dict[str, Attr] | None = None,
         op: TfliteOperator | None = None,
     ) -> Node:
-        """Adds a node under a name of its own. Raises Refused for an operator edgert lacks."""
+        """Adds a node under a name of its own. Raises Refused for an operator edgert lacks, or inputs it has not."""
         if kind not in OPERATORS:
             raise Refused(kind, f"edgert has no operator {kind}")
         arguments = list(inputs)
         while arguments and not arguments[-1]:
             arguments.pop()
+        if len(arguments) < OPERATORS[kind].min_inputs:
+            raise Refused("inputs", f"expected at least {OPERATORS[kind].min_inputs} of {kind}, found {len(arguments)}")
         base = self.scope + (f"{op.op}_{op.index}" if op is not None else f"{kind}_{outputs[0]}")
         name, i = base, 0
         while name in self._node_names:
@@ -418,8 +431,8 @@ class Builder:
 
     # ---- the ends of the graph
     def take_inputs(self, names: dict[int, str]) -> None:
-        """Declares the inputs of the graph, called `names` where they have one. An int8 input stays int8: two nodes,
-        exact together, make the uint8 tensor of it that operators read."""
+        """Declares the inputs of the graph, called `names` where they have one. An int8 input stays int8: a node makes
+        the uint8 tensor of it that operators read, exactly."""
         for index in self.source.inputs:
             name = self.fresh(names.get(index) or self.tensor(index).name or f"input_{index}")
             self.graph.inputs.append(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgert.converters.forms import complete_types, refused_forms
-from edgert.converters.tflite.builder import Builder, Problem
+from edgert.converters.tflite.builder import Builder, Problem, Refused
 from edgert.converters.tflite.families import LIFTS
 from edgert.converters.tflite.inline import inline_composites
 from edgert.converters.tflite.lift_state import give_states, take_variables
@@ -72,8 +72,12 @@ def _build(model: TfliteModel, report: dict[str, Any] | None) -> Builder:
     if report is not None:
         report.update(format="tflite", file=model.path.name, operators=dict(counts), notes=builder.notes)
     inputs, outputs = signature_names(model)
-    builder.take_inputs(inputs)
-    builder.reserve_outputs(outputs)
+    try:
+        builder.take_inputs(inputs)
+        builder.reserve_outputs(outputs)
+    except Refused as refusal:
+        builder.problems.append(Problem("inputs and outputs", "", 0, refusal.what, refusal.advice))
+        return builder
     take_variables(builder)
     lift_graph(builder)
     if not builder.problems:

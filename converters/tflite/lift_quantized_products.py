@@ -3,7 +3,7 @@ Weights become symmetric int8 with a scale per filter, biases int32 in units of 
 
 from __future__ import annotations
 
-from edgert.converters.tflite.builder import Builder
+from edgert.converters.tflite.builder import Builder, Refused
 from edgert.converters.tflite.lift_conv import window_attrs
 from edgert.converters.tflite.model import TfliteOperator
 from edgert.converters.tflite.quantized import (
@@ -34,15 +34,19 @@ def stored_weights(b: Builder, op: TfliteOperator, axis: int, perm: list[int]) -
 @on_bytes("CONV_2D")
 def conv_2d(b: Builder, op: TfliteOperator) -> str | None:
     """x [B, H, W, C], weights [N, kh, kw, C / groups], bias [N]."""
-    per_group = b.tensor(op.inputs[1]).shape[3]
-    group = b.need_size(op.inputs[0], 3, "number of channels") // max(per_group, 1)
+    channels, weights = b.need_size(op.inputs[0], 3, "number of channels"), b.tensor(op.inputs[1]).shape
+    if weights[3] < 1 or channels % weights[3] or not channels or weights[0] % (channels // weights[3]):
+        raise Refused("weights", f"expected weights of a divisor of {channels} channels, found {list(weights)}")
+    group = channels // weights[3]
     return _convolution(b, op, {**window_attrs(op), "group": group}, 0, [0, 3, 1, 2])
 
 
 @on_bytes("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(b: Builder, op: TfliteOperator) -> str | None:
     """x [B, H, W, C], weights [1, kh, kw, C * multiplier], bias [C * multiplier]."""
-    group = b.need_size(op.inputs[0], 3, "number of channels")
+    group, weights = b.need_size(op.inputs[0], 3, "number of channels"), b.tensor(op.inputs[1]).shape
+    if weights[0] != 1 or group < 1 or weights[3] % group:
+        raise Refused("weights", f"expected weights of a multiple of {group} channels, found {list(weights)}")
     return _convolution(b, op, {**window_attrs(op), "group": group}, 3, [3, 0, 1, 2])
 
 

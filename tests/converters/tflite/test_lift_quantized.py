@@ -15,6 +15,7 @@ from flat_model import FlatModel
 
 from edgert.converters.passes.pipeline import optimize
 from edgert.converters.tflite.importer import import_tflite
+from edgert.errors import EdgertError, UnsupportedError
 from edgert.graph.execute import run_graph
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
@@ -392,3 +393,21 @@ def test_float16_weights(tmp_path: Path) -> None:
     found, graph, _ = differences(model, output, tmp_path)
     assert np.abs(found).max() < 1e-4
     assert [node.op for node in graph.nodes] == ["Gemm"]
+
+
+@pytest.mark.parametrize("channels", [3, 0])
+def test_weights_that_do_not_divide_the_channels_are_refused(channels: int, tmp_path: Path) -> None:
+    model = Model()
+    options = {"stride_w": 1, "stride_h": 1, "padding": "SAME"}
+    inputs = [model.x(1, 9, 9, 4), model.w(8, 3, 3, channels), -1]
+    model.output(model.op("CONV_2D", inputs, model.y(1, 9, 9, 8), **options))
+    with pytest.raises(UnsupportedError, match="divisor of 4 channels"):
+        import_tflite(model.save(tmp_path / "m.tflite"))
+
+
+def test_an_absent_input_is_refused(tmp_path: Path) -> None:
+    model = Model()
+    model.x(3, 4)
+    model.output(model.op("LOGISTIC", [-1], model.y(3, 4)))
+    with pytest.raises(EdgertError):
+        import_tflite(model.save(tmp_path / "m.tflite"))
