@@ -42,9 +42,11 @@ def main(text: str, kinds: tuple[str, ...], reference: bool, listed: bool, width
             passed[group] += not message
             if message and not group and (listed or name not in not_passed()):
                 print(f"{name}: {message[:width]}")
-        others = ", ".join(f"{group} {passed[group]} of {total[group]}" for group in sorted(total) if group)
+        apart = ", ".join(f"{group} {total[group]}" for group in sorted(total) if group)
         rate = 100 * passed[""] / total[""] if total[""] else 0.0
-        print(f"{kind}: passed {passed['']} of {total['']} ({rate:.1f} %)" + (f"; apart: {others}" if others else ""))
+        excluded = sum(total.values()) - total[""]
+        print(f"{kind}: passed {passed['']} of {total['']} ({rate:.1f} %), excluded {excluded}", end="")
+        print(f" ({apart}; {sum(passed.values()) - passed['']} of them pass)" if apart else "")
 
 
 if __name__ == "__main__":
