@@ -10,6 +10,7 @@ from edgert.converters.forms import complete_types, refused_forms
 from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts)
     normalize_attention,
     normalize_microsoft,
+    normalize_microsoft_dynamic,
     normalize_ml,
     normalize_nn,
     normalize_old,

@@ -226,16 +226,17 @@ def matmul_nbits(b: Builder, n: OnnxNode) -> None:
 
 @lift("FusedMatMul", domain=MICROSOFT)
 def fused_matmul(b: Builder, n: OnnxNode) -> None:
-    """alpha * op(A) @ op(B), transposing the last two axes."""
-    if n.attrs.get("transBatchA", 0) or n.attrs.get("transBatchB", 0):
-        raise Refused("transBatchA", "expected 0; export the model without fusion")
+    """alpha * op(A) @ op(B): op transposes the last two axes, and before that may make the first one the second to
+    last (transBatch)."""
     sides = []
-    for name, key in zip(n.inputs, ("transA", "transB"), strict=False):
+    for name, key, batch in zip(n.inputs, ("transA", "transB"), ("transBatchA", "transBatchB"), strict=False):
         side, rank = b.use(name), b.rank(name)
-        if n.attrs.get(key, 0):
+        if n.attrs.get(key, 0) or n.attrs.get(batch, 0):
             if rank is None or rank < 2:
                 raise Refused(key, "expected an input of known rank; export the model without fusion")
-            perm = [*range(rank - 2), rank - 1, rank - 2]
+            # Batch axes come second to last first: [M, batch, K] holds what [batch, M, K] does.
+            axes = [*range(1, rank - 1), 0, rank - 1] if n.attrs.get(batch, 0) else list(range(rank))
+            perm = [*axes[:-2], axes[-1], axes[-2]] if n.attrs.get(key, 0) else axes
             side = b.emit(n, "Transpose", [side], {"perm": perm}, [b.between(n, key, Hint(b.dtype(name)))])
         sides.append(side)
     alpha = float(n.attrs.get("alpha", 1.0))
