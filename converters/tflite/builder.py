@@ -431,13 +431,17 @@ class Builder:
 
     # ---- the ends of the graph
     def take_inputs(self, names: dict[int, str]) -> None:
-        """Declares the inputs of the graph, called `names` where they have one. An int8 input stays int8: a node makes
-        the uint8 tensor of it that operators read, exactly."""
+        """Declares the inputs of the graph, called `names` where they have one; `problems` has those of a type that
+        the IR lacks. An int8 input stays int8: a node makes the uint8 tensor of it that operators read, exactly."""
         for index in self.source.inputs:
             name = self.fresh(names.get(index) or self.tensor(index).name or f"input_{index}")
-            self.graph.inputs.append(name)
             self._names[index] = name
-            self.graph.types[name] = self._outer_type(index)
+            try:
+                self.graph.types[name] = self._outer_type(index)
+            except Refused as refusal:
+                self.problems.append(Problem(name, "input", 0, "", refusal.advice))
+                continue
+            self.graph.inputs.append(name)
             if self.is_raised(index):
                 self._names[index] = self._requantize(name, self.fresh(f"{name.removeprefix(self.scope)}/uint8"))
                 self.graph.types[self._names[index]] = self.type(index)

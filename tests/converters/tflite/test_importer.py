@@ -104,6 +104,21 @@ def test_shapes_that_do_not_fit_are_found_by_check(tmp_path: Path) -> None:
     assert problem.op == "Add"
 
 
+def test_inputs_of_types_that_no_graph_has_are_refused(tmp_path: Path) -> None:
+    m = FlatModel()
+    m.input("words", (2,), "string")
+    m.output(m.op("NEG", [m.input("x", (2,))], ("y", (2,), "float32")))
+    (problem,) = check_tflite(m.save(tmp_path / "m.tflite"))
+    assert (problem.node, problem.op) == ("words", "input") and "string" in problem.advice
+
+
+def test_constants_made_of_sizes_alone_have_a_bound(tmp_path: Path) -> None:
+    m = FlatModel()
+    m.output(m.op("MATRIX_DIAG", [m.input("x", (1 << 20,))], ("y", (1 << 20, 1 << 20), "float32")))
+    (problem,) = check_tflite(m.save(tmp_path / "m.tflite"))
+    assert problem.what == "diagonal"
+
+
 def test_report_counts_operators(tmp_path: Path) -> None:
     m = FlatModel()
     y = m.op("RELU", [m.input("x", (2,))], ("y", (2,), "float32"))
