@@ -12,10 +12,6 @@ from edgert.converters.onnx.normalize import lift_node, supported
 from edgert.converters.onnx.reader import OnnxModel, OnnxNode
 from edgert.graph.ir import Graph
 
-ADVICE: dict[str, str] = {
-    "DynamicQuantizeMatMul": "quantize the model statically, or without fusion",
-}
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -44,7 +40,7 @@ def translate(
     problems: list[Problem] = []
     for node in model.nodes:
         if not supported(node):
-            problems.append(_problem(node, "", ADVICE.get(node.op, DEFAULT_ADVICE)))
+            problems.append(_problem(node, "", DEFAULT_ADVICE))
             continue
         try:
             lift_node(builder, node)
