@@ -87,7 +87,7 @@ def command(
     counts = thread_counts(threads)
     model = read_model(file)
     ensure_peaks(active_level(), open_library(active_level(), cache_root()), compiling())
-    if model.graph.states:
+    if model.info.language is not None and model.graph.states:
         if device != "cpu":
             raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
         bench = LanguageBench(model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, sparse=sparse)

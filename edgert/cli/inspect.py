@@ -30,6 +30,7 @@ from edgert.plan.known import plan_known
 from edgert.plan.plan import Plan
 from edgert.program import assemble, disassemble
 from edgert.runtime.calibrate import ensure_peaks
+from edgert.runtime.state import unrolled
 
 
 @click.command(short_help="Show what a .edge file holds, or the plan for this machine.")
@@ -121,13 +122,13 @@ def plan_of(
         origin = library.origin
     else:
         say(f"planned for {level.name}, which this machine cannot run: predicted times are not calibrated")
-    if model.graph.states:
+    if model.info.language is not None and model.graph.states:
         chunk = shapes.get(TOKENS)
         decoder = Decoder(model, n_ctx=shapes.get(CONTEXT), threads=threads, ram=ram, chunk=chunk, level=level)
         return origin, decoder.plan(mode)
     bindings = default_shapes(model.graph, model.info, shapes)
     budget = parse_bytes(ram) if ram is not None else None
-    return origin, plan_known(model.graph, model.tensors, bindings, level=level, threads=threads, ram=budget)
+    return origin, plan_known(unrolled(model.graph), model.tensors, bindings, level=level, threads=threads, ram=budget)
 
 
 def facts_of(model: Model, file: str) -> dict[str, Any]:

@@ -70,3 +70,18 @@ def test_refused(
 ) -> None:  # fmt: skip
     assert main(["run", negative(shape, tmp_path / "m.edge", dtype, state), sound, *words]) == 2
     assert match in capsys.readouterr().err
+
+
+def test_a_model_with_a_state_is_run_measured_and_planned(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    kind = TensorType("float32", (1, 4))
+    nodes = [Node("Add", ("x", "h"), ("y",), name="add"), Node("Neg", ("y",), ("z",), name="neg")]
+    graph = Graph("sum", ["x", "h"], ["z", "y"], nodes, dict.fromkeys(("x", "h", "y", "z"), kind))
+    graph.states = {"h": "y"}
+    path = str(tmp_path / "sum.edge")
+    write_model(Model(graph, info=ModelInfo("sum")), path)
+    np.save(tmp_path / "x.npy", np.ones((1, 4), np.float32))
+    assert main(["run", path, str(tmp_path / "x.npy")]) == 0
+    assert main(["bench", path, "--threads", "1", "--runs", "2"]) == 0
+    assert main(["inspect", path, "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert "x.npy: z float32 [1, 4] min -1 mean -1 max -1" in out and "median" in out
