@@ -83,12 +83,13 @@ def litert(path: Path, threads: int) -> Runner:
 
     model = Interpreter(str(path), num_threads=threads)
     model.allocate_tensors()
-    inputs = {details["name"]: details["index"] for details in model.get_input_details()}
+    inputs = [details["index"] for details in model.get_input_details()]
     outputs = [details["index"] for details in model.get_output_details()]
 
     def run(feeds: Feeds) -> list[Any]:
-        for name, value in feeds.items():
-            model.set_tensor(inputs[name], value)
+        # by position: people know inputs by the names of the signature, the interpreter by those of tensors
+        for index, value in zip(inputs, feeds.values(), strict=True):
+            model.set_tensor(index, value)
         model.invoke()
         return [model.get_tensor(index) for index in outputs]
 

@@ -93,7 +93,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         operands="x w bias scale y",
         params="groups4 height width out_height out_width top left stride kernel_rows blocks pitch band_rows border "
         "x_plane y_plane zero_point low high",
-        summary="int8 depthwise convolution, stride 1 or 2, up to 8 columns wide, horizontal taps by lane transposes",
+        summary="int8 depthwise convolution, stride 1 or 2, horizontal taps by lane transposes",
     ),
     KernelSpec(
         name="depthwise_f32_kp",

@@ -1,7 +1,7 @@
 """int8 depthwise convolution over NC4HW4 (k4p), in and out: no layout change, borders handled in scratch.
 
 Rows of a channel group go to scratch with their padding, a band at a time so that the band stays in L1; windows of
-up to 4 * blocks horizontal taps are dot products of transposed lanes (simd/window.py).
+4 * blocks horizontal taps are dot products of transposed lanes (simd/window.py).
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ def _whole_window(rows, blocks, stride):  # type: ignore[no-untyped-def]
     load_weights, window = window_weights(rows * blocks), window_q8(rows, blocks, stride)
 
     @helper
+    def load(w, count):  # type: ignore[no-untyped-def]
+        return load_weights(w)
+
+    @helper
     def accumulate(acc, x, pitch, w, kernel_rows):  # type: ignore[no-untyped-def]
         return window(acc, x, pitch, w)
 
-    return _band(load_weights, accumulate)
+    return _band(load, accumulate)
 
 
 def _row_by_row(blocks, stride):  # type: ignore[no-untyped-def]
@@ -52,18 +56,38 @@ def _row_by_row(blocks, stride):  # type: ignore[no-untyped-def]
         return acc
 
     @helper
-    def address(w):  # type: ignore[no-untyped-def]
+    def address(w, count):  # type: ignore[no-untyped-def]
         return w
 
     return _band(address, accumulate)
 
 
-def _band(load_weights, accumulate):  # type: ignore[no-untyped-def]
-    """A function that computes `count` output rows of one channel group from padded rows."""
+def _tap_by_tap(stride):  # type: ignore[no-untyped-def]
+    """For windows of any size: 4 taps of one row at a time."""
+    load_weights, window = window_weights(1), window_q8(1, 1, stride)
+
+    @helper
+    def accumulate(acc, x, pitch, weights, kernel_rows):  # type: ignore[no-untyped-def]
+        w, blocks = weights
+        for r in range(kernel_rows):
+            for s in range(blocks):
+                acc = window(acc, x + r * pitch + 16 * s, pitch, load_weights(w + 16 * (r * blocks + s)))
+        return acc
+
+    @helper
+    def address(w, blocks):  # type: ignore[no-untyped-def]
+        return w, blocks
+
+    return _band(address, accumulate)
+
+
+def _band(load, accumulate):  # type: ignore[no-untyped-def]
+    """A function that computes `count` output rows of one channel group from padded rows. load(w, blocks in a row)
+    makes what accumulate takes for its weights."""
 
     @helper
     def band(record, w, bias, scale, source, pitch, y, count, room):  # type: ignore[no-untyped-def]
-        weights = load_weights(w)
+        weights = load(w, load_i32(record + F.blocks))
         start, ratio = broadcast_lane_i32(bias), broadcast_lane_f32(scale)
         zero_point, kernel_rows = splat_i16(load_i32(record + F.zero_point)), load_i32(record + F.kernel_rows)
         low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
@@ -98,6 +122,7 @@ _3x3, _3x3_stride2 = _whole_window(3, 1, 1), _whole_window(3, 1, 2)
 _5x5, _5x5_stride2 = _whole_window(5, 2, 1), _whole_window(5, 2, 2)
 _any1, _any1_stride2 = _row_by_row(1, 1), _row_by_row(1, 2)
 _any2, _any2_stride2 = _row_by_row(2, 1), _row_by_row(2, 2)
+_wide, _wide_stride2 = _tap_by_tap(1), _tap_by_tap(2)
 
 
 @helper
@@ -110,6 +135,8 @@ def _compute(record, w, bias, scale, source, pitch, y, count, room):  # type: ig
             _5x5(record, w, bias, scale, source, pitch, y, count, room)
         elif blocks == 1:
             _any1(record, w, bias, scale, source, pitch, y, count, room)
+        elif blocks > 2:
+            _wide(record, w, bias, scale, source, pitch, y, count, room)
         else:
             _any2(record, w, bias, scale, source, pitch, y, count, room)
     elif rows == 3 and blocks == 1:
@@ -118,6 +145,8 @@ def _compute(record, w, bias, scale, source, pitch, y, count, room):  # type: ig
         _5x5_stride2(record, w, bias, scale, source, pitch, y, count, room)
     elif blocks == 1:
         _any1_stride2(record, w, bias, scale, source, pitch, y, count, room)
+    elif blocks > 2:
+        _wide_stride2(record, w, bias, scale, source, pitch, y, count, room)
     else:
         _any2_stride2(record, w, bias, scale, source, pitch, y, count, room)
 

@@ -61,7 +61,11 @@ DEPTHWISE = [
         (4, (130, 140), 3, 1, {}, 1), (4, (7, 7), 5, 2, {}, 1), (2, (3, 2), 3, 2, {}, 1), (4, (16, 19), 1, 1, {}, 1),
     )
 ]  # fmt: skip
-SAME = [Case(4, 4, (15, 15), (5, 5), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 2]})]
+SAME = [
+    Case(4, 4, (15, 15), (5, 5), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    Case(8, 8, (1, 59), (1, 9), {"group": 8, "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    Case(5, 5, (3, 40), (2, 13), {"group": 5, "pads": [0, 6, 1, 6]}),
+]
 FLOAT_ONLY = [
     Case(4, 8, (9, 9), (3, 3), {"group": 4, **PAD1}),
     Case(4, 4, (20, 21), (3, 3), {"group": 4, "dilations": [2, 2], "pads": [2, 2, 2, 2]}),

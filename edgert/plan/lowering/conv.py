@@ -236,17 +236,16 @@ def conv_q8(site: Site) -> Offer | Refusal:
 
 @lowers("QLinearConv")
 def depthwise_q8(site: Site) -> Offer | Refusal:
-    """int8, one filter per channel, stride 1 or 2, up to 8 taps wide."""
+    """int8, one filter per channel, stride 1 or 2."""
     kernel = "depthwise_q8_k4p"
     x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
     assert x is not None and w is not None
     g = Geometry.of(site.node, x, w, y)
     if g is None or not g.depthwise or g.filters != g.channels:
         return Refusal(kernel, "not depthwise with one filter per channel")
-    if g.strides[0] != g.strides[1] or g.strides[0] > 2 or g.dilations != (1, 1) or g.kernel[1] > 8:
+    if g.strides[0] != g.strides[1] or g.strides[0] > 2 or g.dilations != (1, 1):
         return Refusal(
-            kernel, f"kernel {g.kernel}, strides {g.strides}, dilations {g.dilations}: wants at most 8 columns, "
-            "equal strides 1 or 2, no dilation",
+            kernel, f"strides {g.strides}, dilations {g.dilations}: wants equal strides 1 or 2, no dilation"
         )  # fmt: skip
     stored = packed(site, "q8", "dw4")
     if stored is None:
