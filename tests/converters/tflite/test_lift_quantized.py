@@ -124,6 +124,19 @@ def depthwise(multiplier: int, fused: str = "NONE") -> Build:
     return build
 
 
+def narrow(op: str, stride: int) -> Build:
+    """Over an image one pixel wide."""
+
+    def build(m: Model) -> int:
+        depth = op == "DEPTHWISE_CONV_2D"
+        w = m.w(1, 9, 1, 8, filters=8, axis=3) if depth else m.w(8, 9, 1, 8, filters=8)
+        options = {"stride_w": stride, "stride_h": stride, "padding": "SAME", "dilation_w_factor": 1,
+                   "dilation_h_factor": 1, **({"depth_multiplier": 1} if depth else {})}  # fmt: skip
+        return m.op(op, [m.x(1, 30, 1, 8), w, m.bias(8)], m.y(1, 30 // stride, 1, 8), **options)
+
+    return build
+
+
 def dense(*shape: int, keep: bool = False, filters: int = 5, fused: str = "NONE") -> Build:
     def build(m: Model) -> int:
         w = m.w(5, 12, filters=filters)
@@ -263,6 +276,8 @@ EXACT: dict[str, Build] = {
     "conv": conv("int8", "NONE"), "conv relu6": conv("int8", "RELU6"), "conv dilated": conv("int8", "RELU", 2),
     "conv grouped": conv("int8", "NONE", groups=2), "conv uint8": conv("uint8", "RELU"),
     "depthwise": depthwise(1, "RELU"), "depthwise multiplied": depthwise(2),
+    "narrow": narrow("CONV_2D", 2), "narrow depthwise": narrow("DEPTHWISE_CONV_2D", 1),
+    "narrow depthwise of stride 2": narrow("DEPTHWISE_CONV_2D", 2),
     "dense": dense(3, 12), "dense of one scale": dense(3, 12, filters=1), "dense kept": dense(2, 3, 12, keep=True),
     "dense flattened": dense(2, 3, 12), "dense relu": dense(3, 12, fused="RELU"),
     "average": pool("AVERAGE_POOL_2D", 2, 3, "VALID"), "average same": pool("AVERAGE_POOL_2D", 3, 4, "SAME"),
