@@ -65,6 +65,9 @@ ARROWS: dict[str, list[str]] = {
         "edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu.reference", "edgert.preprocess",
         "edgert.datasets",
     ],
+    "edgert.converters.verify": [
+        "edgert.errors", "edgert.graph", "edgert.format", "edgert.converters", "edgert.preprocess", "edgert.runtime",
+    ],
 }  # fmt: skip
 
 # Imports inside a function run only when it is called, and may reach further: a command loads the
