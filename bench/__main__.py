@@ -12,6 +12,7 @@ from bench import (
     embedding,
     face_detection,
     language,
+    models,
     pruning,
     sparse_language,
     sparse_matvec,
@@ -22,6 +23,7 @@ from edgert.kernels_cpu.levels import active_level
 BENCHES = {
     "efficientnet": (efficientnet.run, 40),
     "language": (language.run, 6),
+    "models": (models.run, 20),
     "embedding": (embedding.run, 40),
     "face-detection": (face_detection.run, 40),
     "compression": (compression.run, 1),

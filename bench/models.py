@@ -20,7 +20,6 @@ from bench import peers
 from bench.measure import alternate, machine, save
 from edgert.assets.fetch import pull
 from edgert.converters.convert import convert
-from edgert.format import read_model
 from edgert.graph.ir import Array
 
 ASSETS = (
@@ -36,8 +35,8 @@ UNKNOWN_TO_LITERT = "face_landmark_with_attention.tflite"
 
 @dataclass
 class Row:
-    """What is known of one model. difference: the largest at any output; steps: the same in quantization steps, None
-    for float outputs."""
+    """What is known of one model. difference: the worst of float outputs, relative to the largest magnitude there;
+    steps: that of integer outputs, None where there are none."""
 
     asset: str
     name: str
@@ -93,22 +92,19 @@ def examine(asset: str, source: Path, path: Path, threads: Sequence[int], rounds
             row.times[str(count)] = alternate([ours], feeds, rounds)
             continue
         theirs = own(source, count)
-        scales = [read_scale(path, value.name) for value in session.get_outputs()]
-        pairs = list(zip(mine, theirs.run(feeds), scales, strict=True))
-        apart = [float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) for a, b, _ in pairs]
-        row.difference = max([row.difference or 0.0, *apart])
-        stepped = [d for d, (a, _, _) in zip(apart, pairs, strict=True) if a.dtype.kind in "iu"]
-        row.steps = max(stepped) if stepped else None
+        pairs = list(zip(mine, theirs.run(feeds), strict=True))
+        whole = [float(np.abs(a.astype(np.int64) - b).max(initial=0)) for a, b in pairs if a.dtype.kind in "iu"]
+        row.steps = max([row.steps or 0.0, *whole]) if whole else None
+        row.difference = max([row.difference or 0.0, *(relative(a, b) for a, b in pairs if a.dtype.kind == "f")])
         theirs.name = "its own"
         row.times[str(count)] = alternate([ours, theirs], feeds, rounds)
         session.close()
     return row
 
 
-def read_scale(path: Path, output: str) -> float | None:
-    """The quantization step of an output, None where it has none."""
-    quant = read_model(path).graph.types[output].quant
-    return None if quant is None else float(quant.scale)
+def relative(ours: Array, theirs: Array) -> float:
+    """The worst difference as a share of the largest magnitude."""
+    return float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0) / (np.abs(theirs).max(initial=0.0) or 1.0))
 
 
 def line(row: Row) -> str:
