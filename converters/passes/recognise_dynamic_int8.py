@@ -29,7 +29,7 @@ def rewrite(rw: Rewriter, node: Node) -> None:
     weight = rw.constant(node.inputs[1])
     if quantize is None or quantize.op != "DynamicQuantizeLinear" or weight is None or weight.ndim < 2:
         return
-    if len(node.inputs) < 3 or node.inputs[2] != quantize.outputs[2]:
+    if len(node.inputs) < 3 or len(quantize.outputs) < 3 or node.inputs[2] != quantize.outputs[2]:
         return
     cast = rw.sole_reader(node.outputs[0])
     if cast is None or cast.op != "Cast":

@@ -78,7 +78,11 @@ def _build(model: TfliteModel, report: dict[str, Any] | None) -> Builder:
     except Refused as refusal:
         builder.problems.append(Problem("inputs and outputs", "", 0, refusal.what, refusal.advice))
         return builder
-    take_variables(builder)
+    try:
+        take_variables(builder)
+    except Refused as refusal:
+        builder.problems.append(Problem("variable tensors", "", 0, refusal.what, refusal.advice))
+        return builder
     lift_graph(builder)
     if not builder.problems:
         builder.give_outputs()

@@ -133,9 +133,15 @@ def _show(kind: TensorType) -> str:
 
 # ---- tensors that live from run to run (is_variable), without an operator that reads or assigns them
 def take_variables(builder: Builder) -> None:
-    """Every variable tensor of the graph stands for its past. To be called after `Builder.take_inputs`."""
+    """Every variable tensor of the graph stands for its past. To be called after `Builder.take_inputs`.
+
+    Raises Refused for one that an operator writes as its output, or that is not of numbers.
+    """
+    made = {index for op in builder.source.operators for index in op.outputs}
     for tensor in builder.source.tensors:
         if tensor.variable and tensor.data is None and tensor.index not in builder.source.inputs:
+            if tensor.index in made:
+                raise Refused(f"tensor {tensor.name!r}", "expected a variable tensor to be no output of an operator")
             name = tensor.name or "state"
             variable = builder.variables.named(f"{name}_{tensor.index}" if name in builder.variables.table else name)
             builder.variables.handles[tensor.index] = variable.name

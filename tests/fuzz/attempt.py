@@ -24,6 +24,7 @@ from sources import sources  # noqa: E402
 
 from edgert.converters.convert import convert  # noqa: E402
 from edgert.errors import EdgertError  # noqa: E402
+from edgert.graph import control  # noqa: E402
 from edgert.runtime.session import Session  # noqa: E402
 
 SECONDS = 20
@@ -37,6 +38,8 @@ LARGEST = 1 << 22
 
 BUDGET = "64M"
 """What a mutated model may ask of a device."""
+
+control.MAX_ITERATIONS = 1 << 10  # the bound itself, in seconds
 
 
 class Stuck(BaseException):

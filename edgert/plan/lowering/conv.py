@@ -74,7 +74,7 @@ class Int8Conv:
         assert x is not None and w is not None
         g = Geometry.of(site.node, x, w, y)
         if g is None:
-            return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
+            return Refusal(kernel, f"{list(x.shape)}: planes hold [N, C, W] and [N, C, H, W], with borders up to 1 GiB")
         per_group, filters = g.channels // g.group, g.filters // g.group
         if g.group > 1 and (per_group % 4 or filters % 4):
             return Refusal(kernel, f"{g.group} groups of {per_group} -> {filters} channels: not multiples of 4")

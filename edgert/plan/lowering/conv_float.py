@@ -63,7 +63,7 @@ class FloatConv:
             return Refusal(kernel, f"computes float32, the input is {x.dtype}")
         g = Geometry.of(site.node, x, w, y)
         if g is None:
-            return Refusal(kernel, f"rank {len(x.shape)}: planes hold [N, C, W] and [N, C, H, W]")
+            return Refusal(kernel, f"{list(x.shape)}: planes hold [N, C, W] and [N, C, H, W], with borders up to 1 GiB")
         filters = g.filters // g.group
         if g.group > 1 and filters % 4:
             return Refusal(kernel, f"{g.group} groups of {filters} output channels: not multiples of 4")
@@ -98,7 +98,12 @@ class FloatConv:
     @property
     def pixels(self) -> int:
         """Pixels of an image that the vectors really compute, dead lanes included."""
-        return vector_pixels(self.g, self.site.level, self.planes)
+        return vector_pixels(self.g, self.site.level, self.ragged)
+
+    @property
+    def ragged(self) -> Planes | None:
+        """The padded planes where each row of pixels takes vectors of its own; None where all rows are one run."""
+        return None if self.planes is None or self.planes.runs_on(self.g) else self.planes
 
     @property
     def layouts(self) -> tuple[str | None, ...]:
@@ -122,13 +127,13 @@ class FloatConv:
     def rows(self, rows: int) -> dict[str, int]:
         """Params of geometry, and how the work is cut into `parts` of pixels and `slices` of `rows` output channels."""
         g, threads = self.g, self.site.threads
-        params = row_params(g, self.site.level, self.planes, self.x_plane, g.channels)
+        params = row_params(g, self.site.level, self.ragged, self.x_plane, g.channels)
         macs = g.macs // max(g.batch, 1) if self.work is None else self.work
         parts = parts_of(threads, params["vectors"], macs)
         slices = slices_of(threads, parts, -(-self.group_filters // rows), macs)
         # one pixel more than whole vectors (7 x 7): tiles of three vectors and four channels take it along
         lanes = self.site.level.vector_bytes // 4
-        odd = self.planes is None and g.pixels == (3 if lanes == 16 else 6) * lanes + 1 and parts == 1 and lanes >= 8
+        odd = self.ragged is None and g.pixels == (3 if lanes == 16 else 6) * lanes + 1 and parts == 1 and lanes >= 8
         leftover = int(odd and rows == 4 and self.group_filters % 4 == 0)
         if leftover:
             params["vectors"] = g.pixels // lanes
@@ -183,7 +188,7 @@ def conv_f32(site: Site) -> Offer | Refusal:
         conv.emit(e, inputs, outputs[0], kernel, own, {**conv.rows(4), "blocks": len(taps)})
 
     return Offer(
-        kernel, conv.layouts, ("kp",), padded_macs(g, site.level, conv.planes, 1), conv.nbytes, "fma32", 0.85,
+        kernel, conv.layouts, ("kp",), padded_macs(g, site.level, conv.ragged, 1), conv.nbytes, "fma32", 0.85,
         f"float {conv.form}: pixels as vectors", emit,
     )  # fmt: skip
 

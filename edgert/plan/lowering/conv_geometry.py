@@ -15,6 +15,9 @@ from edgert.kernels_cpu.reference.window import window
 from edgert.plan.lowering.api import Buffer, Emitter, plane_pixels
 from edgert.plan.lowering.shapes import split
 
+MAX_NBYTES = 1 << 30
+"""Offsets into padded planes are of 32 bits."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -52,7 +55,7 @@ class Geometry:
 
     @classmethod
     def of(cls, node: Node, x: TensorType, w: TensorType, y: TensorType) -> Geometry | None:
-        """None for a rank that planes cannot hold."""
+        """None for a rank, or an image with its border, that planes cannot hold."""
         xs, ws, ys = x.static_shape, w.static_shape, y.static_shape
         spatial = len(xs) - 2
         if spatial not in (1, 2):
@@ -62,6 +65,11 @@ class Geometry:
         height, width = one + tuple(xs[2:])
         top, left = zero + win.before
         bottom, right = zero + win.after
+        # Planes are rounded up to whole strides, and their rows to whole vectors of strides.
+        down, across = _pair(one + win.strides)
+        rows, columns = top + height + bottom + down, left + width + right + 32 * across
+        if 4 * xs[0] * xs[1] * rows * columns > MAX_NBYTES:
+            return None
         return cls(
             xs[0], xs[1], height, width, ws[0], _pair(one + win.kernel), _pair(one + win.strides),
             _pair(one + win.dilations), (top, left, bottom, right), node.attr_int("group", 1),
@@ -93,6 +101,11 @@ class Planes:
     def nbytes(self) -> int:
         """Bytes of one channel plane with all its phases."""
         return 4 * self.rows * self.columns * self.phases[0] * self.phases[1]
+
+    def runs_on(self, g: Geometry) -> bool:
+        """Whether the pixels that a tap meets lie one after the other over all rows: nothing is between the rows, as
+        where windows do not overlap, or there is one row."""
+        return g.out[0] == 1 or self.columns == g.out[1]
 
     def tap(self, g: Geometry, ky: int, kx: int) -> int:
         """Byte offset of a tap from the plane's beginning."""
