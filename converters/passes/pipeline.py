@@ -20,6 +20,7 @@ from edgert.converters.passes.fuse_activation import fuse_activation
 from edgert.converters.passes.fuse_residual import fuse_residual
 from edgert.converters.passes.inline_branches import inline_branches
 from edgert.converters.passes.lower_group_norm import lower_group_norm
+from edgert.converters.passes.narrow_images import narrow_images
 from edgert.converters.passes.normalize_gemm import normalize_gemm
 from edgert.converters.passes.recognise_activations import recognise_activations
 from edgert.converters.passes.recognise_dynamic_int8 import recognise_dynamic_int8
@@ -47,6 +48,7 @@ OPTIMIZE: tuple[Pass, ...] = (
     fold_constants,
     fold_casts,
     eliminate,
+    narrow_images,
     sink_transposes,
     eliminate,
     fold_pads,

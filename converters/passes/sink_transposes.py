@@ -135,16 +135,18 @@ class Layouts:
                 yield view if want is None else composed(view, want)
 
     def root_cost(self, root: str) -> float:
-        """Bytes of transposing `root` once for each layout that differs from the one it is made in."""
+        """Bytes of transposing `root` once for each layout that differs from the one it is made in, and the nodes."""
         if root in self.graph.constants:
             return 0.0
-        kind = self.graph.types[root]
-        wanted = {order_of(kind.shape, layout) for layout in self._returned.get(root, ())}
+        kind, made = self.graph.types[root], self.made(root)
+        layouts = set(self._returned.get(root, ()))
         for at in set(self._readers.get(root, ())):
-            wanted.update(order_of(kind.shape, layout) for layout in self.wanted(at, root, self.current(at)))
-        wanted.discard(order_of(kind.shape, self.made(root)))
+            layouts.update(self.wanted(at, root, self.current(at)))
+        layouts.discard(made)
+        # Layouts that differ in axes of size 1 alone have the same bytes in the same order: a Reshape is enough.
+        orders = {order_of(kind.shape, layout) for layout in layouts} - {order_of(kind.shape, made)}
         size = prod(dim if isinstance(dim, int) else NAMED_SIZE for dim in kind.shape)
-        return len(wanted) * (size * kind.np_dtype.itemsize + NODE_COST)
+        return len(orders) * size * kind.np_dtype.itemsize + len(layouts) * NODE_COST
 
     def roots(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(self.views[name][0] for name in names if name))

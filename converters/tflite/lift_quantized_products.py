@@ -16,9 +16,6 @@ from edgert.converters.tflite.quantized import (
 )
 from edgert.graph.ir import Attr
 
-NARROW = [0, 3, 2, 1]
-"""From [B, H, W, C] to [B, C, W, H], and back."""
-
 UNFIT = "its weights are not constant, or do not fit in int8 without their zero point"
 
 
@@ -54,21 +51,10 @@ def depthwise_conv_2d(b: Builder, op: TfliteOperator) -> str | None:
 
 
 def _convolution(b: Builder, op: TfliteOperator, attrs: dict[str, Attr], axis: int, perm: list[int]) -> str | None:
-    """An image one pixel wide, as sound often is, is laid on its side: kernels take pixels of a row at once."""
-    x, w = op.inputs[:2]
-    narrow = b.shape(x)[2] == b.shape(op.outputs[0])[2] == b.tensor(w).shape[2] == 1
-    constants = stored_weights(b, op, axis, [*perm[:2], *perm[:1:-1]] if narrow else perm)
+    constants = stored_weights(b, op, axis, perm)
     if constants is None:
         return UNFIT
-    attrs = {**attrs, **bounds_attrs(op)}
-    if not narrow:
-        b.emit_nchw(unfused(op), "QLinearConv", [b.nchw(x), *constants], attrs)
-        return None
-    turned = {key: value[::-1] for key in ("strides", "dilations") if isinstance(value := attrs.get(key), list)}
-    if axis == 3:  # depthwise: kernels want equal strides, and that along the one pixel is as good as any
-        turned["strides"] = turned["strides"][1:] * 2
-    inputs = [b.moved(b.use(x), NARROW), *constants]
-    b.emit_moved(unfused(op), "QLinearConv", inputs, {**attrs, **turned}, NARROW)
+    b.emit_nchw(unfused(op), "QLinearConv", [b.nchw(op.inputs[0]), *constants], {**attrs, **bounds_attrs(op)})
     return None
 
 
