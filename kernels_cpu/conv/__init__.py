@@ -101,7 +101,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         function="depthwise_f32",
         operands="x taps w bias y",
         params="channels multiplier height width out_height out_width top left stride_h stride_w kernel taps_rows "
-        "columns band_rows per_row parts x_plane y_plane low high",
+        "columns band_rows per_row stack parts x_plane y_plane low high",
         summary="float depthwise convolution over channel planes, any kernel, stride and dilation",
     ),
     KernelSpec(

@@ -1,7 +1,8 @@
 """float32 depthwise convolution over channel planes (kp): any kernel, stride, dilation and channel multiplier.
 
 Padded rows go to scratch a band at a time, split into column phases by the stride, so that every tap of a row of
-output pixels is one contiguous vector at an offset from the `taps` table.
+output pixels is one contiguous vector at an offset from the `taps` table. Windows of 3x3 and 5x5 go through them in
+stacks of up to 8 output rows (simd/stacked.py), which load each vector of input once for all rows it is under.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from edgert.kernels_cpu.simd import (
     tile_store_f32,
     udiv,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.stacked import stack_store, stack_sums
 
 F = record_fields("depthwise_f32_kp")
 WIDE = 7
@@ -68,6 +70,71 @@ def _tile(columns):  # type: ignore[no-untyped-def]
 _tile1, _tile2, _tile4, _tile7 = _tile(1), _tile(2), _tile(4), _tile(WIDE)
 
 
+def _stack(rows, kernel, stride):  # type: ignore[no-untyped-def]
+    """A function that computes `rows` rows of output pixels under each other, from padded rows at `source`."""
+    sums, store = stack_sums(rows, kernel, stride), stack_store(rows)
+
+    @helper
+    def stack(source, pitch, phase, w, bias, low, high, y, row_bytes):  # type: ignore[no-untyped-def]
+        place, row_last = 0, max(row_bytes - VECTOR_BYTES, 0)
+        while place < row_bytes:
+            at = min(place, row_last)
+            store(sums(bias, w, source + at, pitch, phase), low, high, y + at, row_bytes)
+            place += VECTOR_BYTES
+
+    return stack
+
+
+def _stacks(kernel, stride):  # type: ignore[no-untyped-def]
+    """A function that computes `count` rows of output pixels. Rows narrower than a vector spill into the next one."""
+    stack8, stack4 = _stack(8, kernel, stride), _stack(4, kernel, stride)
+    stack2, stack1 = _stack(2, kernel, stride), _stack(1, kernel, stride)
+
+    @helper
+    def stacks(count, source, pitch, phase, w, bias, low, high, y, row_bytes):  # type: ignore[no-untyped-def]
+        r = 0
+        while r < count:
+            x, target, step = source + r * stride * pitch, y + r * row_bytes, 1
+            if r + 8 <= count:
+                step = 8
+                stack8(x, pitch, phase, w, bias, low, high, target, row_bytes)
+            elif r + 4 <= count:
+                step = 4
+                stack4(x, pitch, phase, w, bias, low, high, target, row_bytes)
+            elif r + 2 <= count:
+                step = 2
+                stack2(x, pitch, phase, w, bias, low, high, target, row_bytes)
+            else:
+                stack1(x, pitch, phase, w, bias, low, high, target, row_bytes)
+            r += step
+
+    return stacks
+
+
+_stacks31, _stacks32, _stacks51, _stacks52 = _stacks(3, 1), _stacks(3, 2), _stacks(5, 1), _stacks(5, 2)
+
+
+@helper
+def _stacked(record, count, source, pitch, phase, w, bias, y, row_bytes, room):  # type: ignore[no-untyped-def]
+    """Computes rows of a band in stacks; gives how many. Of rows narrower than a vector, those that would spill out of
+    the plane are left."""
+    kernel, stride = load_i32(record + F.stack), load_i32(record + F.stride_w)
+    low, high = splat_f32(load_f32(record + F.low)), splat_f32(load_f32(record + F.high))
+    if kernel == 0 or room < VECTOR_BYTES:
+        return 0
+    if row_bytes < VECTOR_BYTES:
+        count = min(count, udiv(room - VECTOR_BYTES, row_bytes) + 1)
+    if kernel == 3 and stride == 1:
+        _stacks31(count, source, pitch, phase, w, bias, low, high, y, row_bytes)
+    elif kernel == 3:
+        _stacks32(count, source, pitch, phase, w, bias, low, high, y, row_bytes)
+    elif stride == 1:
+        _stacks51(count, source, pitch, phase, w, bias, low, high, y, row_bytes)
+    else:
+        _stacks52(count, source, pitch, phase, w, bias, low, high, y, row_bytes)
+    return count
+
+
 @helper
 def _channel(record, channel, x, y, masks, scratch):  # type: ignore[no-untyped-def]
     """One output channel: bands of padded rows into scratch, then their tiles."""
@@ -98,7 +165,8 @@ def _channel(record, channel, x, y, masks, scratch):  # type: ignore[no-untyped-
                     body = body_cells(head, left, stride_w, phase, width, columns)
                     padded_row_exact(place, source, inside, head, body, stride_w, columns, 0)
         target, room = y + first * row_bytes, load_i32(record + F.y_plane) - first * row_bytes
-        v, last = 0, count * per_row
+        done = _stacked(record, count, rows, pitch, 4 * columns, w, bias, target, row_bytes, room)
+        v, last = done * per_row, count * per_row
         while v + WIDE <= last:
             _tile7(record, v, per_row, row_last, x_pitch, row_bytes, w, bias, rows, target, room, scratch)
             v += WIDE

@@ -50,6 +50,11 @@ DENSE = [
     Case(4, 8, (12, 12), (1, 1), {"activation": "Clip", "clip_min": -0.25, "clip_max": 0.5}, residual=True),
     Case(512, 38, (7, 7), residual=True),  # few pixels, much work: chunks are slices of the output channels
     Case(16, 8, (17, 1), (3, 1), {"pads": [1, 0, 1, 0]}), Case(4, 4, (2, 2), (3, 3), PAD2),
+    # windows that do not overlap, or one row of them: all pixels of a tap are one run
+    Case(8, 9, (8, 8), (2, 2), {"strides": [2, 2]}), Case(4, 8, (14, 14), (2, 2), {"strides": [2, 2]}, residual=True),
+    Case(6, 8, (20, 22), (2, 2), {"strides": [2, 2]}, batch=2), Case(3, 8, (9, 9), (3, 3), {"strides": [3, 3]}),
+    Case(8, 5, (3, 3), (3, 3)), Case(4, 8, (3, 40), (3, 5), {"strides": [1, 2]}, batch=2),
+    Case(16, 4, (14, 14), (1, 1), {"strides": [2, 2]}, residual=True),
 ]  # fmt: skip
 DEPTHWISE = [
     Case(c, c, size, (k, k), {"group": c, "pads": [k // 2] * 4, "strides": [s, s], **extra}, batch)
@@ -57,7 +62,8 @@ DEPTHWISE = [
         (4, (1, 1), 3, 1, {}, 1), (4, (3, 3), 3, 1, {}, 1),
         (5, (7, 7), 5, 1, {"activation": "Relu"}, 2), (8, (14, 14), 3, 2, {}, 1),
         (16, (15, 16), 3, 1, {}, 1), (4, (17, 33), 5, 2, {}, 1), (12, (31, 48), 3, 1, {}, 1),
-        (4, (20, 20), 7, 1, {}, 1),
+        (4, (20, 20), 7, 1, {}, 1), (3, (27, 18), 5, 1, {}, 2), (3, (23, 12), 5, 1, {}, 1), (3, (29, 50), 5, 2, {}, 2),
+        (3, (90, 70), 5, 1, {"activation": "Clip", "clip_min": -0.5, "clip_max": 0.25}, 1), (4, (8, 3), 5, 1, {}, 1),
         (4, (130, 140), 3, 1, {}, 1), (4, (7, 7), 5, 2, {}, 1), (2, (3, 2), 3, 2, {}, 1), (4, (16, 19), 1, 1, {}, 1),
     )
 ]  # fmt: skip
