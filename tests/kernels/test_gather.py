@@ -36,6 +36,7 @@ def test_rows(encoding: str, shape: tuple[int, int], rng: np.random.Generator) -
         indices = rng.integers(-shape[0], shape[0], 13).astype(dtype)
         indices[:2] = (0, shape[0] - 1)
         check("Gather", [stored.dense(), indices], constants={0: stored}, out_dtype="float32")
+    check("Gather", [stored.dense(), indices], constants={0: stored, 1: indices}, out_dtype="float32")
 
 
 def test_any_rank_of_indices_and_of_a_dense_table(rng: np.random.Generator) -> None:

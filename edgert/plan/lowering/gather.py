@@ -10,7 +10,7 @@ from math import prod
 from edgert.format.encodings import GROUPED
 from edgert.format.model import StoredTensor
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, lowers
-from edgert.plan.lowering.shapes import is_constant, rows_present, split, too_large
+from edgert.plan.lowering.shapes import rows_present, split, too_large
 
 GROUP_SCRATCH = 128
 """Bytes of the 32 floats of a group."""
@@ -24,8 +24,8 @@ def gather(site: Site) -> Offer | Refusal:
     An index beyond the table gives its first or last row: nothing outside of it is read."""
     stored, x, indices, y = site.stored[0], site.inputs[0], site.inputs[1], site.outputs[0]
     kernel = _kernel(stored)
-    if stored is None or x is None or indices is None or is_constant(site, 1):
-        return Refusal(kernel, "expected a constant table and indices that are not")
+    if stored is None or x is None or indices is None:
+        return Refusal(kernel, "expected a constant table")
     if site.node.attr_int("axis", 0) % len(x.shape) != 0 or stored.dtype != "float32":
         return Refusal(kernel, f"expected float32 along axis 0, found {x.dtype} {list(x.shape)}")
     if indices.dtype not in ("int32", "int64"):
@@ -44,10 +44,12 @@ def gather(site: Site) -> Offer | Refusal:
         params |= {"block": LINES * columns * width, "lane": lane, "step": step}
     nbytes = y.nbytes + indices.nbytes + rows * stored.nbytes // table
     chunks = split(site.threads, rows, nbytes)
+    known = site.values[1]  # positions, once the length of a text is bound
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
+        places = inputs[1] if known is None else emitter.constant(known)
         operands = {
-            "x": emitter.weights(stored, "data"), "indices": inputs[1], "y": outputs[0],
+            "x": emitter.weights(stored, "data"), "indices": places, "y": outputs[0],
             "rows_at": rows_present(emitter, y, rows),
         }  # fmt: skip
         if stored.encoding == "q8":
@@ -57,7 +59,7 @@ def gather(site: Site) -> Offer | Refusal:
 
     reason = f"rows of {stored.encoding} where the file has them"
     return too_large(kernel, *(int(v) for v in params.values())) or Offer(
-        kernel, (None, "row"), ("row",), 0, nbytes, "bytes", 0.3, reason, emit
+        kernel, (None, "row" if known is None else None), ("row",), 0, nbytes, "bytes", 0.3, reason, emit
     )
 
 
