@@ -24,7 +24,7 @@ from edgert.converters.llm.importer import TOKENIZER, is_language_model
 from edgert.converters.memory import memory_errors_named
 from edgert.converters.network_prune.options import NetworkPruning, network_pruning
 from edgert.converters.pack import pack_model, stored_layers
-from edgert.converters.passes.pipeline import TIDY, PassRecord, optimize
+from edgert.converters.passes.pipeline import SETTLED, TIDY, PassRecord, optimize
 from edgert.converters.passes.remove_dead_channels import count_channels, remove_dead_channels
 from edgert.converters.quantize.post_training import is_quantized
 from edgert.converters.report import Report, constant_bytes, count_operators
@@ -141,7 +141,8 @@ def convert(
     records: list[PassRecord] = []
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
     graph = with_types(optimized(with_types(optimized(graph, records)), records))
-    report = Report(weights, [vars(record) for record in records], constant_bytes(graph))
+    before = sum(source["operators"].values())
+    report = Report(weights, before, [vars(record) for record in records], constant_bytes(graph))
     channels = count_channels(graph)
     graph = with_types(remove_dead_channels(graph))
     if int8:
@@ -156,6 +157,7 @@ def convert(
             weights == "int8", pruning, chosen, test, observer, equalize, bias_correction, max_loss
         )  # fmt: skip
         graph = with_types(compress_network(graph, asked, about, report, execute, progress))
+    graph = with_types(optimize(graph, passes=SETTLED))
     report.operators = count_operators(graph)
     report.notes = list(encoder.notes) if encoder is not None else notes_on(graph, src)
     if removed := channels - count_channels(graph):

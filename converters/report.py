@@ -3,6 +3,7 @@ A plain dictionary for the header of the file, and a table for people."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ PERFECT_DB = 200.0
 """The signal-to-noise ratio written for a tensor without any error; JSON has no infinity."""
 
 SHOWN_LAYERS = 5
+
+NAME_WIDTH = 60
+"""Characters of a tensor's name in a table; exporters that fuse layers join their names to hundreds."""
 
 SHOWN_ZEROS = 0.05
 """Share of zeros from which a layer's weights have a line in the table."""
@@ -86,14 +90,20 @@ class LayerWeights:
 
     def line(self, width: int) -> str:
         stored = self.pattern or (f"dense: {self.why}" if self.why else "dense")
-        return f"{self.tensor:{width}}  {100 * self.zeros:5.1f} %  {self.nbytes:9d}  {self.dense:9d}  {stored}"
+        name = fitted(self.tensor, width)
+        return f"{name:{width}}  {100 * self.zeros:5.1f} %  {self.nbytes:9d}  {self.dense:9d}  {stored}"
 
 
 @dataclass
 class Report:
-    """Everything the converter can say about what it did. Sizes in bytes."""
+    """Everything the converter can say about what it did. Sizes in bytes.
+
+    nodes_before: in the source, bodies of control flow included; nodes: what each pass did, the first of them to the
+    graph as it was imported, whose nodes may be more or fewer. operators: of the file, bodies included.
+    """
 
     weights: str
+    nodes_before: int = 0
     nodes: list[dict[str, Any]] = field(default_factory=list)
     bytes_before: int = 0
     bytes_after: int = 0
@@ -125,8 +135,8 @@ class Report:
     def table(self, every_layer: bool = False) -> str:
         """Lines for people: totals first, then the worst layers, or every one from the worst."""
         lines = [f"weights {self.weights}: {_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"]
-        if self.nodes:
-            lines.append(f"nodes: {self.nodes[0]['before']} -> {sum(self.operators.values())}")
+        if self.nodes_before:
+            lines.append(f"nodes: {self.nodes_before} in the source -> {sum(self.operators.values())}")
         lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))
         if self.accuracy is not None:
             a = self.accuracy
@@ -138,11 +148,10 @@ class Report:
         if self.layers:
             worst = sorted(self.layers, key=lambda error: error.sqnr_db)
             worst = worst if every_layer else worst[:SHOWN_LAYERS]
-            width = max(len(error.tensor) for error in worst)
+            width = min(max(len(error.tensor) for error in worst), NAME_WIDTH)
             lines.append(f"{'tensor':{width}}  {'operator':24}  SQNR dB   cosine")
             lines += [
-                f"{error.tensor:{width}}  {error.operator:24}  {error.sqnr_db:7.1f}  {error.cosine:.5f}"
-                for error in worst
+                f"{fitted(e.tensor, width):{width}}  {e.operator:24}  {e.sqnr_db:7.1f}  {e.cosine:.5f}" for e in worst
             ]
         lines += self.sparsity_lines(every_layer)
         lines += [f"note: {note}" for note in self.notes]
@@ -165,18 +174,20 @@ class Report:
             lines.append(f"{len(sparse)} layers without their zeros: {_megabytes(dense)} -> {_megabytes(found)}")
         shown = [layer for layer in self.stored if every_layer or layer.zeros >= SHOWN_ZEROS]
         if shown:
-            width = max(len(layer.tensor) for layer in shown)
+            width = min(max(len(layer.tensor) for layer in shown), NAME_WIDTH)
             lines.append(f"{'weights of':{width}}    zeros      bytes      dense  stored as")
             lines += [layer.line(width) for layer in shown]
         return lines
 
 
 def count_operators(graph: Graph) -> dict[str, int]:
-    """Operator -> number of nodes."""
-    counts: dict[str, int] = {}
-    for node in graph.nodes:
-        counts[node.op] = counts.get(node.op, 0) + 1
-    return counts
+    """Operator -> number of nodes, those in bodies of control flow included."""
+    return dict(Counter(node.op for each in (graph, *graph.bodies()) for node in each.nodes))
+
+
+def fitted(name: str, width: int) -> str:
+    """`name` in at most `width` characters: the middle goes, as names of exporters differ at either end."""
+    return name if len(name) <= width else f"{name[: width // 2]}…{name[len(name) - (width - 1 - width // 2) :]}"
 
 
 def constant_bytes(graph: Graph) -> int:

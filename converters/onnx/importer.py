@@ -3,8 +3,10 @@ Reading is in `reader.py`, the canonical form of each operator in the `normalize
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgert.converters.forms import complete_types, refused_forms
 from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts)
@@ -24,10 +26,13 @@ from edgert.converters.onnx import (  # noqa: F401  (each import registers lifts
     subgraphs,
 )
 from edgert.converters.onnx.hints import infer_hints
-from edgert.converters.onnx.reader import read_onnx
+from edgert.converters.onnx.reader import OnnxModel, read_onnx
 from edgert.converters.onnx.translate import Problem, translate
 from edgert.errors import UnsupportedError
 from edgert.graph.ir import Graph
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 
 def import_onnx(path: str | Path, *, report: dict[str, Any] | None = None) -> Graph:
@@ -65,11 +70,27 @@ def _import(path: Path, report: dict[str, Any] | None) -> tuple[Graph, list[Prob
     hints = infer_hints(model)
     notes: list[str] = []
     if report is not None:
-        counts: dict[str, int] = {}
-        for node in model.nodes:
-            key = f"{node.domain}.{node.op}" if node.domain else node.op
-            counts[key] = counts.get(key, 0) + 1
+        counts = dict(Counter(_named(node.domain, node.op) for node in model.nodes) + _inside(model))
         report.update(format="onnx", file=path.name, opsets=dict(model.opsets), operators=counts, notes=notes)
     graph, problems = translate(model, hints, notes)
     complete_types(graph)
     return graph, problems
+
+
+def _named(domain: str, op: str) -> str:
+    return f"{domain}.{op}" if domain not in ("", "ai.onnx") else op
+
+
+def _inside(model: OnnxModel) -> Counter[str]:
+    """Operators by name in the bodies of control flow; constants are no operators."""
+    bodies = [body for node in model.nodes for body in node.graphs.values()]
+    found = (node for body in bodies for node in _nodes_of(body) if node.op_type != "Constant")
+    return Counter(_named(node.domain, node.op_type) for node in found)
+
+
+def _nodes_of(body: GraphProto) -> Iterator[NodeProto]:
+    for node in body.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes_of(attribute.g)

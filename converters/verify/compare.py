@@ -65,8 +65,9 @@ class Difference:
 @dataclass
 class Verification:
     """What was found. first: the first node of the file whose output differs beyond the tolerance, as
-    {'name', 'operator', 'tensor'}. compared: differences of intermediate tensors, in the order of the file.
-    fused: tensors of the source that the file does not make, in no order."""
+    {'name', 'operator', 'tensor', 'difference'}. compared: differences of intermediate tensors, in the order of the
+    file. fused: tensors of the source that the file does not make, in no order; changed: tensors inside that have
+    another shape in the file, as where channels that say nothing are gone."""
 
     runtime: str
     tolerance: float
@@ -76,6 +77,7 @@ class Verification:
     compared: list[Difference] = field(default_factory=list)
     first: dict[str, str] | None = None
     fused: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -144,14 +146,18 @@ def look_inside(
     again = open_source(src) if model.graph.states else source
     try:
         with Session(replace(model, graph=graph)) as session:
-            found.compared = compare(graph, again, session.state(), given, pairs)
+            compared = compare(graph, again, session.state(), given, pairs)
+            found.compared = [difference for difference in compared if not difference.fault]
+            found.changed = [difference.tensor for difference in compared if difference.fault]
     except EdgertError as error:
         found.notes.append(f"tensors between inputs and outputs can not be compared: {error}")
     known = {difference.tensor: difference for difference in (*found.compared, *found.outputs)}
     for node in model.graph.nodes:
         for name in node.outputs:
             if name in known and known[name].beyond(found.tolerance, found.steps):
-                found.first = {"name": node.name, "operator": node.op, "tensor": name}
+                found.first = {
+                    "name": node.name, "operator": node.op, "tensor": name, "difference": str(known[name])
+                }  # fmt: skip
                 return
 
 

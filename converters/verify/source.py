@@ -3,7 +3,7 @@ What is compared with what is in `compare.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,13 +91,14 @@ class OnnxSource:
 
 
 class TfliteSource:
-    """LiteRT with its built-in kernels and no delegate, so that every tensor is kept."""
+    """LiteRT as applications run it, with its default kernels: those of other resolvers give int8 networks other
+    numbers, tens of steps apart after some layers. Tensors inside are made outputs."""
 
     def __init__(self, path: Path) -> None:
         from edgert.converters.tflite.importer import tensor_indices
         from edgert.converters.tflite.reader import read_tflite
 
-        runtime, self.name = litert()
+        self._runtime, self.name = litert()
         model = read_tflite(path)
         self._path = path
         graph = model.graphs[0]
@@ -107,20 +108,15 @@ class TfliteSource:
         for name, index in self._indices.items():
             names.setdefault(index, name)
         self.inputs = [names[index] for index in graph.inputs]
-        self.outputs = [names[index] for index in graph.outputs]
+        # One that the importer refuses has no name; then no file can be made of the model either.
+        self.outputs = [names[index] for index in graph.outputs if index in names]
         self.tensors = {name for name, index in self._indices.items() if graph.tensors[index].data is None}
-        try:
-            self._interpreter: Any = runtime.Interpreter(
-                str(path),
-                experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                experimental_preserve_all_tensors=True,
-            )
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise UnsupportedError(f"{path}: {self.name} does not run the model: {error}") from error
+        self._interpreters: dict[frozenset[str], Any] = {}
+        self._interpreter(())
 
     def run(self, feeds: Mapping[str, Array], wanted: Iterable[str]) -> dict[str, Array]:
-        interpreter = self._interpreter
+        names = list(dict.fromkeys(wanted))
+        interpreter = self._interpreter([name for name in names if name not in self.outputs])
         try:
             shapes = {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}
             resized = [name for name, value in feeds.items() if shapes[self._indices[name]] != value.shape]
@@ -134,12 +130,53 @@ class TfliteSource:
         except (RuntimeError, ValueError, KeyError) as error:
             raise UnsupportedError(f"{self._path}: {self.name} does not run the model: {error}") from error
         found: dict[str, Array] = {}
-        for name in wanted:
+        for name in names:
             try:
                 found[name] = interpreter.get_tensor(self._indices[name])
             except ValueError:  # a tensor the runtime fused away itself
                 continue
         return found
+
+    def _interpreter(self, more: Iterable[str]) -> Any:
+        """An interpreter that also keeps the tensors `more`."""
+        key = frozenset(more)
+        if key in self._interpreters:
+            return self._interpreters[key]
+        try:
+            if key:
+                indices = sorted({self._indices[name] for name in (*self.outputs, *key)})
+                made = self._runtime.Interpreter(model_content=with_outputs(self._path, indices))
+            else:
+                made = self._runtime.Interpreter(str(self._path))
+            made.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise UnsupportedError(
+                f"{self._path}: {self.name} does not run the model: {error} Its numbers can not be compared here."
+            ) from error
+        self._interpreters[key] = made
+        return made
+
+
+SUBGRAPHS, SUBGRAPH_OUTPUTS = 2, 2
+"""Slots of Model.subgraphs and SubGraph.outputs. Source: tensorflow/lite/schema/schema.fbs."""
+
+
+def with_outputs(path: Path, indices: Sequence[int]) -> bytes:
+    """The TFLite file `path`, whose first graph has the tensors `indices` as its outputs: their list is written behind
+    the file, and the graph's offset points there. Raises UnsupportedError for a file too large for that."""
+    from edgert.converters.tflite.flat import MAX_FLATBUFFER_BYTES, Flat
+    from edgert.converters.tflite.reader import MAX_GRAPHS
+    from edgert.converters.tflite.schema import FILE_IDENTIFIER
+
+    data = bytearray(path.read_bytes())
+    flat = Flat(path, np.frombuffer(bytes(data), np.uint8))
+    graph = next(flat.root(FILE_IDENTIFIER).tables(SUBGRAPHS, "sub-graphs", MAX_GRAPHS))
+    place = graph.field(SUBGRAPH_OUTPUTS, 4)
+    data += bytes(-len(data) % 4)
+    if place is None or len(data) > MAX_FLATBUFFER_BYTES:
+        raise UnsupportedError(f"{path}: expected outputs in a flatbuffer of less than 2 GiB to look inside")
+    data[place : place + 4] = (len(data) - place).to_bytes(4, "little")
+    return bytes(data + np.array([len(indices), *indices], "<u4").tobytes())
 
 
 def litert() -> tuple[Any, str]:

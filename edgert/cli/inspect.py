@@ -194,12 +194,23 @@ def describe(facts: dict[str, Any]) -> list[str]:
         steps = ", ".join(f"{key} {value}" for key, value in facts["preprocessing"].items() if key != "input")
         lines.append(f"{'image':10} {steps}")
     if facts["source"]:
-        lines.append(f"{'source':10} {', '.join(f'{key} {value}' for key, value in facts['source'].items())}")
+        lines += _describe_source(facts["source"])
     count = sum(facts["operators"].values())
     lines.append(f"{'nodes':10} {count}: " + ", ".join(f"{n} {op}" for op, n in facts["operators"].items()))
     for key, value in facts["tensors"].items():
         lines.append(f"{'tensors':10} {value['count']} {key}, {show_bytes(value['bytes'])}")
     return lines
+
+
+def _describe_source(source: dict[str, Any]) -> list[str]:
+    """What the file was made of: a line of plain facts, and one for each note of the importer."""
+    facts = dict(source)
+    notes, operators = facts.pop("notes", []), facts.pop("operators", {})
+    words = [f"{key} {value}" for key, value in facts.items() if isinstance(value, str | int | float) and value != ""]
+    words += [f"opset {version} of {domain or 'ai.onnx'}" for domain, version in facts.get("opsets", {}).items()]
+    if operators:
+        words.append(f"{sum(operators.values())} nodes")
+    return [f"{'source':10} {', '.join(words)}", *(f"{'note':10} {note}" for note in notes)]
 
 
 def _dims(value: dict[str, Any]) -> str:

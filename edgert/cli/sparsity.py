@@ -15,6 +15,9 @@ from edgert.format import Model, StoredTensor
 from edgert.plan.budget import show_bytes
 
 BAR = 20
+NAME = 60
+"""Characters of a layer's name in the table: exporters that fuse layers join their names to hundreds."""
+
 LONG = 40
 """Lines of a table; where there are more, layers that differ by their number alone share a line."""
 
@@ -97,7 +100,7 @@ def table(layers: list[Layer]) -> list[str]:
     shown = list(_merged(layers)) if len(layers) > LONG else layers
     rows = [
         (
-            layer.layer + (f" ({layer.count})" if layer.count > 1 else ""),
+            shortened(layer.layer) + (f" ({layer.count})" if layer.count > 1 else ""),
             "x".join(map(str, layer.shape)),
             layer.pattern if layer.sparse else layer.encoding,
             f"{100 * layer.density:.0f} %",
@@ -129,6 +132,11 @@ def table(layers: list[Layer]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def shortened(name: str) -> str:
+    """`name` in at most NAME characters."""
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"
 
 
 def bar(density: float) -> str:

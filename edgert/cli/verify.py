@@ -86,11 +86,15 @@ def show(found: Verification, src: Path, file: Path, verbose: bool) -> None:
         click.echo(f"output {output.tensor}: {output}{mark}")
     if found.first is not None:
         node = found.first
-        click.echo(f"first node that differs: {node['name']} ({node['operator']}), tensor {node['tensor']}")
+        words = "inside, rounding is beyond that first at" if found.agrees else "first node that differs:"
+        click.echo(f"{words} {node['name']} ({node['operator']}), tensor {node['tensor']}: {node['difference']}")
     if verbose:
         for name in found.fused:
             click.echo(f"{name}: fused away")
-    say(f"compared {len(found.compared)} tensors inside; {len(found.fused)} more are fused away")
+        for name in found.changed:
+            click.echo(f"{name}: of another shape, as channels are gone")
+    changed = f", {len(found.changed)} have lost channels" if found.changed else ""
+    say(f"compared {len(found.compared)} tensors inside; {len(found.fused)} more are fused away{changed}")
     for note in found.notes:
         say(f"note: {note}")
     words = "agree" if found.agrees else "differ"

@@ -131,3 +131,16 @@ def test_what_a_body_cannot_hold_is_named(save: Save) -> None:
     assert problem.op == "If" and problem.attribute == "then_branch" and "Frobnicate" in problem.advice
     with pytest.raises(UnsupportedError, match="Frobnicate"):
         import_onnx(path)
+
+
+def test_the_report_counts_nodes_of_bodies(save: Save, tmp_path: Path) -> None:
+    """In the source, where constants are no nodes, and in the file."""
+    one = helper.make_node("Constant", [], ["one"], value=numpy_helper.from_array(np.ones(3, np.float32)))
+    then = body([one, helper.make_node("Mul", ["x", "x"], ["p"]), helper.make_node("Add", ["p", "one"], ["t"])], [],
+                [info("t")])  # fmt: skip
+    other = body([helper.make_node("Neg", ["x"], ["e"])], [], [info("e")])
+    nodes = [helper.make_node("If", ["go"], ["y"], then_branch=then, else_branch=other)]
+    path = save(nodes, {"x": np.ones(3, np.float32), "go": np.array(True)}, ["y"])
+    result = convert(path, tmp_path / "m.edge")
+    assert result.model.source["operators"] == {"If": 1, "Mul": 1, "Add": 1, "Neg": 1}
+    assert "nodes: 4 in the source -> 4" in result.report.table()

@@ -105,3 +105,13 @@ def test_grids() -> None:
     assert grid_of(np.full((2, 3), np.nan, np.float32)) is None
     zeros = grid_of(np.zeros((2, 3), np.float32))
     assert zeros is not None and not zeros[0].any()
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_quantizations_without_all_their_outputs_stay(net: Any, kept: int) -> None:
+    """A damaged DynamicQuantizeLinear gives fewer than three tensors: nothing is recognised, nothing breaks."""
+    path = net.save(net.op("MatMul", "x", net.const(net.rng.standard_normal((8, 4)))))
+    graph = import_onnx(quantized(path))
+    (node,) = (node for node in graph.nodes if node.op == "DynamicQuantizeLinear")
+    node.outputs = node.outputs[:kept]
+    assert count_operators(recognise_dynamic_int8(graph))["MatMulInteger"] == 1

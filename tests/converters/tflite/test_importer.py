@@ -162,3 +162,14 @@ def test_normalisation_of_quantized_images() -> None:
     assert (100 - steps.mean[0]) * steps.scale[0] == pytest.approx(3)
     pixels = preprocessing("x", TensorType("uint8", (1, 4, 6, 3)), TensorMetadata())
     assert pixels is not None and (pixels.mean, pixels.scale) == ([0.0], [1.0])
+
+
+def test_the_report_counts_nodes_of_the_source(tmp_path: Path) -> None:
+    """As many as the file has, not what the importer wrote for them: a quantized Relu chain becomes fewer nodes."""
+    m = FlatModel()
+    y = m.op("NEG", [m.op("NEG", [m.input("x", (1, 3))], ("n", (1, 3)))], ("m", (1, 3)))
+    m.output(m.op("RESHAPE", [y, m.constant("s", np.int32([3, 1]))], ("y", (3, 1))))
+    result = convert(m.save(tmp_path / "m.tflite"), tmp_path / "m.edge")
+    after = len(result.model.graph.nodes)
+    assert result.report.nodes_before == 3 and sum(result.report.operators.values()) == after
+    assert f"nodes: 3 in the source -> {after}" in result.report.table()

