@@ -37,12 +37,14 @@ SCALARS: dict[str, type] = {
     "bool": number_types.BoolFlags,
     "byte": number_types.Int8Flags,
     "ubyte": number_types.Uint8Flags,
+    "short": number_types.Int16Flags,
     "ushort": number_types.Uint16Flags,
     "int": number_types.Int32Flags,
     "uint": number_types.Uint32Flags,
     "long": number_types.Int64Flags,
     "ulong": number_types.Uint64Flags,
     "float": number_types.Float32Flags,
+    "double": number_types.Float64Flags,
 }
 """Type as the schema spells it -> how flatbuffers reads it."""
 

