@@ -83,7 +83,8 @@ def examine(asset: str, source: Path, path: Path, threads: Sequence[int], rounds
     for count in threads:
         session = edgert.load(path, threads=count)
         feeds = random_feeds(session)
-        ours = peers.Runner("edgert", edgert.__version__, lambda given, run=session: run.run(None, given))
+        stream = session.state()  # goes on from call to call, as LiteRT does; without states it is the session's run
+        ours = peers.Runner("edgert", edgert.__version__, lambda given, run=stream.run: run(None, given))
         mine = ours.run(feeds)
         steps = [*session.plan().steps, *session.plan().later]
         row.native = sum(step.kind == "native" for step in steps)

@@ -67,6 +67,8 @@ def check_array(name: str, value: Any, kind: TensorType) -> Array:
         raise InputError(
             f"input {_show(name, kind)}: found dtype {array.dtype}; convert it with .astype({kind.dtype!r})"
         )
+    if array.shape == kind.shape:  # what most are, in one comparison
+        return array
     found = list(array.shape)
     fits = len(found) == len(kind.shape) and all(
         isinstance(d, str) or d == n for d, n in zip(kind.shape, found, strict=True)

@@ -40,7 +40,7 @@ from edgert.runtime.inputs import (
 )  # fmt: skip
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.staged import Staged
-from edgert.runtime.state import State, seen, unrolled
+from edgert.runtime.state import Begin, State, unrolled
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
@@ -108,11 +108,13 @@ class Session:
                 "`edgert generate`"
             )
         self._model = model
-        self._graph, self._seen = unrolled(model.graph), seen(model.graph)
+        self._graph, self._begin = unrolled(model.graph), Begin(model.graph)
+        self._seen = self._begin.seen
         self._threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
         self._sparse = sparse
         self._fixed = check_shapes(model.graph, shapes)
+        self._static = not free_dims(model.graph)
         self._on_compile = on_compile
         self._level = active_level()
         self._library: KernelLibrary | None = None
@@ -122,7 +124,7 @@ class Session:
         self._lock = threading.Lock()
         self._closed = False
         tell_after_fork(self)
-        if set(free_dims(model.graph)) <= set(self._fixed):
+        if self._static or set(free_dims(model.graph)) <= set(self._fixed):
             self._executable(self._fixed)
 
     # ---- what the model is
@@ -176,7 +178,7 @@ class Session:
     def state(self) -> State:
         """What the model keeps from run to run, at its beginning: `state.run(...)` as run(), step by step. One for each
         stream of inputs; they share the plan and take turns."""
-        return State(self._model.graph, self._fixed, self._step)
+        return State(self._model.graph, self._fixed, self._step, self._begin)
 
     def _run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
         arrays = self._checked(feeds)
@@ -203,7 +205,8 @@ class Session:
 
     def _prepare(self, arrays: Mapping[str, Array]) -> Executable | Staged:
         self._check_open()
-        return self._executable(bindings_of(self._graph, arrays, self._fixed))
+        # Where nothing is free, the shapes that were checked bind nothing.
+        return self._executable({} if self._static else bindings_of(self._graph, arrays, self._fixed))
 
     # ---- planning
     def plan(self, shapes: Mapping[str, int] | None = None) -> Plan:

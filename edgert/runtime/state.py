@@ -4,6 +4,7 @@ How a run happens is session.py, which sees pasts as inputs and presents as outp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -34,6 +35,33 @@ def unrolled(graph: Graph) -> Graph:
     return Graph(graph.name, graph.inputs, graph.outputs, graph.nodes, graph.types, graph.constants)
 
 
+def first_values(graph: Graph, bindings: Mapping[str, int]) -> dict[str, Array]:
+    """Past -> value before the first run: `Graph.initial`, or zeros. Raises InputError for sizes that are not bound."""
+    first = {}
+    for name in graph.states:
+        kind = graph.types[name]
+        shape = [bindings.get(dim, dim) if isinstance(dim, str) else dim for dim in kind.shape]
+        unbound = [dim for dim in shape if isinstance(dim, str)]
+        if unbound:
+            raise InputError(
+                f"state {name!r} {kind.dtype}{shape}: dimension {unbound[0]!r} is not bound by an input; "
+                f"load the model with shapes={{{unbound[0]!r}: 1}}"
+            )
+        value = graph.initial.get(name)
+        first[name] = np.zeros(tuple(map(int, shape)), kind.np_dtype) if value is None else value
+    return first
+
+
+class Begin:
+    """The beginning of every state of a model. seen: the graph without states; values: past -> first value, None
+    where sizes wait for the first run."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.seen = seen(graph)
+        static = all(graph.types[name].is_static for name in graph.states)
+        self.values = first_values(graph, {}) if static else None
+
+
 class State:
     """The state of one stream: begins as the model says, and every run takes it one step on.
 
@@ -41,12 +69,12 @@ class State:
     one state belongs to one thread at a time. A run that fails leaves it as it was.
     """
 
-    def __init__(self, graph: Graph, fixed: Mapping[str, int], step: Step) -> None:
-        """graph: the model's, with states. fixed: dimensions bound when it was loaded. step: runs the model once."""
-        self._graph, self._fixed, self._step = graph, dict(fixed), step
-        self._seen = seen(graph)
-        self._held: dict[str, Array] | None = None
-        self.reset()
+    def __init__(self, graph: Graph, fixed: Mapping[str, int], step: Step, begin: Begin) -> None:
+        """graph: the model's, with states. fixed: dimensions bound when it was loaded. step: runs the model once.
+        begin: where it starts, shared by all states of a session."""
+        self._graph, self._fixed, self._step, self._begin = graph, fixed, step, begin
+        self._seen = begin.seen
+        self._held = begin.values
 
     # ---- running
     @overload
@@ -81,7 +109,7 @@ class State:
         """`feeds`, checked, and beside them the pasts: what one step is fed."""
         if self._held is None:
             bindings = bindings_of(self._seen, feeds, self._fixed)
-            return {**feeds, **self._first(bindings)}
+            return {**feeds, **first_values(self._graph, bindings)}
         return {**feeds, **self._held}
 
     # ---- what it holds
@@ -91,7 +119,7 @@ class State:
 
         Raises InputError before the first run of a model whose states have named dimensions that are not bound.
         """
-        held = self._first(self._fixed) if self._held is None else self._held
+        held = first_values(self._graph, self._fixed) if self._held is None else self._held
         return {name: np.array(value) for name, value in held.items()}
 
     def load(self, tensors: Mapping[str, Any]) -> None:
@@ -106,28 +134,8 @@ class State:
 
     def reset(self) -> None:
         """Back to the beginning: what the model says its state is before the first run."""
-        # Sizes that only a run binds are not known yet.
-        known = all(self._graph.types[name].is_static for name in self._graph.states)
-        self._held = self._first({}) if known else None
+        self._held = self._begin.values
 
     def copy(self) -> State:
         """A state of its own that goes on from here."""
-        twin = State(self._graph, self._fixed, self._step)
-        twin._held = None if self._held is None else dict(self._held)  # arrays in it are never written to
-        return twin
-
-    def _first(self, bindings: Mapping[str, int]) -> dict[str, Array]:
-        """Past -> value before the first run: `Graph.initial`, or zeros."""
-        first = {}
-        for name in self._graph.states:
-            kind = self._graph.types[name]
-            shape = [bindings.get(dim, dim) if isinstance(dim, str) else dim for dim in kind.shape]
-            unbound = [dim for dim in shape if isinstance(dim, str)]
-            if unbound:
-                raise InputError(
-                    f"state {name!r} {kind.dtype}{shape}: dimension {unbound[0]!r} is not bound by an input; "
-                    f"load the model with shapes={{{unbound[0]!r}: 1}}"
-                )
-            value = self._graph.initial.get(name)
-            first[name] = np.zeros(tuple(map(int, shape)), kind.np_dtype) if value is None else value
-        return first
+        return copy(self)  # neither what it holds nor the arrays in there are ever written to
