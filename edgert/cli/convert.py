@@ -16,6 +16,7 @@ from edgert.format import Preprocessing
 
 if TYPE_CHECKING:
     from edgert.converters.finish import ConversionResult
+    from edgert.graph.ir import TensorType
 
 Progress = Callable[[str, int, int], None]
 
@@ -99,8 +100,8 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--resize", type=int, help="Shorter side in pixels before the crop; without it, straight to the crop.")
 @click.option("--mean", callback=numbers, help="Subtracted from pixels 0..255: one number, or three with commas.")
 @click.option("--scale", callback=numbers, help="Multiplies afterwards, such as 0.0078125.")
-@click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), default="RGB", show_default=True)
-@click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), default="NCHW", show_default=True)
+@click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), help="Default: RGB, or L for an input of one.")
+@click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Default: where the input has 1 or 3 channels.")
 @click.option("--resample", default="bilinear", show_default=True, help="The filter, as Pillow names it.")
 @click.option(
     "--state",
@@ -123,7 +124,7 @@ def command(
     states: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Convert SRC: an ONNX network, a .gguf language model, or the folder of a Hugging Face one.
+    """Convert SRC: an ONNX or TFLite network, a .gguf language model, or the folder of a Hugging Face one.
 
     \b
     edgert convert model.gguf -o model.edge
@@ -133,6 +134,7 @@ def command(
     edgert convert model.gguf -o model.edge --weights f16 --prune sparsegpt --pattern nm:6:8 --calib text.txt
     edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge
+    edgert convert model.tflite -o model.edge --input-size 96 --scale 0.00392
     edgert convert vad.onnx -o vad.edge --state h=hn --state c=cn
     edgert convert model.onnx -o model.edge --weights int8 --calib photos/ \\
         --input-size 224 --resize 256 --mean 127 --scale 0.0078125 --max-loss 1
@@ -162,17 +164,28 @@ def preprocessing(src: Path, crop: tuple[int, int] | None, options: dict[str, An
         if resize is not None or mean is not None or scale is not None:
             raise InputError("--resize, --mean and --scale need --input-size as well")
         return None
-    return Preprocessing(input_name(src), crop, resize, resample, channels, layout, mean or [0.0], scale or [1.0])
+    name, kind = image_input(src)
+    shape = kind.shape if len(kind.shape) == 4 else (0, 0, 0, 0)
+    last = shape[1] not in (1, 3) and shape[3] in (1, 3)
+    layout = layout or ("NHWC" if last else "NCHW")
+    channels = channels or ("L" if shape[3 if layout == "NHWC" else 1] == 1 else "RGB")
+    sides = shape[1:3] if layout == "NHWC" else shape[2:]
+    if any(isinstance(side, int) and side not in (0, wanted) for side, wanted in zip(sides, crop, strict=True)):
+        found = f"{crop[0]}x{crop[1]}, {layout}"
+        raise InputError(f"--input-size: expected what fits {name} {list(kind.shape)} of {src.name}, found {found}")
+    return Preprocessing(
+        name, crop, resize, resample, channels, layout, mean or [0.0], scale or [1.0], kind.dtype
+    )  # fmt: skip
 
 
-def input_name(src: Path) -> str:
-    """The name of the only input of the ONNX model `src`. Raises InputError when there are several."""
+def image_input(src: Path) -> tuple[str, TensorType]:
+    """(name, type) of the only input of the network `src`. Raises InputError when there are several."""
     from edgert.converters.convert import import_source
 
     graph = import_source(src, None)[0]
     if len(graph.inputs) != 1:
         raise InputError(f"{src}: expected one input for images, found {', '.join(graph.inputs)}")
-    return graph.inputs[0]
+    return graph.inputs[0], graph.types[graph.inputs[0]]
 
 
 def read_labels(path: Path) -> list[str]:

@@ -110,8 +110,9 @@ def load_feeds(session: Session, path: str, names: Sequence[str], rate: int | No
     steps = session.info.preprocessing
     if steps is None or [steps.input] != list(names):
         raise InputError(
-            f"{path}: the model does not say how an image becomes its input; convert it with --input-size, --mean "
-            "and --scale, or give an .npy"
+            f"{path}: the model does not say how an image becomes its input, "
+            + ", ".join(f"{value.name} {value.dtype}{value.shape}" for value in session.get_inputs())
+            + "; convert it with --input-size, --mean and --scale, or give an .npy"
         )
     return {steps.input: load_image(path, steps)}
 
