@@ -174,7 +174,8 @@ def preprocessing(src: Path, crop: tuple[int, int] | None, options: dict[str, An
         found = f"{crop[0]}x{crop[1]}, {layout}"
         raise InputError(f"--input-size: expected what fits {name} {list(kind.shape)} of {src.name}, found {found}")
     return Preprocessing(
-        name, crop, resize, resample, channels, layout, mean or [0.0], scale or [1.0], kind.dtype
+        name, crop, resize, resample, channels, layout, mean or [0.0], scale or [1.0],  # type: ignore[arg-type]
+        kind.dtype,
     )  # fmt: skip
 
 

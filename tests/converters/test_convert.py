@@ -167,7 +167,7 @@ def test_command_line(model: Path, calibration: Path, tmp_path: Path, capsys: py
     labels.write_text("\n".join("abcdefghij") + "\n")
     words = [
         "convert", model, "-o", out, "--weights", "int8", "--calib", calibration, "--json", "--labels", labels,
-        "--input-size", "24x20", "--resize", "32", "--mean", "1,2,3", "--scale", "0.5", "--no-equalize",
+        "--input-size", "24", "--resize", "32", "--mean", "1,2,3", "--scale", "0.5", "--no-equalize",
     ]  # fmt: skip
     assert main([str(word) for word in words]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -175,7 +175,7 @@ def test_command_line(model: Path, calibration: Path, tmp_path: Path, capsys: py
     assert answer["report"]["calibration"]["equalize"] is False
     info = read_model(out).info
     assert info.labels == list("abcdefghij")
-    assert info.preprocessing == Preprocessing("x", (24, 20), 32, mean=[1.0, 2.0, 3.0], scale=[0.5])
+    assert info.preprocessing == Preprocessing("x", (24, 24), 32, mean=[1.0, 2.0, 3.0], scale=[0.5])
 
 
 @pytest.mark.parametrize(
