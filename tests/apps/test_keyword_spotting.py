@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import edgert
-from edgert.apps.keyword_spotting import FEATURE_SCALE, WakeWord, main, samples_of
+from edgert.apps.keyword_spotting import FEATURE_SCALE, WakeWord, main, read_settings, samples_of
 from edgert.audio import MicroFrontend, read_wav
 from edgert.audio.wav import as_int16
 from edgert.format import Model, ModelInfo, write_model
@@ -99,13 +99,43 @@ def test_another_model(sound: str, default_model: Callable[[str], Path], capsys:
     assert "wake word" in capsys.readouterr().err
 
 
+WORDS = ("alexa", "hey_jarvis", "hey_mycroft", "okay_nabu")
+
+SILENCE = (4800, 8000)
+"""Samples before and behind a word, so that the models have begun to listen and the last frames come through."""
+
+
+def spoken() -> dict[str, np.ndarray]:
+    """Each wake word as int16 samples at 16 kHz: said by eSpeak NG 1.51 (`-s 140`, voices en-gb and, for hey_jarvis,
+    en-us+f3), resampled, and stored in 8 bits by the mu-law of G.711 without its segments."""
+    with np.load(Path(__file__).with_name("spoken_words.npz")) as stored:
+        found = {name: stored[name].astype(np.float64) for name in stored.files}
+    heights = {name: np.expm1(np.abs(x) / 127 * np.log(256)) / 255 * 32768 for name, x in found.items()}
+    return {name: np.pad((np.sign(found[name]) * x).round().astype(np.int16), SILENCE) for name, x in heights.items()}
+
+
+def by_litert(source: Path, samples: np.ndarray) -> tuple[np.ndarray, float]:
+    """(LiteRT's probability for every three frames of `samples`, one step of it); its state is its own."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    interpreter = litert.Interpreter(str(source), num_threads=1)
+    interpreter.allocate_tensors()
+    (into,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (scale, zero), step = into["quantization"], out["quantization"][0]
+    features = MicroFrontend().process(samples) * FEATURE_SCALE
+    found = []
+    for rows in features[: len(features) // 3 * 3].reshape(-1, 1, 3, 40):
+        interpreter.set_tensor(into["index"], np.clip(np.rint(rows / scale + zero), -128, 127).astype(np.int8))
+        interpreter.invoke()
+        found.append(float(interpreter.get_tensor(out["index"]).item()) * step)
+    return np.array(found), step
+
+
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"])
+@pytest.mark.parametrize("name", WORDS)
 def test_probabilities_are_those_of_litert_over_whole_recordings(
     name: str, asset: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Every frame of four recordings, the state kept from first to last, within one step of the output."""
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
     from edgert.converters.convert import convert
 
     source, speech = asset("wake-words") / f"{name}.tflite", asset("speech")
@@ -114,19 +144,30 @@ def test_probabilities_are_those_of_litert_over_whole_recordings(
         for file in ("card-1.wav", "card-5.wav", "austen-0880.wav", "austen-0930.wav"):
             word = WakeWord(session, 0.5)
             ours = [found[1] for found in word.listen(samples_of(str(speech / file), 16000))]
-            interpreter = litert.Interpreter(str(source), num_threads=1)
-            interpreter.allocate_tensors()
-            (into,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
-            (scale, zero), step = into["quantization"], out["quantization"][0]
-            features = MicroFrontend().process(as_int16(read_wav(speech / file).mono)) * FEATURE_SCALE
-            theirs = []
-            for rows in features[: len(features) // 3 * 3].reshape(-1, 1, 3, 40):
-                feed = np.clip(np.rint(rows / scale + zero), -128, 127).astype(np.int8)
-                interpreter.set_tensor(into["index"], feed)
-                interpreter.invoke()
-                theirs.append(float(interpreter.get_tensor(out["index"]).item()) * step)
+            theirs, step = by_litert(source, as_int16(read_wav(speech / file).mono))
             assert len(ours) == len(theirs) > 30
             assert np.abs(np.array(ours) - theirs).max() <= 1.01 * step
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", WORDS)
+def test_each_word_wakes_its_own_model_and_no_other(name: str, asset: Callable[[str], Path], tmp_path: Path) -> None:
+    """With the settings beside the model, LiteRT's probability at every step; and only because it remembers."""
+    from edgert.converters.convert import convert
+
+    source = asset("wake-words") / f"{name}.tflite"
+    convert(source, tmp_path / "word.edge")
+    _, cutoff, window = read_settings(source.with_suffix(".json"))
+    with edgert.load(tmp_path / "word.edge", threads=1) as session:
+        for said, samples in spoken().items():
+            word = WakeWord(session, cutoff, window)
+            steps = list(word.listen(np.array_split(samples, 9)))
+            assert (max(mean for _, _, mean in steps) > cutoff) == (said == name), said
+            theirs, step = by_litert(source, samples)
+            assert np.abs(np.array([found[1] for found in steps]) - theirs).max() <= 1.01 * step
+        forgetful = WakeWord(session, cutoff, window)
+        forgetful.state = SimpleNamespace(run=session.run)  # type: ignore[assignment]
+        assert max(mean for _, _, mean in forgetful.listen([spoken()[name]])) < cutoff
 
 
 @pytest.mark.model
@@ -136,7 +177,7 @@ def test_other_speech_wakes_nobody(
     from edgert.converters.convert import convert
 
     words, speech = asset("wake-words"), sorted(map(str, asset("speech").glob("*.wav")))
-    for name in ("alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"):
+    for name in WORDS:
         convert(words / f"{name}.tflite", tmp_path / "word.edge")
         assert main([str(tmp_path / "word.edge"), *speech, "--settings", str(words / f"{name}.json")]) == 1
         assert capsys.readouterr().out.count("nothing heard") == len(speech) == 10

@@ -95,3 +95,15 @@ def test_deep_int8_networks_agree_at_every_tensor(asset: Callable[[str], Path], 
     found = verify(source, tmp_path / "m.edge", shapes={"N": 1}, runs=3)
     assert found.agrees and found.first is None and len(found.compared) > 15
     assert all(difference.absolute == 0 for difference in found.outputs)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["alexa", "okay_nabu"])
+def test_a_stateful_network_agrees_at_every_tensor_run_after_run(
+    asset: Callable[[str], Path], name: str, tmp_path: Path
+) -> None:
+    source = asset("wake-words") / f"{name}.tflite"
+    convert(source, tmp_path / "m.edge")
+    found = verify(source, tmp_path / "m.edge", runs=100)
+    assert found.agrees and len(found.compared) >= 15
+    assert all(difference.absolute == 0 for difference in (*found.outputs, *found.compared))
