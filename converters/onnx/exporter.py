@@ -122,8 +122,10 @@ def _compute(w: Writer, node: Node, op: str, inputs: list[str], attrs: dict[str,
     if clips and kind is not None and kind.quant is not None and kind.quant.per_tensor:
         limits = np.iinfo(kind.np_dtype)
         clips = quantized_bounds(kind, low, high) != (limits.min, limits.max)
+    slope = inputs.pop() if node.attr_str("activation", "") == "PRelu" else ""
     residual = inputs.pop() if node.attr_int("residual", 0) else ""
-    stages = [("main", op)] + ([("sum", "Add")] if residual else []) + ([("act", "Clip")] if clips else [])
+    stages = [("main", op)] + ([("sum", "Add")] if residual else []) + ([("bend", "PRelu")] if slope else [])
+    stages += [("act", "Clip")] if clips else []
     source = ""
     for i, (what, stage) in enumerate(stages):
         target = out if i == len(stages) - 1 else w.fresh(f"{out}_{what}")
@@ -131,6 +133,8 @@ def _compute(w: Writer, node: Node, op: str, inputs: list[str], attrs: dict[str,
             lower(w, node, op, inputs, [target, *node.outputs[1:]], attrs)
         elif what == "sum":
             w.add("Add", [source, residual], [target])
+        elif what == "bend":
+            w.add("PRelu", [source, _per_channel(w, node, slope)], [target])
         elif (low, high) == (0.0, np.inf):
             w.add("Relu", [source], [target])
         else:
@@ -141,6 +145,13 @@ def _compute(w: Writer, node: Node, op: str, inputs: list[str], attrs: dict[str,
             ]
             w.add(stage, [source, *ends], [target])
         source = target
+
+
+def _per_channel(w: Writer, node: Node, slope: str) -> str:
+    """The slopes [C] of `node` shaped to broadcast along the channels of its output."""
+    rank = len(w.graph.types[node.outputs[0]].shape)
+    values = w.graph.constants[slope]
+    return w.constant(f"{node.outputs[0]}_slope", values.reshape(-1, *(1,) * (rank - 2)))
 
 
 def _write_layout(w: Writer, node: Node) -> None:

@@ -17,6 +17,7 @@ from edgert.converters.passes.fold_constants import fold_constants, fold_dequant
 from edgert.converters.passes.fold_pads import fold_pads
 from edgert.converters.passes.fold_shapes import fold_shapes
 from edgert.converters.passes.fuse_activation import fuse_activation
+from edgert.converters.passes.fuse_prelu import fuse_prelu
 from edgert.converters.passes.fuse_residual import fuse_residual
 from edgert.converters.passes.inline_branches import inline_branches
 from edgert.converters.passes.lower_group_norm import lower_group_norm
@@ -78,6 +79,8 @@ OPTIMIZE: tuple[Pass, ...] = (
 """Every pass keeps the values a graph computes, up to rounding. Some run again: others make work for them."""
 
 
+SETTLED: tuple[Pass, ...] = (fuse_prelu,)
+"""When weights and encodings of activations are decided."""
 TIDY: tuple[Pass, ...] = (eliminate, deduplicate)
 """After a graph was rewritten by something that is no pass of these."""
 

@@ -19,7 +19,7 @@ from edgert.graph.broadcast import (
 from edgert.graph.infer_elementwise import FLOATS, one_of
 from edgert.graph.ir import Array, Dim, Node, TensorType
 from edgert.graph.registry import check, need, operator
-from edgert.kernels_cpu.reference.fused import ACTIVATIONS
+from edgert.kernels_cpu.reference.fused import activations_of
 from edgert.kernels_cpu.reference.window import transposed_window, window
 
 PROBE = 1 << 20
@@ -59,8 +59,8 @@ def transposed(spatial: Sequence[Dim], kernel: Sequence[int], node: Node) -> tup
 
 def check_fused(node: Node) -> None:
     """Raises UnsupportedError for a fused activation that does not exist."""
-    kind = node.attr_str("activation", "")
-    check(kind in ACTIVATIONS, f"a fused activation among {ACTIVATIONS}", repr(kind))
+    kind, known = node.attr_str("activation", ""), activations_of(node.op)
+    check(kind in known, f"a fused activation among {known}", repr(kind))
 
 
 def split_residual(node: Node, rest: Sequence[TensorType | None]) -> tuple[TensorType | None, TensorType | None]:
@@ -79,7 +79,7 @@ def check_same_shape(a: Sequence[Dim], b: Sequence[Dim], what: str) -> None:
 
 
 def conv_shape(node: Node, x: TensorType, w: TensorType, rest: Sequence[TensorType | None]) -> tuple[Dim, ...]:
-    """[B, N, *out] of x [B, C, *S], w [N, C / group, *K], bias [N] and residual [B, N, *out]."""
+    """[B, N, *out] of x [B, C, *S], w [N, C / group, *K], bias [N], residual [B, N, *out] and slopes [N]."""
     check_fused(node)
     kernel = w.static_shape
     check(len(x.shape) >= 3, "an input of rank 3 or more", f"shape {x.shape}")
@@ -90,6 +90,10 @@ def conv_shape(node: Node, x: TensorType, w: TensorType, rest: Sequence[TensorTy
     given = tuple(node.attr_ints("kernel_shape", list(kernel[2:])))
     check(given == kernel[2:], f"kernel_shape {kernel[2:]} as in the weights", given)
     shape = (x.shape[0], kernel[0], *windowed(x.shape[2:], kernel[2:], node))
+    if node.attr_str("activation", "") == "PRelu":
+        check(bool(rest), "slopes as the last input", "none")
+        check_same_shape((kernel[0],), need(rest[-1], "slopes").shape, "slopes")
+        rest = rest[:-1]
     bias, residual = split_residual(node, rest)
     if bias is not None:
         check_same_shape((kernel[0],), bias.shape, "a bias")
@@ -98,7 +102,7 @@ def conv_shape(node: Node, x: TensorType, w: TensorType, rest: Sequence[TensorTy
     return shape
 
 
-@operator("Conv", inputs=(2, 4))
+@operator("Conv", inputs=(2, 5))
 def conv(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array | None]) -> list[TensorType]:
     """Floats of one dtype; any number of spatial axes."""
     x, w = need(ins[0], "x"), need(ins[1], "w")

@@ -60,7 +60,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_f32",
         function="conv2d_f32",
         operands="x taps w bias y residual",
-        params=f"blocks channels slices leftover {_ROWS} low high",
+        params=f"blocks channels slices leftover slopes {_ROWS} low high",
         summary="float convolution over channel planes, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     *(
@@ -69,7 +69,7 @@ KERNELS: tuple[KernelSpec, ...] = (
             module=f"edgert.kernels_cpu.conv.conv2d_{block}",
             function=f"conv2d_{block}",
             operands="x taps index start w bias y residual",
-            params=f"channels slices leftover {_ROWS} low high",
+            params=f"channels slices leftover slopes {_ROWS} low high",
             summary=f"float convolution that skips zeros, {shape}, k x k or pointwise",
         )
         for block, shape in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgert.kernels_cpu.reference.fused import activate, split_residual
+from edgert.kernels_cpu.reference.fused import activate, split_residual, split_slope
 from edgert.kernels_cpu.reference.registry import Array, Call, reference
 from edgert.kernels_cpu.reference.window import Window, transposed_window, window
 
@@ -40,7 +40,8 @@ def correlate_exact(x: Array, w: Array, win: Window, group: int) -> Array:
 
 @reference("Conv")
 def conv(call: Call, x: Array, w: Array, *rest: Array | None) -> Array:
-    """x [B, C, *S], w [N, C / group, *K], bias [N], residual [B, N, *out]. Source: ONNX Conv-22."""
+    """x [B, C, *S], w [N, C / group, *K], bias [N], residual [B, N, *out], slope [N]. Source: ONNX Conv-22."""
+    rest, slope = split_slope(call, rest)
     bias, residual = split_residual(call, rest)
     win = window(x.shape[2:], w.shape[2:], call.attrs)
     wide = np.float32 if x.dtype == np.float16 else x.dtype
@@ -49,6 +50,8 @@ def conv(call: Call, x: Array, w: Array, *rest: Array | None) -> Array:
         y = y + per_channel(bias, x.ndim)
     if residual is not None:
         y = y + residual
+    if slope is not None:
+        y = np.where(y < 0, y * per_channel(slope, x.ndim), y)
     return activate(call, y.astype(x.dtype))
 
 

@@ -28,11 +28,13 @@ class Case:
     batch: int = 1
     bias: bool = True
     residual: bool = False
+    slope: bool = False
 
     def __str__(self) -> str:
         extra = "".join(f"-{k}{v}".replace(" ", "") for k, v in self.attrs.items())
         size, kernel = "x".join(map(str, self.size)), "x".join(map(str, self.kernel))
-        return f"{self.batch}x{self.channels}x{size}-{self.filters}-{kernel}{extra}{'-res' * self.residual}"
+        fused = "-res" * self.residual + "-slope" * self.slope
+        return f"{self.batch}x{self.channels}x{size}-{self.filters}-{kernel}{extra}{fused}"
 
 
 PAD1, PAD2 = {"pads": [1, 1, 1, 1]}, {"pads": [2, 2, 2, 2]}
@@ -77,7 +79,11 @@ FLOAT_ONLY = [
     Case(4, 4, (20, 21), (3, 3), {"group": 4, "dilations": [2, 2], "pads": [2, 2, 2, 2]}),
     Case(3, 3, (21, 20), (3, 5), {"group": 3, "strides": [1, 3], "pads": [1, 2, 1, 2]}),
     Case(6, 8, (9, 9), (3, 3), {"group": 2, **PAD1}),
-]
+    # a fused PRelu, over one pixel, rows narrower than a vector, the odd pixel of 7 x 7, a residual, groups
+    Case(4, 6, (1, 1), slope=True), Case(4, 9, (33, 9), slope=True), Case(6, 8, (7, 7), residual=True, slope=True),
+    Case(3, 6, (5, 3), (3, 3), PAD1, residual=True, slope=True), Case(6, 8, (9, 9), (3, 3), {"group": 2}, slope=True),
+    Case(3, 8, (20, 40), (3, 3), {**PAD1, "strides": [2, 2]}, batch=2, residual=True, slope=True),
+]  # fmt: skip
 
 
 def make(case: Case, rng: np.random.Generator) -> tuple[Node, list[np.ndarray]]:
@@ -89,10 +95,14 @@ def make(case: Case, rng: np.random.Generator) -> tuple[Node, list[np.ndarray]]:
     if case.bias:
         inputs.append(rng.standard_normal(case.filters).astype(np.float32))
     attrs: dict[str, Any] = {"residual": 1} if case.residual else {}
+    if case.slope:
+        attrs["activation"] = "PRelu"
     node = Node("Conv", (), ("y",), {**case.attrs, **attrs}, "conv")
     if case.residual:
         shape = evaluate("Conv", inputs, {**case.attrs}, dtype_out=("float32",))[0].shape
         inputs.append(rng.standard_normal(shape).astype(np.float32))
+    if case.slope:
+        inputs.append(rng.standard_normal(case.filters).astype(np.float32))
     return Node(node.op, tuple(f"i{i}" for i in range(len(inputs))), ("y",), node.attrs, "conv"), inputs
 
 
@@ -102,11 +112,13 @@ def test_float(case: Case, level: Level) -> None:
     node, inputs = make(case, np.random.default_rng(0))
     expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
     depthwise = node.attr_int("group", 1) == case.channels > 1
-    weights = StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")
+    stored = {1: StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")}
+    if case.slope:
+        stored[len(inputs) - 1] = StoredTensor.pack_dense("slope", inputs[-1], "row")
     rule = conv_float.depthwise_f32 if depthwise else conv_float.conv_f32
     kind = TensorType("float32", expected.shape)
     for threads, order in ((1, "forward"), (4, "backward")):
-        result = run_rule(rule, node, list(inputs), [None] * len(inputs), kind, level, {1: weights}, threads, order)
+        result = run_rule(rule, node, list(inputs), [None] * len(inputs), kind, level, stored, threads, order)
         assert not isinstance(result, Refusal), result
         np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
 

@@ -29,6 +29,7 @@ from edgert.plan.lowering.conv_site import (
     padded,
     padded_macs,
     residual_of,
+    slope_of,
     too_big,
     vector_pixels,
 )
@@ -74,6 +75,8 @@ class FloatConv:
         if stored is None or stored.dtype != "float32":
             what = f"float32 {layout}" if encoding == "dense" else f"{encoding} {layout}"
             return Refusal(kernel, f"weights are not stored as {what}")
+        if (slope := slope_of(site)) is not None and site.values[slope] is None:
+            return Refusal(kernel, "the slopes of a fused PRelu are no constants")
         conv = cls(site, g, stored, None if g.direct else Planes.of(g, site.level))
         if too_big(conv.x_plane * g.channels, 4 * plane_pixels(g.pixels) * g.filters):
             return Refusal(kernel, "an image's activations exceed 2 GiB")
@@ -155,9 +158,15 @@ class FloatConv:
             source, _ = emit_planes(e, g, self.planes, source, g.channels, 0)
         residual, filters = residual_of(self.site), self.group_filters
         low, high = activation_floats(self.site.node)
-        bias = e.constant(padded(_float_bias(self.site, g.filters), -(-g.filters // 4) * 4))
+        numbers, slope = padded(_float_bias(self.site, g.filters), -(-g.filters // 4) * 4), slope_of(self.site)
+        slopes = 0 if slope is None else numbers.nbytes
+        if slope is not None:
+            value = self.site.values[slope]
+            assert value is not None
+            numbers = np.concatenate([numbers, padded(np.asarray(value, np.float32), len(numbers))])
         operands = {
-            "x": source, "bias": bias, "y": output, "residual": None if residual is None else inputs[residual],
+            "x": source, "bias": e.constant(numbers), "y": output,
+            "residual": None if residual is None else inputs[residual],
             **{name: buffer for name, (buffer, _) in own.items()},
         }  # fmt: skip
         plane = params["y_plane"] * filters
@@ -167,7 +176,7 @@ class FloatConv:
             steps["residual"] = plane
         for i in range(g.group):
             e.op(
-                kernel, operands, {**params, "channels": filters, "low": low, "high": high},
+                kernel, operands, {**params, "channels": filters, "slopes": slopes, "low": low, "high": high},
                 chunks=g.batch * params["parts"] * params["slices"], scratch=48 * self.site.level.vector_bytes,
                 offsets={name: step * i for name, step in steps.items()},
             )  # fmt: skip
@@ -218,8 +227,8 @@ def depthwise_f32(site: Site) -> Offer | Refusal:
     if stored is None or stored.dtype != "float32":
         return Refusal(kernel, "weights are not stored as float32 row")
     bounds = activation_floats(site.node)
-    if site.node.attr_int("residual", 0):
-        return Refusal(kernel, "a residual is not fused into depthwise convolutions")
+    if site.node.attr_int("residual", 0) or slope_of(site) is not None:
+        return Refusal(kernel, "residuals and slopes are not fused into depthwise convolutions")
     reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilations, strict=True)]
     lanes = site.level.vector_bytes // 4
     columns = -(-(max(g.out[1], lanes) + reach[1] // g.strides[1]) // 16) * 16
@@ -284,7 +293,7 @@ def depthwise3_f32(site: Site) -> list[Offer | Refusal]:
     if g is None or not g.depthwise or x.dtype != "float32" or (g.kernel, g.strides) != ((3, 3), (1, 1)):
         return []
     stored = packed(site, "dense", "row")
-    if stored is None or stored.dtype != "float32" or site.node.attr_int("residual", 0):
+    if stored is None or stored.dtype != "float32" or site.node.attr_int("residual", 0) or slope_of(site) is not None:
         return []
     if g.filters != g.channels or g.dilations != (1, 1) or tuple(g.pads) != (1, 1, 1, 1):
         return []

@@ -17,15 +17,25 @@ DEPTHWISE_SCRATCH = 24 << 10
 """Bytes of padded rows that a depthwise band may take: half of a 48 KB first-level cache."""
 
 
+def slope_of(site: Site) -> int | None:
+    """Index of the fused PRelu's slopes, None without one."""
+    return len(site.inputs) - 1 if site.node.attr_str("activation", "") == "PRelu" else None
+
+
 def residual_of(site: Site) -> int | None:
     """Index of the fused residual input, None without one."""
-    return len(site.inputs) - 1 if site.node.attr_int("residual", 0) else None
+    return _unfused(site) if site.node.attr_int("residual", 0) else None
 
 
 def bias_of(site: Site) -> int | None:
     """Index of the bias, None without one."""
-    last = len(site.inputs) - (1 if site.node.attr_int("residual", 0) else 0)
+    last = _unfused(site)
     return 2 if last > 2 and site.inputs[2] is not None else None
+
+
+def _unfused(site: Site) -> int:
+    """How many inputs there are before residual and slopes."""
+    return len(site.inputs) - site.node.attr_int("residual", 0) - int(slope_of(site) is not None)
 
 
 def padded(values: Array, count: int) -> Array:
