@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from edgert.assets.fetch import pull
-
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "streaming.md").read_text("utf-8")
 SILENT = 1
 """What the wake word app ends with where nothing was heard."""
@@ -20,10 +18,7 @@ SILENT = 1
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the guide's commands find in the folder where they are run; its conversions are done here, in order."""
     folder = tmp_path_factory.mktemp("guide")
-    for asset in ("wake-words", "speech", "basic-pitch", "vocadito"):
-        for path in pull(asset).iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-    for command in commands("edgert convert"):
+    for command in (*commands("edgert pull"), *commands("edgert convert")):
         assert run(f"-m edgert.cli.main {command.removeprefix('edgert ')}", folder).returncode == 0
     return folder
 

@@ -122,3 +122,23 @@ class TestPull:
         monkeypatch.setattr(command, "pull", lambda name, progress: tmp_path / name)
         assert cli.main(["pull", "photos", "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {"name": "photos", "path": str(tmp_path / "photos")}
+
+    def test_several_are_copied(self, capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        import edgert.cli.pull as command
+
+        cache, here = tmp_path / "cache", tmp_path / "here"
+        (cache / "sounds").mkdir(parents=True)
+        here.mkdir()
+        for name in ("sounds/a.wav", "sounds/b.wav", "model.onnx"):
+            (cache / name).write_text(name)
+        monkeypatch.setattr(command, "pull", lambda name, progress: cache / name)
+        for _ in range(2):  # the same files again are no harm
+            assert cli.main(["pull", "sounds", "model.onnx", "-o", str(here)]) == 0
+            assert capsys.readouterr().out.splitlines() == [str(here), str(here / "model.onnx")]
+        assert (here / "b.wav").read_text() == "sounds/b.wav"
+        assert cli.main(["pull", "sounds", "model.onnx", "--json"]) == 0
+        assert [row["name"] for row in json.loads(capsys.readouterr().out)["assets"]] == ["sounds", "model.onnx"]
+        (here / "b.wav").write_text("mine")
+        assert cli.main(["pull", "sounds", "-o", str(here)]) == 2
+        assert "move it away" in capsys.readouterr().err and (here / "b.wav").read_text() == "mine"
+        assert cli.main(["pull", "sounds", "-o", str(tmp_path / "none")]) == 2
