@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from edgert.converters.names import Names
 from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.reader import OnnxModel, OnnxNode
 from edgert.graph.ir import Array, Attr, Graph, Node, Quantization, TensorType
@@ -50,13 +51,13 @@ class Builder:
 
     Tensors keep their ONNX names where they can. An int8 activation is stored as uint8, value + 128: it is
     then in `shifted`, and whoever needs the int8 values gets them through two exact nodes. sequences: ONNX
-    sequence -> the tensors it is made of. scope: what the names of a body's tensors begin with, '' for the model
-    itself.
+    sequence -> the tensors it is made of; listed: how many those are in all. scope: what the names of a body's
+    tensors begin with, '' for the model itself; depth: how many bodies it is in.
     """
 
-    def __init__(self, model: OnnxModel, hints: dict[str, Hint], scope: str = "") -> None:
+    def __init__(self, model: OnnxModel, hints: dict[str, Hint], scope: str = "", depth: int = 0) -> None:
         self.model = model
-        self.scope = scope
+        self.scope, self.depth = scope, depth
         self.hints = hints
         self.graph = Graph(model.name)
         self.values: dict[str, Array] = dict(model.constants)
@@ -64,14 +65,15 @@ class Builder:
         self.notes: list[str] = []
         self.shifted: set[str] = set()
         self.sequences: dict[str, list[str]] = {}
+        self.listed = 0
         self.output_names = {value.name for value in model.outputs}
         self.wanted = {name for node in model.nodes for name in (*node.inputs, *node.captured)} | self.output_names
         self._alias: dict[str, str] = {}
         self._plain: dict[str, str] = {}
         self._stored: dict[tuple[object, ...], str] = {}
-        self._node_names: set[str] = set()
-        self._taken = {value.name for value in (*model.inputs, *model.outputs)} | self.values.keys()
-        self._taken |= {name for node in model.nodes for name in node.outputs}
+        self._node_names = Names()
+        taken = {value.name for value in (*model.inputs, *model.outputs)} | self.values.keys()
+        self._tensor_names = Names(taken | {name for node in model.nodes for name in node.outputs})
 
     # What is known of a tensor
 
@@ -97,12 +99,7 @@ class Builder:
 
     def fresh(self, name: str) -> str:
         """`name`, or `name_1`, ... : one that no tensor has."""
-        candidate, i = name, 0
-        while candidate in self._taken or not candidate:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._taken.add(candidate)
-        return candidate
+        return self._tensor_names.fresh(name)
 
     # Inputs of new nodes
 
@@ -320,12 +317,7 @@ class Builder:
     def _append(
         self, op: str, inputs: Sequence[str], outputs: Sequence[str], attrs: dict[str, Attr], name: str
     ) -> None:
-        unique, i = name, 0
-        while unique in self._node_names:
-            i += 1
-            unique = f"{name}_{i}"
-        self._node_names.add(unique)
-        self.graph.nodes.append(Node(op, tuple(inputs), tuple(outputs), attrs, unique))
+        self.graph.nodes.append(Node(op, tuple(inputs), tuple(outputs), attrs, self._node_names.fresh(name)))
 
     def finish(self) -> Graph:
         """Completes the outputs and carries quantization through layout operators both ways."""

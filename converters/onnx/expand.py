@@ -11,7 +11,7 @@ import numpy as np
 from edgert.converters.onnx.captures import bodies
 from edgert.converters.onnx.captures import rename as rename_captured
 from edgert.converters.onnx.hints import Hint, infer_values
-from edgert.converters.onnx.reader import OnnxModel, OnnxNode, read_nodes
+from edgert.converters.onnx.reader import MAX_NODES, OnnxModel, OnnxNode, read_nodes
 from edgert.converters.onnx.tensors import NARROW_NUMBERS, TYPE_NUMBERS
 from edgert.errors import FormatError, UnsupportedError
 
@@ -35,6 +35,8 @@ def expand_functions(
             if body is not None:
                 notes.append(f"{node.op} {node.name!r} is written out as {len(body)} simpler operators")
             nodes.extend([node] if body is None else body)
+            if len(nodes) > MAX_NODES:
+                raise FormatError(model.path, None, f"at most {MAX_NODES} nodes, functions written out", "more")
         changed = len(nodes) != len(model.nodes) or any(a is not b for a, b in zip(nodes, model.nodes, strict=True))
         model.nodes = nodes
         if not changed:
@@ -172,6 +174,6 @@ def _infer(
     ]
     graph = onnx.helper.make_graph(list(function.node), "body", inputs, outputs, small)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-    for name, hint in infer_values(onnx.helper.make_model(graph, opset_imports=imports)).items():
+    for name, hint in infer_values(onnx.helper.make_model(graph, opset_imports=imports), model).items():
         if name not in hints or not hints[name].dtype:
             hints[name] = hint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgert.converters.names import Names
 from edgert.converters.onnx.reader import MICROSOFT
 from edgert.converters.onnx.tensors import TYPE_NUMBERS
 from edgert.errors import UnsupportedError
@@ -27,16 +28,8 @@ class Writer:
         self.initializers: dict[str, Array] = {}
         self._parameters: dict[tuple[bytes, bytes, str], tuple[str, str]] = {}
         self._domains: set[str] = {""}
-        self._taken = {*graph.inputs, *graph.constants, *graph.types, ""}
-        self._taken |= {name for node in graph.nodes for name in node.outputs}
-
-    def fresh(self, name: str) -> str:
-        candidate, i = name, 0
-        while candidate in self._taken:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._taken.add(candidate)
-        return candidate
+        made = (name for node in graph.nodes for name in node.outputs)
+        self.fresh = Names([*graph.inputs, *graph.constants, *graph.types, *made]).fresh
 
     def tensor(self, name: str) -> str:
         """The ONNX name of IR tensor `name`, as stored (quantized tensors stay integers)."""

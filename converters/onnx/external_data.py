@@ -18,6 +18,11 @@ KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
 """Keys ONNX defines; `checksum` and `basepath` are accepted and ignored, as `onnx` does."""
 
 
+SHARED = 4
+"""How often the bytes of a file may be used, on average: two layers share weights at most. A file could otherwise
+grow without bound, by tensors that all are one and the same stretch of it."""
+
+
 class ExternalData:
     """The external files of one model: each is checked and mapped once, tensors are views.
 
@@ -31,6 +36,7 @@ class ExternalData:
         self.model = model
         self.folder = model.resolve().parent
         self._files: dict[str, memoryview] = {}
+        self._used: dict[str, int] = {}
 
     def read(self, tensor: TensorProto) -> memoryview:
         """The bytes of `tensor`, a view of the mapped file. Raises FormatError."""
@@ -50,6 +56,9 @@ class ExternalData:
                 f"bytes {offset} to {offset + length} inside {info['location']!r}",
                 f"a file of {len(data)} bytes",
             )
+        used = self._used[info["location"]] = self._used.get(info["location"], 0) + length
+        if used > SHARED * len(data):
+            raise self._error(tensor, f"the bytes of {info['location']!r} used {SHARED} times", "more")
         return data[offset : offset + length]
 
     def _number(self, tensor: TensorProto, info: dict[str, str], key: str, default: int) -> int:

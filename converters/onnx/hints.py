@@ -3,10 +3,11 @@ These are hints for the importer; the types that count are inferred again by `ed
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgert.converters.onnx.inference_process import PROCESS
+from edgert.converters.onnx.inference_process import PER_NODE, PROCESS
 from edgert.converters.onnx.reader import MICROSOFT, OnnxModel, dims_of
 from edgert.converters.onnx.tensors import NARROW_TYPES, type_name
 from edgert.errors import FormatError, UnsupportedError
@@ -14,6 +15,10 @@ from edgert.graph.ir import Dim, TensorType
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
+
+
+SECONDS = 60.0
+"""Spent on one model: each body and each function written out is a question of its own, which may take ten."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,17 @@ def infer_hints(model: OnnxModel) -> dict[str, Hint]:
     for node in proto.graph.node:
         if node.domain == MICROSOFT:
             _substitute(node)
-    return infer_values(proto)
+    return infer_values(proto, model)
 
 
-def infer_values(proto: ModelProto) -> dict[str, Hint]:
-    """The hints `onnx.shape_inference` gives for every tensor of `proto`; the declared types where it fails."""
-    proto = PROCESS.infer(proto) or proto
+def infer_values(proto: ModelProto, model: OnnxModel) -> dict[str, Hint]:
+    """The hints `onnx.shape_inference` gives for every tensor of `proto`, a part of `model`; the declared types where
+    it fails, or where other parts took too long already."""
+    allowed = SECONDS + PER_NODE * len(model.skeleton.graph.node)
+    if model.waited[0] < allowed:
+        start = time.monotonic()
+        proto = PROCESS.infer(proto) or proto
+        model.waited[0] += time.monotonic() - start
     hints: dict[str, Hint] = {}
     for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         if info.type.HasField("tensor_type"):

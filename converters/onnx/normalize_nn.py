@@ -9,7 +9,10 @@ from edgert.converters.onnx.builder import Builder, Refused
 from edgert.converters.onnx.hints import Hint
 from edgert.converters.onnx.normalize import as_is, attributes, lift, rename
 from edgert.converters.onnx.reader import OnnxNode
-from edgert.graph.ir import Attr
+from edgert.graph.ir import Attr, Dim
+
+MAX_CHANNELS = 1 << 20
+"""That constants are repeated for: a file of a few bytes may declare any number."""
 
 
 @lift("Clip")
@@ -102,8 +105,10 @@ def group_normalization(b: Builder, n: OnnxNode) -> None:
         if n.opset >= 21:
             inputs.append(b.use(name))
             continue
-        channels = (b.hint(n.inputs[0]).shape or ("?", "?"))[1]
-        if value is None or not isinstance(channels, int) or channels % max(value.size, 1):
+        channels: Dim | None = (b.hint(n.inputs[0]).shape or ("?", "?"))[1]
+        if not isinstance(channels, int) or channels > MAX_CHANNELS:
+            channels = None
+        if value is None or channels is None or channels % max(value.size, 1):
             raise Refused("", "expected constant scale and bias, one per group; export with opset 21")
         inputs.append(b.store(f"{name}_per_channel", np.repeat(value, channels // value.size)))
     b.emit(n, "GroupNormalization", inputs, attributes(n, drop=("stash_type",)))

@@ -33,6 +33,9 @@ MAX_FILE_BYTES = 2**31 - 1
 MAX_NODES = 100_000
 """After inlining; real networks have a few thousand, and functions can multiply without bound."""
 
+MAX_INLINED_BYTES = 1 << 30
+"""Of all function bodies, each counted as often as it is called: they hold constants too."""
+
 MAX_SHAPE_VALUES = 64
 """Initializers up to this size stay in the skeleton."""
 
@@ -102,6 +105,8 @@ class OnnxModel:
     unreadable: dict[str, str]
     skeleton: ModelProto
     narrow: dict[str, str] = field(default_factory=dict)
+    waited: list[float] = field(default_factory=lambda: [0.0])
+    """Seconds spent on type inference so far: one number, shared with the bodies of the model."""
 
 
 def read_onnx(path: str | Path) -> OnnxModel:
@@ -264,10 +269,12 @@ def _inline(model: ModelProto, path: Path) -> None:
     functions = {(f.domain, f.name): f for f in model.functions}
     if len(functions) != len(model.functions):
         raise UnsupportedError(f"{path}: expected functions without overloads, found two of one name")
-    sizes: dict[tuple[str, str], int] = {}
-    total = _expanded(model.graph, functions, sizes, set(), path)
+    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    total, held = _expanded(model.graph, functions, sizes, set(), path)
     if total > MAX_NODES:
         raise FormatError(path, None, f"at most {MAX_NODES} nodes after inlining functions", f"{total}")
+    if held > MAX_INLINED_BYTES + model.graph.ByteSize():
+        raise FormatError(path, None, f"at most {MAX_INLINED_BYTES} bytes of inlined functions", f"{held}")
     try:
         inlined = inline_local_functions(model)
     except (RuntimeError, onnx.checker.ValidationError) as error:
@@ -278,17 +285,18 @@ def _inline(model: ModelProto, path: Path) -> None:
 def _expanded(
     body: GraphProto | FunctionProto,
     functions: dict[tuple[str, str], FunctionProto],
-    sizes: dict[tuple[str, str], int],
+    sizes: dict[tuple[str, str], tuple[int, int]],
     open_calls: set[tuple[str, str]],
     path: Path,
-) -> int:
-    """Number of nodes of `body` once every call in it is inlined. Raises FormatError on recursion."""
-    total = 0
+) -> tuple[int, int]:
+    """(nodes, bytes) of `body` once every call in it is inlined. Raises FormatError on recursion."""
+    total, held = 0, body.ByteSize()
     for node in body.node:
         key = (node.domain, node.op_type)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
-                total += _expanded(inner, functions, sizes, open_calls, path)
+                nodes, size = _expanded(inner, functions, sizes, open_calls, path)
+                total, held = total + nodes, held + size - inner.ByteSize()
         if key not in functions:
             total += 1
             continue
@@ -296,8 +304,8 @@ def _expanded(
             if key in open_calls or len(open_calls) > 100:
                 raise FormatError(path, None, "functions that do not call themselves", f"{key[1]!r} does")
             sizes[key] = _expanded(functions[key], functions, sizes, open_calls | {key}, path)
-        total += sizes[key]
-    return total
+        total, held = total + sizes[key][0], held + sizes[key][1]
+    return total, held
 
 
 def _value(info: ValueInfoProto, path: Path, role: str) -> OnnxValue:
@@ -336,7 +344,7 @@ def _node(proto: NodeProto, index: int, opsets: dict[str, int], path: Path, exte
         raise FormatError(path, None, f"an opset_import for the domain of node {name!r}", repr(domain))
     node = OnnxNode(proto.op_type, domain, opsets.get(domain, 1), list(proto.input), list(proto.output), {}, name)
     for attribute in proto.attribute:
-        if attribute.name in {**node.attrs, **node.unreadable, **node.graphs}:
+        if any(attribute.name in known for known in (node.attrs, node.unreadable, node.graphs)):
             raise FormatError(path, None, f"each attribute of node {name!r} once", repr(attribute.name))
         _read_attribute(node, attribute, path, external)
     return node

@@ -19,6 +19,9 @@ from edgert.graph.ir import Dim
 MAX_PARTS = 4096
 """Tensors a split may make: each is a name in the graph, and a file can declare an axis of any size."""
 
+MAX_LISTED = 1 << 20
+"""Tensors in all sequences of a graph together: one that grows by a tensor at a time is so many lists."""
+
 UNKNOWN = "its list of tensors is not known before the model runs; export with a fixed number of tensors"
 
 
@@ -27,6 +30,18 @@ def elements(b: Builder, name: str) -> list[str]:
     if name not in b.sequences:
         raise Refused("", UNKNOWN)
     return b.sequences[name]
+
+
+def keep(b: Builder, name: str, parts: list[str]) -> None:
+    """Sequence `name` is made of `parts`. Raises Refused when the sequences of the graph are too long together."""
+    charge(b, len(parts))
+    b.sequences[name] = parts
+
+
+def charge(b: Builder, count: int) -> None:
+    b.listed += count
+    if b.listed > MAX_LISTED:
+        raise Refused("", f"expected at most {MAX_LISTED} tensors in all sequences, each counted where it is made")
 
 
 def position(b: Builder, n: OnnxNode, index: int, count: int, what: str) -> int:
@@ -42,7 +57,7 @@ def position(b: Builder, n: OnnxNode, index: int, count: int, what: str) -> int:
 
 @lift("SequenceEmpty", "SequenceConstruct")
 def construct(b: Builder, n: OnnxNode) -> None:
-    b.sequences[n.outputs[0]] = list(n.inputs)
+    keep(b, n.outputs[0], list(n.inputs))
 
 
 @lift("SequenceInsert")
@@ -56,7 +71,7 @@ def insert(b: Builder, n: OnnxNode) -> None:
         whole = value is not None and int(value.reshape(-1)[0]) == len(parts)
         at = len(parts) if whole else position(b, n, 2, len(parts), "position")
     parts.insert(at, n.inputs[1])
-    b.sequences[n.outputs[0]] = parts
+    keep(b, n.outputs[0], parts)
 
 
 @lift("SequenceErase")
@@ -66,7 +81,7 @@ def erase(b: Builder, n: OnnxNode) -> None:
     if not parts:
         raise Refused("", "expected a sequence with tensors, found an empty one")
     del parts[position(b, n, 1, len(parts), "position") if n.has(1) else -1]
-    b.sequences[n.outputs[0]] = parts
+    keep(b, n.outputs[0], parts)
 
 
 @lift("SequenceLength")
@@ -101,6 +116,7 @@ def concat(b: Builder, n: OnnxNode) -> None:
 
 
 def _concat(b: Builder, n: OnnxNode, parts: list[str], axis: int, new_axis: bool, outputs: list[str] | None) -> None:
+    charge(b, len(parts))
     tensors = [b.data(name) for name in parts]
     if new_axis:
         axes = b.ints(n, "axes", [axis])
@@ -144,7 +160,7 @@ def split(b: Builder, n: OnnxNode) -> None:
             b.emit(n, "Squeeze", [name, axes], {}, [b.between(n, f"slice{i}", _resized(b.hint(x), axis, None))])
             for i, name in enumerate(names)
         ]
-    b.sequences[n.outputs[0]] = names
+    keep(b, n.outputs[0], names)
 
 
 def _check_parts(count: int) -> None:

@@ -40,15 +40,15 @@ def control(b: Builder, n: OnnxNode) -> None:
 
 def _body(b: Builder, n: OnnxNode, key: str, around: list[str]) -> Graph:
     """The body under attribute `key` of `n`, a function of its own inputs and of the tensors `around` it."""
-    scope = f"{b.scope}{n.name}/{key}/"
-    if scope.count("/") > 2 * MAX_DEPTH:
+    if b.depth >= MAX_DEPTH:
         raise Refused(key, f"bodies are nested more than {MAX_DEPTH} deep")
+    scope = f"{b.scope}{n.name}/{key}/"
     try:
         model = _read(b, n, n.graphs[key], around, scope)
         hints = _hints(b, model, n.graphs[key], around, scope)
     except (FormatError, UnsupportedError) as error:
         raise Refused(key, str(error)) from None
-    graph, problems = translate(model, hints, b.notes, scope)
+    graph, problems = translate(model, hints, b.notes, scope, b.depth + 1)
     if problems:
         raise Refused(key, f"{len(problems)} of its nodes cannot be converted; the first: {problems[0]}")
     for value in (*model.inputs, *model.outputs):
@@ -100,7 +100,7 @@ def _read(b: Builder, n: OnnxNode, proto: GraphProto, around: list[str], scope: 
     renamed = {scope + name: why for name, why in unreadable.items()}
     return OnnxModel(
         path, scope, b.model.opsets, inputs, outputs, nodes, constants, renamed, b.model.skeleton,
-        {scope + name: kind for name, kind in narrow.items()},
+        {scope + name: kind for name, kind in narrow.items()}, b.model.waited,
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _hints(b: Builder, model: OnnxModel, proto: GraphProto, around: list[str], s
         if hint.dtype in TYPE_NUMBERS:
             shape = hint.shape
             skeleton.graph.input.append(onnx.helper.make_tensor_value_info(name, TYPE_NUMBERS[hint.dtype], shape))
-    hints = {scope + name: hint for name, hint in infer_values(skeleton).items()}
+    hints = {scope + name: hint for name, hint in infer_values(skeleton, b.model).items()}
     for value in model.inputs:
         if not value.dtype:
             value.dtype = hints.get(value.name, Hint()).dtype

@@ -31,11 +31,12 @@ class Problem:
 
 
 def translate(
-    model: OnnxModel, hints: dict[str, Hint], notes: list[str], scope: str = ""
+    model: OnnxModel, hints: dict[str, Hint], notes: list[str], scope: str = "", depth: int = 0
 ) -> tuple[Graph, list[Problem]]:
-    """(the graph of `model`, every node that cannot be converted). scope: before the names of a body's tensors."""
+    """(the graph of `model`, every node that cannot be converted). scope: before the names of a body's tensors.
+    depth: bodies that this one is in, 0 for the model itself."""
     expand_functions(model, hints, supported, notes)
-    builder = Builder(model, hints, scope)
+    builder = Builder(model, hints, scope, depth)
     builder.notes = notes
     problems: list[Problem] = []
     for node in model.nodes:

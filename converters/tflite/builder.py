@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgert.converters.names import shortened
+from edgert.converters.names import Names, shortened
 from edgert.converters.tflite.model import ABSENT, TfliteGraph, TfliteModel, TfliteOperator, TfliteTensor
 from edgert.converters.tflite.variables import Variables
 from edgert.graph.ir import DTYPES, Array, Attr, Dim, Graph, Node, Quantization, TensorType
@@ -30,6 +30,9 @@ MAX_DEPTH = 16
 MAX_PARTS = 1000
 """Sub-graphs in all, counted each time one is used: sixteen floors of two each would be 65,536."""
 
+MAX_OPERATORS = 1 << 17
+"""Of all those sub-graphs, likewise counted: what the reader allows one graph."""
+
 ACTIVATIONS: dict[str, tuple[float, float] | None] = {
     "NONE": None, "RELU": (0.0, np.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0),
 }  # fmt: skip
@@ -41,8 +44,8 @@ def first_of(name: str) -> str:
     return name.partition(";")[0]
 
 
-MAX_MADE = 1 << 24
-"""Values of a constant that a lift makes of sizes alone: a file of a few bytes may state any size."""
+MAX_MADE = 1 << 25
+"""Values of all constants that lifts make of sizes alone: a file of a few bytes may state any size."""
 
 
 class Refused(Exception):
@@ -51,12 +54,6 @@ class Refused(Exception):
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(advice)
         self.what, self.advice = what, advice
-
-
-def check_made(what: str, *sizes: int) -> None:
-    """Raises Refused when a constant of these sizes would have more than MAX_MADE values."""
-    if math.prod(sizes) > MAX_MADE:
-        raise Refused(what, f"expected at most {MAX_MADE} values, found {' x '.join(map(str, sizes))}")
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,12 @@ class Builder:
         self.problems: list[Problem] = []
         self.variables = Variables()
         self._nesting: tuple[int, ...] = ()
-        self._parts: list[str] = []
+        self._parts: list[int] = []
+        self._made = [0]
         self._values: dict[int, Array] = {}
         self._names: dict[int, str] = {}
         self._ends: dict[int, str] = {}
-        self._taken: set[str] = set()
-        self._node_names: set[str] = set()
+        self._tensor_names, self._node_names = Names(), Names()
         self._made_of: dict[tuple[int, str], str] = {}
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -109,11 +106,13 @@ class Builder:
         if graph in self._nesting or len(self._nesting) == MAX_DEPTH or len(self._parts) == MAX_PARTS:
             what = f"at most {MAX_PARTS} sub-graphs, none in itself and at most {MAX_DEPTH} inside one another"
             raise Refused(part, f"expected {what}, found others")
+        self._parts.append(len(self.model.graphs[graph].operators))
+        if sum(self._parts) > MAX_OPERATORS:
+            raise Refused(part, f"expected at most {MAX_OPERATORS} operators in sub-graphs, each time one is used")
         inner = Builder(self.model, self.model.graphs[graph], f"{self.scope}{op.op}_{op.index}/{part}/")
-        self._parts.append(inner.scope)
-        inner._nesting, inner._parts = (*self._nesting, graph), self._parts
+        inner._nesting, inner._parts, inner._made = (*self._nesting, graph), self._parts, self._made
         inner.problems, inner.notes = self.problems, self.notes
-        inner._taken, inner._node_names = self._taken, self._node_names
+        inner._tensor_names, inner._node_names = self._tensor_names, self._node_names
         return inner
 
     # ---- what is known of a tensor
@@ -148,6 +147,14 @@ class Builder:
         if isinstance(size, str):
             raise Refused(what, f"expected a fixed {what}, found one that is free; fix it when the model is made")
         return size
+
+    def check_made(self, what: str, *sizes: int) -> None:
+        """To be called before a constant of these sizes is made of them alone. Raises Refused when the model has more
+        than MAX_MADE values of such constants."""
+        self._made[0] += math.prod(sizes)
+        if self._made[0] > MAX_MADE:
+            found = " x ".join(map(str, sizes))
+            raise Refused(what, f"expected at most {MAX_MADE} values of constants made of sizes, found {found} more")
 
     def quant(self, index: int) -> Quantization | None:
         """Quantization of the tensor as the IR stores it: zero points of int8 activations are raised by 128."""
@@ -202,13 +209,7 @@ class Builder:
     # ---- names
     def fresh(self, name: str) -> str:
         """`name` in this scope, or `name_1`, ... : one that no tensor has."""
-        base = f"{self.scope}{shortened(name)}"
-        candidate, i = base, 0
-        while candidate in self._taken or not candidate:
-            i += 1
-            candidate = f"{base}_{i}"
-        self._taken.add(candidate)
-        return candidate
+        return self._tensor_names.fresh(f"{self.scope}{shortened(name)}")
 
     def named(self, index: int) -> str:
         """The IR name of a computed tensor: that of the file, made unique."""
@@ -420,12 +421,7 @@ class Builder:
         if len(arguments) < OPERATORS[kind].min_inputs:
             raise Refused("inputs", f"expected at least {OPERATORS[kind].min_inputs} of {kind}, found {len(arguments)}")
         base = self.scope + (f"{op.op}_{op.index}" if op is not None else f"{kind}_{outputs[0]}")
-        name, i = base, 0
-        while name in self._node_names:
-            i += 1
-            name = f"{base}_{i}"
-        self._node_names.add(name)
-        node = Node(kind, tuple(arguments), tuple(outputs), dict(attrs or {}), name)
+        node = Node(kind, tuple(arguments), tuple(outputs), dict(attrs or {}), self._node_names.fresh(base))
         self.graph.nodes.append(node)
         return node
 

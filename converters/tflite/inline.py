@@ -3,7 +3,7 @@ Sub-graphs of control flow stay what they are: see `lift_control.py`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edgert.converters.tflite.model import TfliteGraph, TfliteModel, TfliteOperator
 from edgert.errors import FormatError
@@ -11,10 +11,10 @@ from edgert.errors import FormatError
 COMPOSITE = "STABLEHLO_COMPOSITE"
 
 MAX_OPERATORS = 1 << 17
-"""Of a graph written out. Composites of composites multiply; models have some thousand operators."""
+"""Written out, of all graphs together. Composites of composites multiply; models have some thousand operators."""
 
 MAX_TENSORS = 4 * MAX_OPERATORS
-"""Of a graph written out; operators have two to four tensors each."""
+"""Likewise; operators have two to four tensors each."""
 
 MAX_DEPTH = 16
 """Of composites within composites."""
@@ -24,17 +24,25 @@ def inline_composites(model: TfliteModel) -> TfliteModel:
     """`model` without composite operators. Raises FormatError where one has no definition, or has itself inside."""
     if all(op.op != COMPOSITE for graph in model.graphs for op in graph.operators):
         return model
-    return replace(model, graphs=[_Inliner(model, graph).graph() for graph in model.graphs])
+    written = _Written()
+    return replace(model, graphs=[_Inliner(model, graph, written).graph() for graph in model.graphs])
+
+
+@dataclass
+class _Written:
+    """What was written out so far, over all graphs: each may use the same large definition."""
+
+    operators: int = 0
+    tensors: int = 0
 
 
 class _Inliner:
     """Writes out one graph: `tensors` grows by those of the definitions, `operators` is made anew."""
 
-    def __init__(self, model: TfliteModel, source: TfliteGraph) -> None:
-        self.model, self.source = model, source
+    def __init__(self, model: TfliteModel, source: TfliteGraph, written: _Written) -> None:
+        self.model, self.source, self.written = model, source, written
         self.tensors = list(source.tensors)
         self.operators: list[TfliteOperator] = []
-        self.visited = 0
 
     def graph(self) -> TfliteGraph:
         self._write(self.source, {index: index for index in range(len(self.tensors))}, 0)
@@ -45,8 +53,9 @@ class _Inliner:
         for op in body.operators:
             inputs = tuple(places.get(index, index) for index in op.inputs)
             outputs = tuple(places.get(index, index) for index in op.outputs)
-            self.visited += 1
-            if self.visited > MAX_OPERATORS or len(self.tensors) > MAX_TENSORS:
+            if depth or op.op == COMPOSITE:  # the file's own have their limit where it is read
+                self.written.operators += 1
+            if self.written.operators > MAX_OPERATORS or self.written.tensors > MAX_TENSORS:
                 raise self._error(f"at most {MAX_OPERATORS} operators, composites written out", "more")
             if op.op == COMPOSITE:
                 self._expand(op, inputs, outputs, depth)
@@ -68,6 +77,7 @@ class _Inliner:
         places |= dict(zip(body.outputs, outputs, strict=True))
         for tensor in body.tensors:
             if tensor.index not in places:
+                self.written.tensors += 1
                 places[tensor.index] = len(self.tensors)
                 self.tensors.append(replace(tensor, index=len(self.tensors)))
         self._write(body, places, depth + 1)

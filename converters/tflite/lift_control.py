@@ -71,7 +71,7 @@ def condition(inner: Builder, graph: Graph, values: Sequence[str]) -> str:
 
 def take(inner: Builder) -> list[str]:
     """Declares the inputs of a sub-graph, as its operators read them: int8 activations are uint8 on both sides."""
-    names = []
+    names: dict[str, None] = {}
     for index in inner.source.inputs:
         name = inner.named(index)
         if name in names:
@@ -80,8 +80,8 @@ def take(inner: Builder) -> list[str]:
         # Sizes may change from turn to turn: each free one has a name of its own.
         shape = tuple(f"{name}_{axis}" if isinstance(d, str) else d for axis, d in enumerate(kind.shape))
         inner.graph.types[name] = kind.with_shape(shape)
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
 def run_through(inner: Builder) -> None:
@@ -94,12 +94,14 @@ def run_through(inner: Builder) -> None:
 def give(inner: Builder) -> list[str]:
     """The outputs of a sub-graph; one that is an input, a constant or given twice gets an Identity."""
     names: list[str] = []
+    taken = set(inner.graph.inputs)
     for index in inner.source.outputs:
         name = inner.data(index)
-        if name in {*names, *inner.graph.inputs, *inner.graph.constants}:
+        if name in taken or name in inner.graph.constants:
             kind = inner.graph.types[name]
             name = inner.step("Identity", [name])
             inner.graph.types[name] = kind
+        taken.add(name)
         names.append(name)
     return names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgert.converters.tflite.builder import Builder, Refused, check_made
+from edgert.converters.tflite.builder import Builder, Refused
 from edgert.converters.tflite.lifts import lift
 from edgert.converters.tflite.model import TfliteOperator
 
@@ -142,15 +142,15 @@ def matrix_diag(b: Builder, op: TfliteOperator) -> None:
     diagonal = op.inputs[-1]
     rows = b.need_size(diagonal, b.rank(diagonal) - 1, "size of the diagonal")
     column = b.step("Unsqueeze", [b.data(diagonal), b.ints("axes", [-1])])
-    check_made("diagonal", rows, rows)
     if op.op == "MATRIX_DIAG":
+        b.check_made("diagonal", rows, rows)
         eye = b.constant("eye", np.eye(rows, dtype=bool))
         zero = b.constant("zero", np.zeros((), b.dtype(diagonal)))
         b.emit(op, "Where", [eye, column, zero])
         return
     x = op.inputs[0]
     height, width = (b.need_size(x, b.rank(x) + axis, "size of the matrices") for axis in (-2, -1))
-    check_made("matrix", height, width)
+    b.check_made("matrix", height, width)
     eye = b.constant("eye", np.eye(height, width, dtype=bool))
     if rows < height:  # a wide or tall matrix has a shorter diagonal, which must reach every row
         pads = [0] * (2 * b.rank(x))
@@ -191,7 +191,7 @@ def dynamic_update_slice(b: Builder, op: TfliteOperator) -> None:
     whole = [b.need_size(x, axis, "size") for axis in range(b.rank(x))]
     most = b.ints("most", [w - s for w, s in zip(whole, sizes, strict=True)])
     corner = b.step("Min", [b.step("Max", [b.int64(starts), b.scalar("zero", 0, "int64")]), most])
-    check_made("update", *sizes, len(sizes))
+    b.check_made("update", *sizes, len(sizes))
     grid = np.stack(np.meshgrid(*(np.arange(s) for s in sizes), indexing="ij"), axis=-1).astype(np.int64)
     places = b.step("Add", [b.constant("grid", grid), corner])
     b.emit(op, "ScatterND", [b.data(x), places, b.data(update)])

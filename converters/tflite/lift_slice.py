@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgert.converters.tflite.builder import Builder, Refused, check_made
+from edgert.converters.tflite.builder import Builder, Refused
 from edgert.converters.tflite.lifts import lift
 from edgert.converters.tflite.model import TfliteOperator
 
@@ -170,5 +170,5 @@ def _mirrored(b: Builder, x: int, axis: int, table: np.typing.NDArray[np.integer
     before, after = (int(v) for v in table[axis])
     if not 0 <= before <= size or not 0 <= after <= size:
         raise Refused("paddings", f"expected mirror images of at most {size} values, found {before} and {after}")
-    check_made("size to mirror", size + before + after)
+    b.check_made("size to mirror", size + before + after)
     return b.ints("mirrored", np.pad(np.arange(size), (before, after), mode="symmetric").tolist())

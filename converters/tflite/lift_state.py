@@ -3,6 +3,8 @@ Source: TensorFlow Lite, kernels/var_handle.cc and neighbours. An initialiser ru
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from edgert.converters.forms import complete_types
@@ -15,7 +17,7 @@ from edgert.graph.execute import run_graph
 from edgert.graph.ir import Array, Graph, TensorType
 
 MAX_INITIAL_BYTES = 1 << 28
-"""Of one tensor that an initialiser computes: states of real models are kilobytes."""
+"""Of all tensors that initialisers compute: states of real models are kilobytes."""
 
 
 @lift("VAR_HANDLE")
@@ -75,7 +77,8 @@ def initialised(builder: Builder, op: TfliteOperator, index: int) -> dict[str, A
     if any(v.past for v in inner.variables.table.values()):
         raise Refused("init_subgraph_index", "expected a sub-graph that assigns variables, found one that reads them")
     inner.graph.outputs = list(dict.fromkeys(made.values()))
-    _check_initialiser(inner.graph)
+    held = sum(v.initial.nbytes for v in builder.variables.table.values() if v.initial is not None)
+    _check_initialiser(inner.graph, held)
     try:
         values = run_graph(inner.graph, {})
     except EdgertError as error:
@@ -83,16 +86,18 @@ def initialised(builder: Builder, op: TfliteOperator, index: int) -> dict[str, A
     return {name: values[tensor] for name, tensor in made.items()}
 
 
-def _check_initialiser(graph: Graph) -> None:
-    """Raises Refused for one that could take long, or much memory: a file is not trusted."""
+def _check_initialiser(graph: Graph, held: int) -> None:
+    """Raises Refused for one that could take long, or much memory: a file is not trusted. held: bytes that other
+    initialisers made."""
     complete_types(graph)
     for node in graph.nodes:
         for name in node.outputs:
             kind = graph.types.get(name)
-            if node.graphs or kind is None or not kind.is_static or kind.nbytes > MAX_INITIAL_BYTES:
+            held += 0 if kind is None or not kind.is_static else kind.nbytes
+            if node.graphs or kind is None or not kind.is_static or held > MAX_INITIAL_BYTES:
                 raise Refused(
                     "init_subgraph_index",
-                    f"expected tensors of known size, at most {MAX_INITIAL_BYTES >> 20} MiB each, found node "
+                    f"expected tensors of known size, at most {MAX_INITIAL_BYTES >> 20} MiB in all, found node "
                     f"{node.name!r}; let the initialiser assign constants",
                 )
 
@@ -147,6 +152,10 @@ def take_variables(builder: Builder) -> None:
             builder.variables.handles[tensor.index] = variable.name
             if builder.is_raised(tensor.index) and tensor.quant is not None:
                 # Before the first run such a tensor holds zero points.
+                if prod(tensor.shape) > MAX_INITIAL_BYTES:
+                    found = f"expected at most {MAX_INITIAL_BYTES} values, found {list(tensor.shape)}"
+                    builder.problems.append(Problem(name, "variable", 0, "shape", found))
+                    continue
                 variable.initial = np.full(tensor.shape, tensor.quant.zero_point[0], np.int8)
             builder.rename(tensor.index, read(builder, variable, builder.type(tensor.index)))
 
@@ -185,6 +194,10 @@ def _give(builder: Builder, variable: Variable, kind: TensorType) -> None:
     if first is not None:
         kind = graph.types[past] = kind.with_shape(first.shape)
     if present == past:
+        if first is None and kind.nbytes > MAX_INITIAL_BYTES:
+            raise Refused(
+                f"variable {variable.name!r}", f"expected at most {MAX_INITIAL_BYTES} bytes, found {_show(kind)}"
+            )
         graph.constants[past] = np.zeros(kind.static_shape, kind.np_dtype) if first is None else first
         return
     if present in {*graph.inputs, *graph.constants, *graph.outputs}:

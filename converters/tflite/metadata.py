@@ -6,13 +6,13 @@ Source: tflite_support's metadata_schema.fbs, version 1.5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgert.converters.tflite.flat import Flat, Table
 from edgert.converters.tflite.model import TfliteModel
+from edgert.errors import FormatError
 
 KEY = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -22,6 +22,9 @@ MAX_FILES = 64
 MAX_UNITS = 64
 MAX_LABELS = 1 << 18
 """As in .edge files."""
+
+MAX_LABEL_BYTES = 4 << 20
+"""Of one list: 16 for each label. A zipped list may say the same word a million times in a few hundred bytes."""
 
 CONTENTS = ("", "feature", "image", "boxes", "audio")
 """The union ContentProperties."""
@@ -91,15 +94,16 @@ def read_metadata(model: TfliteModel) -> ModelMetadata:
         licence=root.text(5, "the licence"),
         files=_files(root, 6),
     )
+    labels = _Labels(model)
     for graph in root.tables(3, "sub-graph metadata", MAX_TENSORS):  # the first is the model
-        found.inputs = [_tensor(tensor, model) for tensor in graph.tables(2, "input metadata", MAX_TENSORS)]
-        found.outputs = [_tensor(tensor, model) for tensor in graph.tables(3, "output metadata", MAX_TENSORS)]
+        found.inputs = [_tensor(tensor, labels) for tensor in graph.tables(2, "input metadata", MAX_TENSORS)]
+        found.outputs = [_tensor(tensor, labels) for tensor in graph.tables(3, "output metadata", MAX_TENSORS)]
         found.files |= _files(graph, 4)
         break
     return found
 
 
-def _tensor(table: Table, model: TfliteModel) -> TensorMetadata:
+def _tensor(table: Table, labels: _Labels) -> TensorMetadata:
     found = TensorMetadata(table.text(0, "a name"), table.text(1, "a description"), files=_files(table, 6))
     if (content := table.table(3, "content")) is not None:
         kind = content.integer(0, "ubyte")
@@ -117,16 +121,31 @@ def _tensor(table: Table, model: TfliteModel) -> TensorMetadata:
             found.mean, found.std = options.floats(0, "a mean"), options.floats(1, "a standard deviation")
     if (stats := table.table(5, "statistics")) is not None:
         found.maximum, found.minimum = stats.floats(0, "a maximum"), stats.floats(1, "a minimum")
-    found.labels = next(_labels(found.files, model), [])
+    found.labels = labels.first(found.files)
     return found
 
 
-def _labels(files: dict[str, str], model: TfliteModel) -> Iterator[list[str]]:
-    """The lines of each label list that is behind the model."""
-    for name, kind in files.items():
-        if kind in ("labels", "axis labels") and name in model.files:
-            lines = model.files[name].decode("utf-8", "replace").splitlines()
-            yield [line.strip() for line in lines if line.strip()][:MAX_LABELS]
+class _Labels:
+    """The label lists behind a model, each read once however many tensors name it."""
+
+    def __init__(self, model: TfliteModel) -> None:
+        self._model = model
+        self._lists: dict[str, list[str]] = {}
+
+    def first(self, files: dict[str, str]) -> list[str]:
+        """The lines of the first of `files` that is such a list; [] when none is."""
+        chosen = (name for name, kind in files.items() if kind in ("labels", "axis labels"))
+        name = next((name for name in chosen if name in self._model.files), None)
+        if name is None:
+            return []
+        if name not in self._lists:
+            raw = self._model.files[name]
+            if len(raw) > MAX_LABEL_BYTES:
+                expected = f"at most {MAX_LABEL_BYTES} bytes of labels in {name!r}"
+                raise FormatError(self._model.path, None, expected, f"{len(raw)}")
+            lines = (line.strip() for line in raw.decode("utf-8", "replace").splitlines())
+            self._lists[name] = [line for line in lines if line][:MAX_LABELS]
+        return self._lists[name]
 
 
 def _files(table: Table, slot: int) -> dict[str, str]:

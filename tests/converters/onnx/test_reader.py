@@ -291,3 +291,41 @@ def test_names_are_utf_8(save_small: Path) -> None:
     save_small.write_bytes(save_small.read_bytes().replace(b"multiply", b"mult\xffply"))
     with pytest.raises(FormatError, match="UTF-8"):
         read_onnx(save_small)
+
+
+def test_refuses_one_stretch_of_external_data_for_many_tensors(tmp_path: Path, weights: onnx.ModelProto) -> None:
+    model = external(weights, "w.bin", offset=8, length=16)
+    for i in range(5):
+        again = model.graph.initializer.add()
+        again.CopyFrom(model.graph.initializer[0])
+        again.name = f"w{i}"
+    assert len(read_onnx(save(model, tmp_path)).constants) == 6  # 96 bytes of 24
+    again = model.graph.initializer.add()
+    again.CopyFrom(model.graph.initializer[0])
+    again.name = "more"
+    with pytest.raises(FormatError, match="used 4 times"):
+        read_onnx(save(model, tmp_path))
+
+
+def test_refuses_functions_whose_constants_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = numpy_helper.from_array(np.ones(1000, np.float32), "v")
+    body = [helper.make_node("Constant", [], ["k"], value=value), helper.make_node("Add", ["a", "k"], ["b"])]
+    function = helper.make_function("own", "f", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    calls = [helper.make_node("f", [f"x{i}"], [f"x{i + 1}"], domain="own") for i in range(20)]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1000]) for name in ("x0", "x20"))
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = helper.make_model(
+        helper.make_graph(calls, "g", [x], [y]), opset_imports=imports, functions=[function], ir_version=8
+    )
+    assert len(read_onnx(save(model, tmp_path)).nodes) == 20
+    monkeypatch.setattr("edgert.converters.onnx.reader.MAX_INLINED_BYTES", 50_000)
+    with pytest.raises(FormatError, match="at most 50000 bytes of inlined functions"):
+        read_onnx(save(model, tmp_path))
+
+
+def test_reads_nodes_of_many_attributes(tmp_path: Path) -> None:
+    """In one pass: looked up in a new table each, this would be a billion."""
+    node = helper.make_node("Relu", ["x"], ["y"])
+    node.attribute.extend(helper.make_attribute(f"a{i}", i) for i in range(20_000))
+    model = helper.make_model(helper.make_graph([node], "g", [X], [Y]), ir_version=8)
+    assert len(read_onnx(save(model, tmp_path)).nodes[0].attrs) == 20_000

@@ -99,3 +99,13 @@ def test_a_split_into_very_many_is_refused(save: Save) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 10**12
     onnx.save(model, path)
     assert "at most 4096" in check_onnx(path)[0].advice
+
+
+def test_sequences_that_grow_by_a_tensor_have_a_limit(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a list of its own: ten thousand of them hold fifty million names."""
+    nodes = [n("SequenceConstruct", "x", "s0")]
+    nodes += [n("SequenceInsert", f"s{i} x", f"s{i + 1}") for i in range(20)]
+    path = save([*nodes, n("SequenceLength", "s20")], {"x": X}, [("y", "int64")], {}, 13)
+    assert not check_onnx(path)
+    monkeypatch.setattr("edgert.converters.onnx.sequences.MAX_LISTED", 200)
+    assert "at most 200 tensors in all sequences" in check_onnx(path)[0].advice

@@ -144,3 +144,19 @@ def test_the_report_counts_nodes_of_bodies(save: Save, tmp_path: Path) -> None:
     result = convert(path, tmp_path / "m.edge")
     assert result.model.source["operators"] == {"If": 1, "Mul": 1, "Add": 1, "Neg": 1}
     assert "nodes: 4 in the source -> 4" in result.report.table()
+
+
+def test_slashes_in_names_are_no_bodies(save: Save, peer: Peer, tmp_path: Path) -> None:
+    """Exporters call nodes by their module paths: /encoder/layers.0/attention/If."""
+    inner = helper.make_node(
+        "If", ["c"], ["i"], "/encoder/layers.0/self/attention/If",
+        then_branch=body([helper.make_node("Neg", ["x"], ["n"])], [], [info("n")]),
+        else_branch=body([helper.make_node("Abs", ["x"], ["a"])], [], [info("a")]),
+    )  # fmt: skip
+    outer = helper.make_node(
+        "If", ["c"], ["y"], "/model/encoder/layers.0/self/attention/If_1",
+        then_branch=body([inner], [], [info("i")]),
+        else_branch=body([helper.make_node("Relu", ["x"], ["r"])], [], [info("r")]),
+    )  # fmt: skip
+    feeds = {"x": np.float32([1, -2]), "c": np.array(True)}
+    agree(save([outer], feeds, ["y"], {}), peer, feeds, tmp_path)

@@ -82,3 +82,20 @@ def test_composites_that_multiply_are_refused(tmp_path: Path) -> None:
     m.output(composite(m, bodies[-1], m.input("x", (2, 3)), "y"))
     with pytest.raises(FormatError, match="operators, composites written out"):
         import_tflite(m.save(tmp_path / "m.tflite"))
+
+
+def test_many_graphs_of_many_composites_are_refused(tmp_path: Path) -> None:
+    """Each graph alone would stay below the limit."""
+    m = FlatModel()
+    bodies = [twice_and_three(m)]
+    for level in range(12):
+        body = m.subgraph(f"level{level}")
+        x = body.input("a", (2, 3))
+        body.output(composite(body, bodies[-1], composite(body, bodies[-1], x, "t"), "u"))
+        bodies.append(body)
+    for i in range(20):
+        body = m.subgraph(f"user{i}")
+        body.output(composite(body, bodies[-1], body.input("a", (2, 3)), "t"))
+    m.output(m.op("RELU", [m.input("x", (2, 3))], ("y", (2, 3), "float32")))
+    with pytest.raises(FormatError, match="operators, composites written out"):
+        import_tflite(m.save(tmp_path / "m.tflite"))

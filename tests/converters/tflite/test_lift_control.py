@@ -135,3 +135,28 @@ def test_refused() -> None:
     assert "none in itself" in build(main, test, body).problems[0].advice
     two = TfliteGraph("two", [tensor(0, "a", "float32", (2,)), tensor(1, "b", "float32")], (0, 1), (0,), [])
     assert "as many inputs" in build(chooser(), two, branch("else", "NEG")).problems[0].advice
+
+
+def test_operators_of_all_bodies_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large sub-graph may be used a thousand times."""
+    monkeypatch.setattr("edgert.converters.tflite.builder.MAX_OPERATORS", 7)
+    builder = build(*chosen(2))
+    assert not builder.problems
+    (problem,) = build(*chosen(3)).problems
+    assert problem.what == "else_branch" and "at most 7 operators in sub-graphs" in problem.advice
+
+
+def chosen(count: int) -> list[TfliteGraph]:
+    """`count` times IF with branches of one and two operators, one after the other."""
+    ends = [tensor(i + 1, f"y{i}", "float32", (2,)) for i in range(count)]
+    main = TfliteGraph("main", [tensor(0, "c", "bool"), *ends, tensor(count + 1, "x", "float32", (2,))], (0, count + 1),
+                       (count,), [])  # fmt: skip
+    for i in range(count):
+        given = (0, i or count + 1)
+        main.operators.append(op(i, "IF", given, (i + 1,), then_subgraph_index=1, else_subgraph_index=2))
+    bodies = []
+    for length in (1, 2):
+        inner = [tensor(i, f"t{i}", "float32", (2,)) for i in range(length + 1)]
+        steps = [op(i, "NEG", (i,), (i + 1,)) for i in range(length)]
+        bodies.append(TfliteGraph(f"body{length}", inner, (0,), (length,), steps))
+    return [main, *bodies]

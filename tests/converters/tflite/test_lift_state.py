@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,31 @@ def test_an_initialiser_that_contains_itself_ends() -> None:
     inner.operators.insert(0, op(9, "CALL_ONCE", (), (), init_subgraph_index=1))
     problems = build(counter(False), inner).problems
     assert problems and "none in itself" in problems[0].advice
+
+
+def test_what_initialisers_make_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a thousand fills may be small enough, all of them together are not."""
+    rows = tensors(("n", "int32", np.array([2, 2], np.int32)), ("one", "float32", np.float32(1)))
+    ops = []
+    for i in range(3):
+        rows += [replace(t, index=t.index + len(rows)) for t in tensors((f"v{i}", "resource", None))]
+        rows.append(TfliteTensor(len(rows), f"f{i}", "float32", (2, 2), (2, 2)))
+        ops.append(op(3 * i, "VAR_HANDLE", (), (len(rows) - 2,), shared_name=f"v{i}"))
+        ops.append(op(3 * i + 1, "FILL", (0, 1), (len(rows) - 1,)))
+        ops.append(op(3 * i + 2, "ASSIGN_VARIABLE", (len(rows) - 2, len(rows) - 1), ()))
+    main = TfliteGraph("main", tensors(("x", "float32", None)), (0,), (0,), [
+        op(0, "CALL_ONCE", (), (), init_subgraph_index=1)
+    ])  # fmt: skip
+    monkeypatch.setattr("edgert.converters.tflite.lift_state.MAX_INITIAL_BYTES", 48)
+    assert not build(main, TfliteGraph("init", rows, (), (), ops)).problems
+    monkeypatch.setattr("edgert.converters.tflite.lift_state.MAX_INITIAL_BYTES", 47)
+    (problem,) = build(main, TfliteGraph("init", rows, (), (), ops)).problems
+    assert "MiB in all" in problem.advice
+
+
+def test_a_state_past_the_limit_is_refused_before_it_is_made() -> None:
+    """A terabyte, in a file of a few bytes."""
+    shape = (1 << 20, 1 << 20)
+    rows = [*tensors(("x", "float32", None)), TfliteTensor(1, "v", "int8", shape, shape, QUANT, variable=True)]
+    (problem,) = build(TfliteGraph("main", rows, (0,), (0,), [])).problems
+    assert problem.node == "v" and "at most 268435456 values" in problem.advice

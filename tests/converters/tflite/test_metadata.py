@@ -104,3 +104,13 @@ def test_damage_is_named(tmp_path: Path) -> None:
         except FormatError:
             refused += 1
     assert refused > 20
+
+
+def test_lists_of_labels_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_tflite(model(tmp_path, metadata()))
+    read.files["labels.txt"] = b"ab\n" * 100
+    monkeypatch.setattr("edgert.converters.tflite.metadata.MAX_LABEL_BYTES", 300)
+    assert read_metadata(read).labels == ["ab"] * 100
+    read.files["labels.txt"] += b"c"
+    with pytest.raises(FormatError, match="at most 300 bytes of labels"):
+        read_metadata(read)
