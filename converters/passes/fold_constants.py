@@ -9,7 +9,9 @@ from edgert.converters.passes.deduplicate import RANDOM
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.errors import EdgertError
 from edgert.graph.evaluate import as_quant
+from edgert.graph.infer import node_types
 from edgert.graph.ir import Array, Graph, Node, TensorType
+from edgert.graph.registry import NeedsValue
 from edgert.kernels_cpu.reference import REFERENCE, evaluate
 
 GROWTH_LIMIT = 1 << 16
@@ -43,12 +45,14 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
             continue
         if any(name in rw.graph.outputs for name in node.outputs):
             continue
+        most = 2 * sum(rw.graph.constants[name].nbytes for name in names) + GROWTH_LIMIT
         try:
+            if node.op not in WIDENING and grown(rw.graph, node) > most:
+                continue  # known before it is computed: a few bytes may ask for more than there is memory
             values = constant_values(rw.graph, node)
         except EdgertError:
             continue  # what the reference does not take stays in the graph, for `check` to name
-        before = sum(rw.graph.constants[name].nbytes for name in names)
-        if sum(value.nbytes for value in values) > 2 * before + GROWTH_LIMIT and node.op not in WIDENING:
+        if sum(value.nbytes for value in values) > most and node.op not in WIDENING:
             continue
         for name, value in zip(node.outputs, values, strict=False):
             if name:
@@ -57,6 +61,15 @@ def fold(graph: Graph, kept: set[str]) -> Graph:
                 rw.graph.types[name] = TensorType(value.dtype.name, value.shape, kind.quant if kind else None)
         rw.replace([node], [])
     return rw.finish()
+
+
+def grown(graph: Graph, node: Node) -> int:
+    """Bytes of the outputs of a node whose inputs are constants, 0 where only their values tell: those have no more
+    elements than the inputs. Raises UnsupportedError for what the operator does not take."""
+    try:
+        return sum(kind.nbytes for kind in node_types(graph, node, graph.constants).values() if kind.is_static)
+    except NeedsValue:
+        return 0
 
 
 def constant_values(graph: Graph, node: Node) -> tuple[Array, ...]:

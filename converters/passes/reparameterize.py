@@ -13,6 +13,9 @@ from edgert.converters.passes.fold_batch_norm import affine_of_batch_norm
 from edgert.converters.passes.rewrite import Rewriter
 from edgert.graph.ir import Attr, Graph, Node
 
+MAX_TENSORS = 64
+"""Looked at for one sum: blocks have a dozen. Long chains of sums would be walked again from each of them."""
+
 
 def reparameterize(graph: Graph) -> Graph:
     """Replaces every sum of linear branches that one convolution can express at no greater cost.
@@ -37,9 +40,12 @@ def reparameterize(graph: Graph) -> Graph:
 def sources(rw: Rewriter, root: Node) -> Iterator[str]:
     """The inputs of the convolutions that `root` sums: the tensors its branches may start from."""
     pending = [name for name in root.inputs if name]
-    while pending:
-        node = rw.maker(pending.pop())
-        if node is None:
+    for _ in range(MAX_TENSORS):
+        if not pending:
+            return
+        name = pending.pop()
+        node = rw.maker(name)
+        if node is None or rw.sole_reader(name) is None:  # as in Branches: what others read has to stay
             continue
         if node.op == "Conv":
             yield node.inputs[0]
@@ -55,6 +61,7 @@ class Branches:
         self.nodes: list[Node] = []
         self.weights = 0
         self.convolutions = 0
+        self._seen = 0
 
     def sum(self, node: Node) -> ConvForm | None:
         """The form of an Add or Sub of two tensors that both depend on the source."""
@@ -73,10 +80,11 @@ class Branches:
     def tensor(self, name: str) -> ConvForm | None:
         """The form of `name`, which nothing outside the sum may read, unless it is the source."""
         rw = self.rw
+        self._seen += 1
         if name == self.source:
             return self.identity()
         node = rw.maker(name)
-        if node is None or rw.sole_reader(name) is None:
+        if node is None or rw.sole_reader(name) is None or self._seen > MAX_TENSORS:
             return None
         if node.op == "Conv":
             return self.convolution(node)

@@ -180,23 +180,3 @@ def channel_vector(value: Array | None, channels: int, rank: int) -> Array | Non
     if shape != tuple(channels if axis == 1 else 1 for axis in range(rank)):
         return None
     return np.asarray(value, np.float64).reshape(channels)
-
-
-def sort_nodes(graph: Graph) -> Graph:
-    """Restores, in place, the topological order of the nodes, keeping theirs where it is free."""
-    made = {name for node in graph.nodes for name in node.outputs if name}
-    ready = set(graph.inputs) | set(graph.constants)
-    waiting, ordered = graph.nodes, []
-    while waiting:
-        later = []
-        for node in waiting:
-            if all(name in ready or name not in made for name in node.inputs if name):
-                ordered.append(node)
-                ready.update(node.outputs)
-            else:
-                later.append(node)
-        if len(later) == len(waiting):
-            raise AssertionError(f"the graph has a cycle through {later[0].name or later[0].op}")
-        waiting = later
-    graph.nodes = ordered
-    return graph

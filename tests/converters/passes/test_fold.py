@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgert.converters.passes import fold_constants
 from edgert.converters.passes.fold_affine import fold_affine
 from edgert.converters.report import count_operators
+from edgert.graph.ir import Graph, Node
 
 
 def test_batch_norm_folds_into_every_linear_operator(net: Any, optimized: Any) -> None:
@@ -95,3 +97,22 @@ def test_static_shape_arithmetic_folds(net: Any, optimized: Any) -> None:
     y = net.op("Reshape", doubled, target)
     net.shape = (1, 2, 4, 4)
     assert "Shape" not in count_operators(optimized(net, y))
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        ("Tile", [np.ones(4, np.float32), np.array([1 << 40])]),
+        ("Expand", [np.ones(1, np.float32), np.array([1 << 40])]),
+        ("Range", [np.array(0), np.array(1 << 40), np.array(1)]),
+        ("ConstantOfShape", [np.array([1 << 40])]),
+        ("Mul", [np.ones((1 << 10, 1), np.float32), np.ones((1, 1 << 10), np.float32)]),
+    ],
+)
+def test_what_would_grow_is_not_even_computed(op: str, inputs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes ask for terabytes, and nobody has to make them in order to leave them out."""
+    graph = Graph("g", outputs=["y"])
+    names = tuple(graph.add_constant(f"c{i}", value) for i, value in enumerate(inputs))
+    graph.nodes = [Node(op, names, ("t",), {}, "n"), Node("Identity", ("t",), ("y",), {}, "i")]
+    monkeypatch.setattr(fold_constants, "constant_values", None)
+    assert [node.op for node in fold_constants.fold_constants(graph).nodes] == [op, "Identity"]

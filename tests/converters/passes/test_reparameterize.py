@@ -90,3 +90,18 @@ def test_different_sources_stay(net: Any, optimized: Any) -> None:
 def test_nonlinear_branch_stays(net: Any, optimized: Any) -> None:
     y = add(net, net.op("Relu", net.conv("x", 8, 8, 3)), net.conv("x", 8, 8, 1))
     assert count_operators(optimized(net, y)) == {"Conv": 2}
+
+
+def test_sums_of_sums_end(net: Any, optimized: Any) -> None:
+    """Every tensor read twice: written out, two to the power of forty branches. And a long chain of sums."""
+    x = net.conv("x", 8, 8)
+    for _ in range(40):
+        x = net.op("Add", x, x)
+    assert count_operators(optimized(net, x))["Conv"] == 1
+
+
+def test_long_chains_of_sums_stay(net: Any, optimized: Any) -> None:
+    x = net.conv("x", 8, 8)
+    for _ in range(600):
+        x = net.op("Add", x, net.conv("x", 8, 8, 1))
+    assert count_operators(optimized(net, x))["Conv"] > 100
