@@ -22,13 +22,16 @@ BLOCK = 1 << 20
 MAX_PHASES = 1 << 14
 """Rates whose ratio is no small fraction would need weights without end."""
 
+MAX_SAMPLES = 1 << 30
+"""Of the result: a file of a megabyte may say that its rate is 1 Hz."""
+
 Samples = npt.NDArray[np.float32]
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:
     """float32 [n] at `rate` Hz as float32 [ceil(n * wanted / rate)] at `wanted` Hz, with the same begin.
 
-    Raises InputError for rates that are not positive or have no small ratio.
+    Raises InputError for rates that are not positive or have no small ratio, and for a result past MAX_SAMPLES.
     Source: Crochiere and Rabiner, Multirate Digital Signal Processing, section 2.5; Kaiser's window.
     """
     if rate < 1 or wanted < 1:
@@ -39,10 +42,12 @@ def resample(samples: Samples, rate: int, wanted: int) -> Samples:
     up, down = wanted // divisor, rate // divisor
     if max(up, down) > MAX_PHASES:
         raise InputError(f"expected sample rates with a small ratio, found {rate} and {wanted} Hz")
+    count = -(-len(samples) * up // down)
+    if count > MAX_SAMPLES:
+        raise InputError(f"expected at most {MAX_SAMPLES} samples at {wanted} Hz, found {count}")
     # In steps of the input: the filter is as wide as the slower side needs.
     cutoff = ROLL_OFF * min(1.0, up / down)
     half = int(np.ceil(ZERO_CROSSINGS / cutoff))
-    count = -(-len(samples) * up // down)
     padded = np.concatenate([np.zeros(half, np.float32), samples, np.zeros(half + down + 1, np.float32)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     out = np.empty(count, np.float32)

@@ -18,6 +18,8 @@ UNKNOWN_SIZE = 0xFFFFFFFF
 """What programs write that did not know the length yet: the data go on to the end of the file."""
 MAX_BYTES = 1 << 30
 """Of one file: an hour and a half of 16-bit stereo at 48 kHz; longer sound belongs in pieces."""
+MAX_CHUNKS = 1 << 12
+"""Before the samples: programs write a handful, with cue points and notes."""
 MAX_CHANNELS = 64
 MAX_RATE = 768_000
 """Hz, the highest rate that converters of sound have."""
@@ -48,11 +50,13 @@ class Sound:
 def read_wav(path: str | Path) -> Sound:
     """The sound in the file at `path`.
 
-    Raises InputError where there is no such file or it is too long, FormatError for what is no WAV file, is cut off,
-    or has samples of another kind.
+    Raises InputError where there is no such file, or it is no regular one or too long; FormatError for what is no WAV
+    file, is cut off, or has samples of another kind.
     """
     path = Path(path)
     try:
+        if not path.is_file() and path.exists():  # a pipe would wait, a device never end
+            raise InputError(f"{path}: expected a WAV file, found no regular file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: expected at most {MAX_BYTES} bytes, found {path.stat().st_size}; cut it")
         data = path.read_bytes()
@@ -67,7 +71,9 @@ def parse_wav(data: bytes, path: Path | None = None) -> Sound:
         raise FormatError(path, 0, "a WAV file (RIFF....WAVE)", repr(data[:12]), "convert it, for example with ffmpeg")
     kind: tuple[int, int, int, int] | None = None
     at = 12
-    while at + 8 <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(data):
+            break
         name, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
         body = at + 8
         if name == b"data":
@@ -83,7 +89,8 @@ def parse_wav(data: bytes, path: Path | None = None) -> Sound:
         if name == b"fmt ":
             kind = _format(data[body : body + size], path, at)
         at = body + size + size % 2  # chunks begin at even offsets
-    raise FormatError(path, at, "a chunk 'data'", "the end of the file")
+    found = "the end of the file" if at + 8 > len(data) else f"{MAX_CHUNKS} other chunks"
+    raise FormatError(path, at, "a chunk 'data'", found)
 
 
 def _format(chunk: bytes, path: Path | None, at: int) -> tuple[int, int, int, int]:
@@ -109,7 +116,8 @@ def _samples(data: bytes, kind: tuple[int, int, int, int], path: Path | None, at
     if len(data) % (channels * bits // 8):
         raise FormatError(path, at, f"whole blocks of {channels * bits // 8} bytes", f"{len(data)} bytes")
     if tag == FLOAT:
-        values = np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 can not hold is refused below
+            values = np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
         if not np.isfinite(values).all():
             raise FormatError(path, at, "finite samples", "infinite ones, or none that is a number")
     elif bits == 8:

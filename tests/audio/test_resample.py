@@ -43,3 +43,9 @@ def test_a_constant_and_an_equal_rate() -> None:
 def test_rates_without_a_ratio(rate: int, wanted: int) -> None:
     with pytest.raises(InputError):
         resample(np.ones(10, np.float32), rate, wanted)
+
+
+def test_results_have_a_limit() -> None:
+    """A file may say that its rate is 1 Hz: each of its samples would become thousands."""
+    with pytest.raises(InputError, match="samples at 16000 Hz, found 1600000000"):
+        resample(np.zeros(100_000, np.float32), 1, 16000)

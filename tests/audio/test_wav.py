@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import wave
 from pathlib import Path
@@ -102,3 +103,17 @@ def test_damaged_files_raise_typed_errors() -> None:
             data[at] = rng.integers(0, 256)
         with contextlib.suppress(FormatError):
             parse_wav(bytes(data[: rng.integers(1, len(data) + 1)]))
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe would wait for ever, a device never end."""
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(InputError, match="no regular file"):
+            read_wav(path)
+
+
+def test_files_of_nothing_but_chunks_are_refused() -> None:
+    with pytest.raises(FormatError, match="other chunks"):
+        parse_wav(b"RIFF\0\0\0\0WAVE" + b"note\0\0\0\0" * 100_000)
