@@ -142,7 +142,8 @@ def convert(
     # Shape arithmetic must fold before every type can be inferred, and types make more passes apply.
     graph = with_types(optimized(with_types(optimized(graph, records)), records))
     before = sum(source["operators"].values())
-    report = Report(weights, before, [vars(record) for record in records], constant_bytes(graph))
+    stored_as = "int8 as in the source" if is_quantized(graph) else ""
+    report = Report(weights, stored_as, before, [vars(record) for record in records], constant_bytes(graph))
     channels = count_channels(graph)
     graph = with_types(remove_dead_channels(graph))
     if int8:

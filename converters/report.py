@@ -98,11 +98,13 @@ class LayerWeights:
 class Report:
     """Everything the converter can say about what it did. Sizes in bytes.
 
+    weights: what was asked for; stored_as: what they are instead, where the source is quantized already.
     nodes_before: in the source, bodies of control flow included; nodes: what each pass did, the first of them to the
     graph as it was imported, whose nodes may be more or fewer. operators: of the file, bodies included.
     """
 
     weights: str
+    stored_as: str = ""
     nodes_before: int = 0
     nodes: list[dict[str, Any]] = field(default_factory=list)
     bytes_before: int = 0
@@ -134,7 +136,8 @@ class Report:
 
     def table(self, every_layer: bool = False) -> str:
         """Lines for people: totals first, then the worst layers, or every one from the worst."""
-        lines = [f"weights {self.weights}: {_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"]
+        sizes = f"{_megabytes(self.bytes_before)} -> {_megabytes(self.bytes_after)}"
+        lines = [f"weights {self.stored_as or self.weights}: {sizes}"]
         if self.nodes_before:
             lines.append(f"nodes: {self.nodes_before} in the source -> {sum(self.operators.values())}")
         lines.append("operators: " + ", ".join(f"{n} {op}" for op, n in sorted(self.operators.items())))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
 
+SMALLEST_STD = 1e-6
+"""Added to the standard deviation of an image: one of a single colour becomes zeros. Source: Keras, standardize()."""
+
 MAX_PIXELS = 1 << 27
 """Of one image: three quarters of a gigabyte as RGB floats; far beyond any camera this is used with."""
 
@@ -40,9 +43,13 @@ def load_image(source: str | Path | Array, steps: Preprocessing) -> Array:
 
 
 def normalized(pixels: Array, steps: Preprocessing) -> Array:
-    """(pixel - mean) * scale of uint8 [H, W, C], with a batch axis, in the layout and dtype of `steps`."""
+    """(pixel - mean) * scale of uint8 [H, W, C], with a batch axis, in the layout and dtype of `steps`; standardized
+    over all its values where `steps` says so."""
     mean, scale = np.asarray(steps.mean, np.float32), np.asarray(steps.scale, np.float32)
     real = (pixels.astype(np.float32) - mean) * scale
+    if steps.standardize:
+        wide = real.astype(np.float64)
+        real = ((wide - wide.mean()) / (wide.std() + SMALLEST_STD)).astype(np.float32)
     dtype = DTYPES[steps.dtype]
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)

@@ -86,3 +86,12 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         load_image(np.zeros((4, 6, 3)), STEPS)
     with pytest.raises(InputError, match="filter"):
         load_image(np.zeros((9, 9, 3), np.uint8), replace(STEPS, resample="nearly"))
+
+
+def test_standardized() -> None:
+    """By its own mean and deviation, over all channels; one colour becomes zeros."""
+    pixels = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    found = load_image(pixels, Preprocessing("image", (4, 6), layout="NHWC", standardize=True))
+    assert found.dtype == np.float32 and abs(found.mean()) < 1e-6 and found.std() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(found[0], (pixels - 35.5) / pixels.std(), rtol=1e-5)
+    assert not load_image(np.full_like(pixels, 9), Preprocessing("image", (4, 6), standardize=True)).any()

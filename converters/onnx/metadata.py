@@ -78,6 +78,8 @@ def _with_tuple(steps: dict[str, Any], file: str | Path) -> dict[str, Any]:
     for name in ("mean", "scale"):
         if name in steps and not _numbers(steps[name], (int, float)):
             raise FormatError(file, None, f"a list of numbers as {name} in {KEY}", repr(steps[name])[:50])
+    if not isinstance(steps.get("standardize", False), bool):
+        raise FormatError(file, None, f"true or false as standardize in {KEY}", repr(steps["standardize"])[:50])
     return {**steps, "crop": (crop[0], crop[1])}
 
 

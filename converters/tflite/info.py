@@ -15,6 +15,9 @@ from edgert.format import ModelInfo, Preprocessing
 from edgert.format.limits import MAX_IMAGE_SIDE
 from edgert.graph.ir import Graph, TensorType
 
+PIXELS = TensorMetadata(mean=(0.0,), std=(1.0,))
+"""Of images that come as they are."""
+
 SMALLEST_STD = 1e-12
 """Standard deviations nearer to 0 are damage: pixels divided by them are beyond floats."""
 
@@ -94,19 +97,22 @@ def preprocessing(name: str, kind: TensorType, about: TensorMetadata) -> Preproc
 def preprocessing_by(name: str, kind: TensorType, parameters: dict[str, Parameter]) -> Preprocessing | None:
     """The same by the parameters of Silicon Labs' toolkit: x = pixel * samplewise_norm.rescale.
 
-    Without it pixels are taken as they are, by int8 inputs less 128; images of one channel then look like the features
-    of sound, and have none. None also where each image is normalised by its own mean and deviation.
+    With samplewise_norm.mean_and_std each image is standardized, for float inputs. With neither, pixels are taken as
+    they are, by int8 inputs less 128; images of one channel then look like the features of sound, and have none.
     Source: SiliconLabs/mltk, "Model parameters", ImageDatasetMixin.
     """
     sound = any(key.startswith("fe.") for key in parameters)
     rescale = parameters.get("samplewise_norm.rescale", 0.0)
-    if sound or parameters.get("samplewise_norm.mean_and_std") or not isinstance(rescale, float):
+    if sound or not isinstance(rescale, float):
         return None
     if rescale > 0:
         return preprocessing(name, kind, TensorMetadata(mean=(0.0,), std=(1 / rescale,)))
+    if parameters.get("samplewise_norm.mean_and_std") is True:
+        plain = preprocessing(name, kind, PIXELS) if kind.dtype == "float32" else None
+        return None if plain is None else replace(plain, standardize=True)
     if "samplewise_norm.rescale" not in parameters or len(kind.shape) != 4 or kind.shape[3] != 3:
         return None
-    plain = preprocessing(name, TensorType("float32", kind.shape), TensorMetadata(mean=(0.0,), std=(1.0,)))
+    plain = preprocessing(name, TensorType("float32", kind.shape), PIXELS)
     if plain is None or kind.dtype not in ("float32", "int8", "uint8"):
         return None
     return replace(plain, mean=[128.0 if kind.dtype == "int8" else 0.0], dtype=kind.dtype)

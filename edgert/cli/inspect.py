@@ -191,7 +191,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
     states = Counter(_dims(value) for value in facts["inputs"] if value["name"] in held)
     lines += [f"{'states':10} {count} of {kind}" for kind, count in states.items()]
     if facts["preprocessing"]:
-        steps = ", ".join(f"{key} {value}" for key, value in facts["preprocessing"].items() if key != "input")
+        said = {key: value for key, value in facts["preprocessing"].items() if value not in (None, False)}
+        steps = ", ".join(f"{key} {value}" for key, value in said.items() if key != "input")
         lines.append(f"{'image':10} {steps}")
     if facts["source"]:
         lines += _describe_source(facts["source"])

@@ -48,7 +48,9 @@ def info_to(info: ModelInfo) -> dict[str, Any]:
     """The JSON object; a model without a language has no such key."""
     table = _plain(info)
     if info.preprocessing is not None:
-        table["preprocessing"] = _plain(info.preprocessing)
+        steps = table["preprocessing"] = _plain(info.preprocessing)
+        if not info.preprocessing.standardize:
+            del steps["standardize"]
     if info.language is not None:
         return table | {"language": _plain(info.language)}
     del table["language"]
@@ -60,7 +62,8 @@ def _plain(record: Any) -> dict[str, Any]:
 
 
 def _preprocessing_from(value: Value, graph: Graph) -> Preprocessing:
-    table = value.fields([f.name for f in fields(Preprocessing)])
+    optional = ("standardize",)
+    table = value.fields([f.name for f in fields(Preprocessing) if f.name not in optional], optional)
     name = table["input"].name()
     if name not in graph.inputs:
         table["input"].fail("an input of the graph")
@@ -82,6 +85,7 @@ def _preprocessing_from(value: Value, graph: Graph) -> Preprocessing:
         mean=numbers["mean"],
         scale=numbers["scale"],
         dtype=table["dtype"].one_of(DTYPES),
+        standardize="standardize" in table and table["standardize"].boolean(),
     )
 
 

@@ -20,6 +20,7 @@ class Preprocessing:
 
     resize: pixels of the shorter side, None to resize straight to `crop`. crop: (height, width) cut from
     the centre. resample: the filter, as Pillow names it. mean and scale: one value, or one per channel.
+    standardize: each image then loses its own mean and is divided by its own standard deviation.
     """
 
     input: str
@@ -31,6 +32,7 @@ class Preprocessing:
     mean: list[float] = field(default_factory=lambda: [0.0])
     scale: list[float] = field(default_factory=lambda: [1.0])
     dtype: str = "float32"
+    standardize: bool = False
 
 
 @dataclass(frozen=True)

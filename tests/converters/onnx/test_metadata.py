@@ -20,7 +20,7 @@ def properties(text: str) -> list[StringStringEntryProto]:
 
 
 def test_round_trip() -> None:
-    steps = Preprocessing("image", (224, 200), 256, mean=[1.0, 2.0, 3.0], scale=[0.5])
+    steps = Preprocessing("image", (224, 200), 256, mean=[1.0, 2.0, 3.0], scale=[0.5], standardize=True)
     info = ModelInfo("cat", "image-classification", ["cat", "no cat"], steps, "MIT")
     assert read_info(properties(info_to_text(info)), "model.onnx") == info
     assert read_info(properties(info_to_text(ModelInfo("x"))), "model.onnx") == ModelInfo("x")
@@ -55,6 +55,7 @@ GOOD = {"input": "image", "crop": [2, 2]}
         *(
             json.dumps({"preprocessing": {**GOOD, **bad}})
             for bad in (
+                {"standardize": 1},
                 {"crop": [2]},
                 {"crop": [2, "2"]},
                 {"crop": [True, True]},

@@ -121,9 +121,11 @@ def test_normalisation() -> None:
     whole = preprocessing_by("x", INT8, PLAIN)
     assert whole is not None and (whole.mean, whole.scale, whole.dtype) == ([128.0], [1.0], "int8")
     assert preprocessing_by("x", PICTURE, PLAIN) is not None
+    own = preprocessing_by("x", GRAY, PLAIN | {"samplewise_norm.mean_and_std": True})
+    assert own is not None and own.standardize and (own.mean, own.scale) == ([0.0], [1.0])
     for kind, parameters in (
         (GRAY, PLAIN),  # the features of sound look so too
-        (PICTURE, PLAIN | {"samplewise_norm.mean_and_std": True}),
+        (INT8, PLAIN | {"samplewise_norm.mean_and_std": True}),
         (PICTURE, PLAIN | {"fe.fft_length": 512}),
         (PICTURE, {"name": "wand"}),
         (PICTURE, PLAIN | {"samplewise_norm.rescale": "much"}),
