@@ -22,6 +22,9 @@ MAX_PARTS = 4096
 MAX_LISTED = 1 << 20
 """Tensors in all sequences of a graph together: one that grows by a tensor at a time is so many lists."""
 
+NODE = 16
+"""What a node counts among them, about: sequences that are joined have one for each tensor."""
+
 UNKNOWN = "its list of tensors is not known before the model runs; export with a fixed number of tensors"
 
 
@@ -116,7 +119,7 @@ def concat(b: Builder, n: OnnxNode) -> None:
 
 
 def _concat(b: Builder, n: OnnxNode, parts: list[str], axis: int, new_axis: bool, outputs: list[str] | None) -> None:
-    charge(b, len(parts))
+    charge(b, NODE * len(parts))
     tensors = [b.data(name) for name in parts]
     if new_axis:
         axes = b.ints(n, "axes", [axis])

@@ -19,6 +19,26 @@ MAX_ITERATIONS = 1 << 24
 """Of one Loop: days of work. A hostile or broken file asks for 2**63, and would never come back."""
 
 
+MAX_STACKED_BYTES = 1 << 32
+"""Of what the turns of one node leave behind, each a value: a few bytes of a file ask for any number of turns."""
+
+
+class _Stacks:
+    """What each turn adds to the scan outputs, in the order of `names`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.values: list[list[Array]] = [[] for _ in names]
+        self._bytes = 0
+
+    def add(self, made: Sequence[Array]) -> None:
+        """Raises UnsupportedError when all values together take more than MAX_STACKED_BYTES."""
+        self._bytes += sum(value.nbytes for value in made)
+        check(self._bytes <= MAX_STACKED_BYTES, f"scan outputs of at most {MAX_STACKED_BYTES} bytes", self._bytes)
+        for stack, value in zip(self.values, made, strict=True):
+            stack.append(value)
+
+
 def run_control(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Array]:
     """The outputs of `node`, which is If, Loop or Scan, for the values of its inputs.
 
@@ -88,18 +108,15 @@ def _loop(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Arra
     going = _truth(inputs[1]) if inputs[1] is not None else True
     last = len(inputs) - captured
     carried, around = _present(inputs[2:last]), _present(inputs[last:])
-    scanned: list[list[Array]] = [[] for _ in body.outputs[1 + len(carried) :]]
+    scanned = _Stacks(body.outputs[1 + len(carried) :])
     turn = 0
     while going and (trips is None or turn < trips):
         check(turn < MAX_ITERATIONS, f"a loop that ends within {MAX_ITERATIONS} turns", "one that goes on")
         made = run(body, [np.asarray(turn, np.int64), np.asarray(going), *carried, *around])
         going, carried = _truth(made[0]), made[1 : 1 + len(carried)]
-        for stack, value in zip(scanned, made[1 + len(carried) :], strict=True):
-            stack.append(value)
+        scanned.add(made[1 + len(carried) :])
         turn += 1
-    rows = [
-        _stacked(stack, 0, body, name) for stack, name in zip(scanned, body.outputs[1 + len(carried) :], strict=True)
-    ]
+    rows = [_stacked(stack, 0, body, name) for stack, name in zip(scanned.values, scanned.names, strict=True)]
     return [*carried, *rows]
 
 
@@ -135,7 +152,7 @@ def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Arra
     lengths = {value.shape[axis] for value, axis in zip(sequences, axes, strict=True)}
     check(len(lengths) == 1, "sequences of one length", sorted(lengths))
     (length,) = lengths
-    scanned: list[list[Array]] = [[] for _ in range(outs)]
+    scanned = _Stacks(body.outputs[len(carried) :])
     for turn in range(length):
         slices = [
             np.take(value, length - 1 - turn if back else turn, axis)
@@ -143,9 +160,8 @@ def _scan(node: Node, inputs: Sequence[Array | None], run: RunBody) -> list[Arra
         ]
         made = run(body, [*carried, *slices, *around])
         carried = made[: len(carried)]
-        for stack, value in zip(scanned, made[len(carried) :], strict=True):
-            stack.append(value)
+        scanned.add(made[len(carried) :])
     rows = []
-    for stack, axis, back, name in zip(scanned, out_axes, out_backwards, body.outputs[len(carried) :], strict=True):
+    for stack, axis, back, name in zip(scanned.values, out_axes, out_backwards, scanned.names, strict=True):
         rows.append(_stacked(stack[::-1] if back else stack, axis, body, name))
     return [*carried, *rows]

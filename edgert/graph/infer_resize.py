@@ -12,6 +12,9 @@ from edgert.graph.ir import Array, Dim, Node, TensorType
 from edgert.graph.registry import check, need, need_const, operator
 from edgert.kernels_cpu.reference.resize import COORDINATES, MODES, NEAREST, choice, resized
 
+MAX_SIDE = 1 << 24
+"""Of a resized axis: where each of its positions lies is written into a table when a plan is made."""
+
 
 def _constant(ins: Sequence[TensorType | None], consts: Sequence[Array | None], at: int) -> Array | None:
     """Value of optional input `at`, None when absent or empty."""
@@ -42,6 +45,7 @@ def resize(node: Node, ins: Sequence[TensorType | None], consts: Sequence[Array 
         for i in axes:
             known_size(x.shape[i], "size to keep the aspect ratio")
     out, factors = resized([d if isinstance(d, int) else 1 for d in x.shape], node.attrs, scales, sizes)
+    check(max((out[i] for i in axes), default=0) <= MAX_SIDE, f"sizes of at most {MAX_SIDE}", out)
     shape: list[Dim] = list(out)
     for i, dim in enumerate(x.shape):
         if isinstance(dim, str) and (i not in axes or sizes is None):

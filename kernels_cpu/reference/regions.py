@@ -11,6 +11,9 @@ from edgert.kernels_cpu.reference.registry import Array, Call, reference
 from edgert.kernels_cpu.reference.resize import choice
 
 POOLINGS = ("avg", "max")
+MAX_POINTS = 1 << 22
+"""Sampled in one region: by default as many as it has pixels, and a region may claim any size."""
+
 COORDINATES = ("half_pixel", "output_half_pixel")
 
 
@@ -46,11 +49,16 @@ def roi_align(call: Call, x: Array, rois: Array, batch_indices: Array) -> Array:
     scaled = widened(rois) * np.float32(call.attr_float("spatial_scale", 1.0)) - np.float32(0.5 if half else 0)
     y = np.zeros((len(rois), channels, height, width), image.dtype)
     for r, b in enumerate(image_index(call, batch_indices, x.shape[0])):
-        lines = []
+        lines, points_in_all = [], 1
         for axis, bins in ((1, height), (0, width)):
             length = scaled[r, axis + 2] - scaled[r, axis]
             step = (length if half else max(length, np.float32(1))) / np.float32(bins)
-            samples = ratio or max(int(np.ceil(step)), 0)
+            samples = ratio or (max(int(np.ceil(step)), 0) if np.isfinite(step) else MAX_POINTS + 1)
+            points_in_all *= max(bins * samples, 1)
+            if points_in_all > MAX_POINTS:
+                raise InputError(
+                    f"RoiAlign: expected at most {MAX_POINTS} points in a region, found {rois[r].tolist()}"
+                )
             lines.append((samples, *_line(scaled[r, axis], step, bins, max(samples, 1), x.shape[3 - axis])))
         (rows, row_index, row_weight), (columns, column_index, column_weight) = lines
         if not rows or not columns:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgert.errors import UnsupportedError
+from edgert.errors import MemoryBudgetError, UnsupportedError
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -85,7 +85,8 @@ def evaluate(
     """Runs operator `op` on `inputs` and returns its outputs, always a tuple.
 
     Trailing entries of quant_in, quant_out and dtype_out may be left out when the operator does not need
-    them. Raises UnsupportedError for an operator without a reference, and for inputs that it can not combine.
+    them. Raises UnsupportedError for an operator without a reference, and for inputs that it can not combine;
+    MemoryBudgetError when the machine has no memory for it.
     """
     if op not in REFERENCE:
         raise UnsupportedError(f"operator {op} has no reference implementation")
@@ -97,5 +98,7 @@ def evaluate(
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         shapes = ", ".join("none" if x is None else f"{x.dtype}{list(x.shape)}" for x in inputs)
         raise UnsupportedError(f"{op} of {shapes}: {error}") from error
+    except MemoryError as error:
+        raise MemoryBudgetError(f"{op}: expected memory for what it computes, found none left ({error})") from error
     outputs = result if isinstance(result, tuple) else (result,)
     return tuple(np.asarray(out) for out in outputs)

@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from edgert.errors import UnsupportedError
+
+MAX_PADDED, MAX_GROWTH = 1 << 24, 64
+"""Positions of an image with its padding, or times those of the image, whichever is more: padded images are made, and
+a few bytes may ask for terabytes around four pixels."""
 
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
@@ -64,6 +69,13 @@ def split_padding(total: int, mode: str) -> tuple[int, int]:
     return (total - small, small) if mode == "SAME_LOWER" else (small, total - small)
 
 
+def check_padded(padded: Sequence[int], spatial: Sequence[int]) -> None:
+    """Raises UnsupportedError where an image of sizes `spatial` is padded past all use."""
+    most = max(MAX_PADDED, MAX_GROWTH * prod(spatial))
+    if prod(padded) > most:
+        raise UnsupportedError(f"expected a padded image of at most {most} positions, found sizes {list(padded)}")
+
+
 def window(spatial: Sequence[int], kernel: Sequence[int], attrs: Mapping[str, Any]) -> Window:
     """Resolves `strides, dilations, pads, auto_pad, ceil_mode` of a convolution or pooling.
 
@@ -95,6 +107,7 @@ def window(spatial: Sequence[int], kernel: Sequence[int], attrs: Mapping[str, An
         if ceil and (count - 1) * s >= n + before[i]:
             count -= 1
         out.append(count)
+    check_padded([b + n + a for b, n, a in zip(before, spatial, after, strict=True)], spatial)
     return Window(kernel, strides, dilations, tuple(before), tuple(after), tuple(out))
 
 
@@ -128,4 +141,5 @@ def transposed_window(spatial: Sequence[int], kernel: Sequence[int], attrs: Mapp
             before[i], after[i] = split_padding(max(full[i] - out[i], 0), kind)
     if any(o < 1 for o in out) or any(n < 1 for n in spatial):
         raise UnsupportedError(f"expected output sizes >= 1, found {out} for an input of {list(spatial)}")
+    check_padded(full, out)
     return Window(tuple(kernel), strides, dilations, tuple(before), tuple(after), tuple(out))

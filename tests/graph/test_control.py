@@ -93,3 +93,11 @@ def test_a_scan_goes_along_its_axis_in_its_direction(axis: int, backwards: int) 
     sums = np.flip(np.cumsum(np.flip(x, axis), axis), axis) if backwards else np.cumsum(x, axis)
     assert np.array_equal(found["y"], 10 * sums)
     assert np.array_equal(found["last"], x.sum(axis))
+
+
+def test_what_turns_leave_behind_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes of a file ask for any number of turns."""
+    monkeypatch.setattr("edgert.graph.control.MAX_STACKED_BYTES", 32)
+    assert len(run_graph(loop("m", "c"), FEEDS)["all"]) == 4
+    with pytest.raises(UnsupportedError, match="scan outputs of at most 32 bytes, found 40"):
+        run_graph(loop("m", "c"), FEEDS | {"m": np.asarray(5)})

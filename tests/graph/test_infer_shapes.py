@@ -167,6 +167,7 @@ I64, U8 = TensorType("int64", (2,)), TensorType("uint8", (2,), QUANT)
     ("ScatterElements", [(2, 3), TensorType("int64", (1, 1)), (1, 2)], {}, "equal sizes"),
     ("NonZero", [(2,)], {}, "depends on its values"),
     ("TopK", [(2, 3), [4]], {}, "one k in"),
+    ("Resize", [(1, 1, 4, 4), None, None, [1, 1, 1 << 40, 4]], {}, "sizes of at most"),
     ("ReduceSum", [(2, 3), [2]], {}, "an axis in"),
     ("ReduceSum", [(2, 3), I64], {}, "constant axes"),
     ("ArgMax", [(0, 3)], {}, "something to choose"),

@@ -138,3 +138,11 @@ def test_max_unpool(agrees: Agrees) -> None:
     agrees("MaxUnpool", [y, places, np.array([2, 2, 5, 8], np.int64)], attrs, expected=[larger])
     with pytest.raises(InputError, match="expected indices"):
         evaluate("MaxUnpool", [y, places + 1000], attrs)
+
+
+@pytest.mark.parametrize(("ratio", "corner"), [(1 << 30, 3), (0, 1e9), (0, np.inf), (0, np.nan)])
+def test_regions_of_any_size_are_refused(ratio: int, corner: float) -> None:
+    """By default a region is sampled as often as it has pixels."""
+    rois = np.array([[0, 0, corner, corner]], np.float32)
+    with pytest.raises(InputError, match="points in a region"):
+        evaluate("RoiAlign", [normal(1, 1, 4, 4), rois, np.array([0])], {"sampling_ratio": ratio})
