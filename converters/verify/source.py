@@ -150,8 +150,9 @@ class TfliteSource:
                 made = self._runtime.Interpreter(str(self._path))
             made.allocate_tensors()
         except (RuntimeError, ValueError) as error:
+            said = str(error).partition("\n")[0]  # advice for its own developers follows
             raise UnsupportedError(
-                f"{self._path}: {self.name} does not run the model: {error} Its numbers can not be compared here."
+                f"{self._path}: {self.name} does not run the model, so nothing can be compared: {said}"
             ) from error
         self._interpreters[key] = made
         return made

@@ -13,10 +13,13 @@ pytest.importorskip("ai_edge_litert")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tflite"))
 from flat_model import FlatModel
 
+from edgert.cli.main import main
 from edgert.converters.convert import convert
+from edgert.converters.pack import pack_model
 from edgert.converters.verify.compare import verify
 from edgert.converters.verify.source import open_source, with_outputs
 from edgert.errors import UnsupportedError
+from edgert.format import read_model, write_model
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_any_tensor_becomes_an_output(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_an_operator_that_litert_lacks(asset: Callable[[str], Path]) -> None:
-    with pytest.raises(UnsupportedError, match=r"does not run the model: .*Landmarks2TransformMatrix"):
+    with pytest.raises(UnsupportedError, match=r"does not run the model, .*: .*Landmarks2TransformMatrix"):
         open_source(asset("mediapipe") / "face_landmark_with_attention.tflite")
 
 
@@ -107,3 +110,22 @@ def test_a_stateful_network_agrees_at_every_tensor_run_after_run(
     found = verify(source, tmp_path / "m.edge", runs=100)
     assert found.agrees and len(found.compared) >= 15
     assert all(difference.absolute == 0 for difference in (*found.outputs, *found.compared))
+
+
+def test_a_tampered_weight_is_found_at_its_node(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One weight of the second of two int8 convolutions: what comes before agrees, and the command says where."""
+    out = tmp_path / "images.edge"
+    convert(images, out)
+    stored = read_model(out)
+    graph = stored.unpacked_graph()
+    node = [node for node in graph.nodes if node.op == "QLinearConv"][1]
+    name = next(name for name in node.inputs if name in graph.constants and graph.constants[name].ndim == 4)
+    weight = graph.constants[name].copy()
+    weight[0, 0, 1, 1] = -100 if weight[0, 0, 1, 1] > 0 else 100
+    graph.constants[name] = weight
+    write_model(pack_model(graph, stored.info, {}, stored.source), out)
+    assert main(["verify", str(images), str(out)]) == 1
+    shown = capsys.readouterr().out
+    assert "<- differs" in shown and f"first node that differs: {node.name} (QLinearConv)" in shown
