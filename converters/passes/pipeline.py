@@ -32,6 +32,7 @@ from edgert.converters.passes.reparameterize import reparameterize
 from edgert.converters.passes.shorten_names import shorten_names
 from edgert.converters.passes.sink_transposes import sink_transposes
 from edgert.converters.passes.split_conv_transpose import split_conv_transpose
+from edgert.converters.passes.whole_windows import whole_windows
 from edgert.converters.passes.write_out_einsum import write_out_einsum
 from edgert.graph.ir import Graph
 
@@ -79,7 +80,7 @@ OPTIMIZE: tuple[Pass, ...] = (
 """Every pass keeps the values a graph computes, up to rounding. Some run again: others make work for them."""
 
 
-SETTLED: tuple[Pass, ...] = (fuse_prelu,)
+SETTLED: tuple[Pass, ...] = (whole_windows, fuse_prelu)
 """When weights and encodings of activations are decided."""
 TIDY: tuple[Pass, ...] = (eliminate, deduplicate)
 """After a graph was rewritten by something that is no pass of these."""

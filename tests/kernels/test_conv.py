@@ -106,15 +106,19 @@ def make(case: Case, rng: np.random.Generator) -> tuple[Node, list[np.ndarray]]:
     return Node(node.op, tuple(f"i{i}" for i in range(len(inputs))), ("y",), node.attrs, "conv"), inputs
 
 
+def slopes(case: Case, inputs: list[np.ndarray]) -> dict[int, StoredTensor]:
+    """The stored tensor of a fused PRelu, by its place among the inputs."""
+    return {len(inputs) - 1: StoredTensor.pack_dense("slope", inputs[-1], "row")} if case.slope else {}
+
+
 @pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
 @pytest.mark.parametrize("case", [*DENSE, *DEPTHWISE, *SAME, *FLOAT_ONLY], ids=str)
 def test_float(case: Case, level: Level) -> None:
     node, inputs = make(case, np.random.default_rng(0))
     expected = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
     depthwise = node.attr_int("group", 1) == case.channels > 1
-    stored = {1: StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")}
-    if case.slope:
-        stored[len(inputs) - 1] = StoredTensor.pack_dense("slope", inputs[-1], "row")
+    weights = StoredTensor.pack_dense("w", inputs[1], "row" if depthwise else "n4k1")
+    stored = {1: weights, **slopes(case, inputs)}
     rule = conv_float.depthwise_f32 if depthwise else conv_float.conv_f32
     kind = TensorType("float32", expected.shape)
     for threads, order in ((1, "forward"), (4, "backward")):

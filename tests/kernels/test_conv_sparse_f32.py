@@ -7,7 +7,7 @@ import pytest
 from harness import CACHE, LEVELS
 from lower import run_rule
 from networks import Network, expected, image
-from test_conv import DENSE, PAD1, Case, make
+from test_conv import DENSE, PAD1, Case, make, slopes
 
 from edgert.format.model import StoredTensor
 from edgert.graph.infer import infer_types
@@ -26,7 +26,8 @@ LAYOUTS = tuple(conv_sparse_f32.ROWS)
 DENSITIES = (0.4, 1.0, 0.0, 0.1)
 CASES = [
     *DENSE, Case(6, 8, (9, 9), (3, 3), {"group": 2, **PAD1}), Case(32, 30, (7, 7), residual=True),
-    Case(20, 32, (7, 7), batch=2, residual=True),
+    Case(20, 32, (7, 7), batch=2, residual=True), Case(20, 30, (7, 7), residual=True, slope=True),
+    Case(9, 14, (12, 9), (3, 3), PAD1, slope=True),
     Case(17, 33, (12, 9), (3, 3), PAD1, batch=2, residual=True), Case(5, 3, (40, 41)),
 ]  # fmt: skip
 FEW = [Case(10, 7, (5, 6)), Case(12, 6, (9, 9), (3, 3), PAD1, residual=True), Case(9, 9, (14, 14))]
@@ -48,12 +49,15 @@ def check(case: Case, layout: str, density: float, level: Level) -> None:
     node, inputs, stored = pruned(case, layout, density)
     wanted = evaluate("Conv", inputs, node.attrs, dtype_out=("float32",))[0]
     kind, quants = TensorType("float32", wanted.shape), [None] * len(inputs)
-    dense = run_rule(conv_float.conv_f32, node, list(inputs), list(quants), kind, level, {1: stored.expanded()})
+    bent = slopes(case, inputs)
+    constants = {1: stored.expanded(), **bent}
+    dense = run_rule(conv_float.conv_f32, node, list(inputs), list(quants), kind, level, constants)
     assert not isinstance(dense, Refusal), dense
     for threads, order in ((1, "forward"), (4, "backward")):
         result = run_rule(
-            conv_sparse_f32.conv_f32_sparse, node, list(inputs), list(quants), kind, level, {1: stored}, threads, order
-        )
+            conv_sparse_f32.conv_f32_sparse, node, list(inputs), list(quants), kind, level, {1: stored, **bent},
+            threads, order,
+        )  # fmt: skip
         assert not isinstance(result, Refusal), result
         assert result[1].kernel == f"conv2d_{layout}_kp"
         if layout == "b1x1":  # products that two channels share come first
