@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgert.converters.passes.rewrite import Rewriter
-from edgert.graph.ir import Graph, Node, TensorType
+from edgert.graph.ir import Attr, Graph, Node, TensorType
 from edgert.kernels_cpu.reference.window import window
 
 FEW = 64
@@ -27,10 +27,11 @@ def whole_windows(graph: Graph) -> Graph:
         made = rw.add_tensor(f"{stem}_row", TensorType(kind.dtype, (kind.shape[0], filters)))
         rows = rw.add_constant(f"{node.inputs[1]}_rows", weight.reshape(filters, depth))
         shape = rw.add_constant(f"{stem}_shape", np.array([-1, filters, 1, 1], np.int64))
-        kept = {key: node.attrs[key] for key in ("activation", "clip_min", "clip_max") if key in node.attrs}
+        attrs: dict[str, Attr] = {"transB": 1}
+        attrs |= {key: node.attrs[key] for key in ("activation", "clip_min", "clip_max") if key in node.attrs}
         new = [
             Node("Flatten", (node.inputs[0],), (flat,), {"axis": 1}, f"{stem}_flatten"),
-            Node("Gemm", (flat, rows, *node.inputs[2:]), (made,), {"transB": 1, **kept}, node.name),
+            Node("Gemm", (flat, rows, *node.inputs[2:]), (made,), attrs, node.name),
             Node("Reshape", (made, shape), node.outputs, {}, f"{stem}_reshape"),
         ]
         rw.replace([node], new)
