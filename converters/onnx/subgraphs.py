@@ -45,7 +45,7 @@ def _body(b: Builder, n: OnnxNode, key: str, around: list[str]) -> Graph:
     scope = f"{b.scope}{n.name}/{key}/"
     try:
         model = _read(b, n, n.graphs[key], around, scope)
-        hints = _hints(b, model, n.graphs[key], around, scope)
+        hints = _hints(b, model, n.graphs[key], scope)
     except (FormatError, UnsupportedError) as error:
         raise Refused(key, str(error)) from None
     graph, problems = translate(model, hints, b.notes, scope, b.depth + 1)
@@ -115,7 +115,7 @@ def _value(info: Any, scope: str) -> OnnxValue:
     return OnnxValue(scope + info.name, type_name(kind.elem_type) if kind.elem_type else "", shape)
 
 
-def _hints(b: Builder, model: OnnxModel, proto: GraphProto, around: list[str], scope: str) -> dict[str, Hint]:
+def _hints(b: Builder, model: OnnxModel, proto: GraphProto, scope: str) -> dict[str, Hint]:
     """What `onnx` can infer of the tensors of a body, from what is known of those around it."""
     import onnx
 

@@ -49,17 +49,6 @@ MAX_SIGNATURES = 1 << 8
 MAX_SIGNATURE_TENSORS = 1 << 12
 
 
-def is_tflite(path: Path) -> bool:
-    """Whether `path` is a file that carries TFLite's identifier, or is called as one."""
-    if path.is_file():
-        try:
-            with path.open("rb") as file:
-                return file.read(8)[4:] == FILE_IDENTIFIER or path.suffix == ".tflite"
-        except OSError:
-            pass  # whoever reads it says why it can not be read
-    return path.suffix == ".tflite" and not path.is_dir()
-
-
 def read_tflite(path: str | os.PathLike[str]) -> TfliteModel:
     """The model in `path`. Constants stay views of the mapped file as long as the model lives.
 

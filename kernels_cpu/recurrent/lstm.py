@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import tanh
 from edgert.kernels_cpu.elementwise.gates import sigmoid
-from edgert.kernels_cpu.recurrent import GROUP
-from edgert.kernels_cpu.recurrent.steps import begin, bounded, clear, copy, length_of, state_products
+from edgert.kernels_cpu.recurrent.steps import begin, bounded, by_chunks, clear, copy, state_products
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -89,15 +88,4 @@ def _sequences(record, direction, b, count, length, scratch):  # type: ignore[no
             copy(c + r * stride, y_c + place + r * h_row, hidden)
 
 
-def lstm(record, chunk, scratch):  # type: ignore[no-untyped-def]
-    """A chunk is up to GROUP sequences of the batch in one direction; of unequal lengths they go one by one."""
-    batch, lengths = load_i32(record + F.batch), load_i64(record + F.lengths)
-    groups = udiv(batch + GROUP - 1, GROUP)
-    direction = udiv(chunk, groups)
-    first = GROUP * (chunk - direction * groups)
-    last = min(batch, first + GROUP)
-    together = last - first if lengths == 0 else 1
-    while first < last:
-        length = length_of(lengths, first, load_i32(record + F.steps))
-        _sequences(record, direction, first, together, length, scratch)
-        first += together
+lstm = by_chunks(_sequences, F)

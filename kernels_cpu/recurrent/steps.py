@@ -7,6 +7,8 @@ is in scratch, the next sequence's `stride` bytes further.
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgert.kernels_cpu.elementwise.functions import const
 from edgert.kernels_cpu.recurrent import GROUP
 from edgert.kernels_cpu.simd import (
@@ -16,6 +18,7 @@ from edgert.kernels_cpu.simd import (
     helper,
     load_f32v,
     load_i32,
+    load_i64,
     maximum,
     minimum,
     panel_step_f32,
@@ -23,6 +26,7 @@ from edgert.kernels_cpu.simd import (
     splat_f32,
     store_f32v,
     store_first_f32v,
+    udiv,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.panel_rows import panel_load_f32
 
@@ -123,6 +127,25 @@ def length_of(lengths, b, steps):  # type: ignore[no-untyped-def]
     if lengths == 0:
         return steps
     return max(0, min(steps, load_i32(lengths + 4 * b)))
+
+
+def by_chunks(sequences: Any, F: Any) -> Any:
+    """The kernel whose chunks are up to GROUP sequences of the batch in one direction; of unequal lengths they go one
+    by one. sequences(record, direction, b, count, length, scratch): `count` of them, from b on, of `length` steps."""
+
+    def chunk_of(record, chunk, scratch):  # type: ignore[no-untyped-def]
+        batch, lengths = load_i32(record + F.batch), load_i64(record + F.lengths)
+        groups = udiv(batch + GROUP - 1, GROUP)
+        direction = udiv(chunk, groups)
+        first = GROUP * (chunk - direction * groups)
+        last = min(batch, first + GROUP)
+        together = last - first if lengths == 0 else 1
+        while first < last:
+            length = length_of(lengths, first, load_i32(record + F.steps))
+            sequences(record, direction, first, together, length, scratch)
+            first += together
+
+    return chunk_of
 
 
 @helper

@@ -187,7 +187,7 @@ def average_pool_q8(site: Site) -> Offer | Refusal:
 def global_pool(site: Site) -> list[Offer | Refusal]:
     """float32 planes to one value per channel, in kp or row."""
     kernel = "reduce_f32_row"
-    x, y = site.inputs[0], site.outputs[0]
+    x = site.inputs[0]
     if x is None or x.dtype != "float32" or is_constant(site, 0) or not has_planes(x):
         return [Refusal(kernel, "expected float32 activations [N, C, W] or [N, C, H, W]")]
     planes = Planes.of(x)
@@ -199,12 +199,12 @@ def global_pool(site: Site) -> list[Offer | Refusal]:
             "x_row": 4 * (planes.padded if source == "kp" else planes.pixels),
             "y_row": 64 if target == "kp" else 4,
         }  # fmt: skip
-        offers.append(_reduction(site, x, y, kernel, source, target, params, rows))
+        offers.append(_reduction(site, x, kernel, source, target, params, rows))
     return offers
 
 
 def _reduction(
-    site: Site, x: TensorType, y: TensorType, kernel: str, source: str, target: str,
+    site: Site, x: TensorType, kernel: str, source: str, target: str,
     params: dict[str, int] | dict[str, int | float], rows: int,
 ) -> Offer | Refusal:  # fmt: skip
     nbytes = layout_nbytes(x, source)
@@ -252,5 +252,5 @@ def global_average_pool_q8(site: Site) -> list[Offer | Refusal]:
             "zero_point": means.y_zero - offset, "low": low, "high": high,
             "flip": flip(site.level) if target == "row" else 0,
         }  # fmt: skip
-        offers.append(_reduction(site, x, y, kernel, "k4p", target, params, planes.batch * planes.groups))
+        offers.append(_reduction(site, x, kernel, "k4p", target, params, planes.batch * planes.groups))
     return offers

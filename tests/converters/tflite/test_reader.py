@@ -15,7 +15,7 @@ from flat_model import Dimension, FlatModel, pack
 
 from edgert.converters.tflite import flat as flat_module
 from edgert.converters.tflite.model import ABSENT
-from edgert.converters.tflite.reader import is_tflite, read_tflite
+from edgert.converters.tflite.reader import read_tflite
 from edgert.converters.tflite.schema import BUILTIN_OPERATORS, ELEMENT_TYPES, ENUMERATIONS, OPTION_TABLES, OPTIONS
 from edgert.errors import FormatError, UnsupportedError
 
@@ -71,14 +71,6 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
         "padding": "VALID", "stride_w": 2, "stride_h": 1, "fused_activation_function": "RELU6",
         "dilation_w_factor": 1, "dilation_h_factor": 1, "quantized_bias_type": "FLOAT32",
     }  # fmt: skip
-
-
-def test_a_file_is_recognised_by_its_identifier(tmp_path: Path) -> None:
-    path = small().save(tmp_path / "model.bin")
-    assert is_tflite(path)
-    path.write_bytes(b"nothing of the kind")
-    assert not is_tflite(path)
-    assert not is_tflite(tmp_path)
 
 
 def test_options_have_the_defaults_of_the_schema(tmp_path: Path) -> None:
