@@ -68,9 +68,10 @@ def lrn(call: Call, x: Array) -> Array:
     """x [B, C, ...] / (bias + alpha / size * squares summed over `size` channels) ** beta. Source: ONNX."""
     size = call.attr_int("size", 1)
     square = widened(x) ** 2
-    before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+    # Past the first and the last channel there is nothing to add, however wide the window is.
+    before, after = (min(reach, x.shape[1]) for reach in ((size - 1) // 2, size // 2))
     square = np.pad(square, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
-    total = sum(square[:, i : i + x.shape[1]] for i in range(size))
+    total = sum(square[:, i : i + x.shape[1]] for i in range(before + 1 + after))
     base = call.attr_float("bias", 1.0) + call.attr_float("alpha", 1e-4) / size * total
     return (x / base ** call.attr_float("beta", 0.75)).astype(x.dtype)
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgert.kernels_cpu.reference import evaluate
+
 rng = np.random.default_rng(4)
 
 
@@ -59,8 +61,6 @@ def test_lrn(agrees: Callable[..., None], size: int) -> None:
 
 
 def test_lrn_of_an_even_size() -> None:
-    from edgert.kernels_cpu.reference import evaluate
-
     x = values(1, 5, 2)
     (got,) = evaluate("LRN", [x], {"size": 4, "alpha": 1.0, "beta": 1.0, "bias": 1.0})
     # size 4: one channel before, two after (floor and ceil of 3 / 2).
@@ -77,3 +77,10 @@ def test_mean_variance_normalization(agrees: Callable[..., None], axes: list[int
 @pytest.mark.parametrize(("axis", "p"), [(-1, 2), (0, 1), (1, 2)])
 def test_lp_normalization(agrees: Callable[..., None], axis: int, p: int) -> None:
     agrees("LpNormalization", [values(3, 4, 5)], {"axis": axis, "p": p})
+
+
+def test_local_response_over_more_channels_than_there_are() -> None:
+    """As over all of them, and no window of that size is made."""
+    x = values(1, 3, 2, 2)
+    (got,) = evaluate("LRN", [x], {"size": 1 << 40, "alpha": float(1 << 40), "beta": 1.0, "bias": 1.0})
+    np.testing.assert_allclose(got, x / (1 + (x**2).sum(1, keepdims=True)), rtol=1e-6)
