@@ -15,6 +15,7 @@ from edgert.errors import InputError
 from edgert.graph.ir import Array, Dim, Graph, TensorType
 
 _ORT_NAMES = {"float32": "float", "float64": "double"}
+_ARRAYS = (np.ndarray, np.generic)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ def check_feeds(graph: Graph, feeds: Any) -> dict[str, Array]:
     if not isinstance(feeds, Mapping):
         names = ", ".join(graph.inputs)
         raise InputError(f"expected a dict from input names ({names}) to arrays, found {type(feeds).__name__}")
-    unknown = [name for name in feeds if name not in graph.inputs]
-    missing = [name for name in graph.inputs if name not in feeds]
-    if unknown or missing:
+    if feeds.keys() ^ graph.inputs:
         found = ", ".join(repr(name) for name in feeds) or "none"
         wanted = ", ".join(_show(name, graph.types[name]) for name in graph.inputs)
         raise InputError(f"expected the inputs {wanted}; found {found}")
@@ -56,7 +55,7 @@ def _show(name: str, kind: TensorType) -> str:
 
 def check_array(name: str, value: Any, kind: TensorType) -> Array:
     """`value` for the input `name`, of the exact dtype and a fitting shape. Raises InputError."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, _ARRAYS):
         array = np.asarray(value)
     else:
         try:
@@ -67,18 +66,22 @@ def check_array(name: str, value: Any, kind: TensorType) -> Array:
         raise InputError(
             f"input {_show(name, kind)}: found dtype {array.dtype}; convert it with .astype({kind.dtype!r})"
         )
-    if array.shape == kind.shape:  # what most are, in one comparison
-        return array
-    found = list(array.shape)
-    fits = len(found) == len(kind.shape) and all(
-        isinstance(d, str) or d == n for d, n in zip(kind.shape, found, strict=True)
-    )
-    if not fits:
-        hint = ""
+    if array.shape != kind.shape and not _fits(array.shape, kind):
+        found, hint = list(array.shape), ""
         if len(found) == len(kind.shape) - 1:
             hint = "; add the batch dimension with array[None]"
         raise InputError(f"input {_show(name, kind)}: found shape {found}{hint}")
     return array
+
+
+def _fits(shape: tuple[int, ...], kind: TensorType) -> bool:
+    """Whether `shape` is that of `kind`, whose named dimensions may have any size."""
+    if len(shape) != len(kind.shape):
+        return False
+    for size, dim in zip(shape, kind.shape, strict=True):  # noqa: SIM110 - a generator costs more than the loop
+        if size != dim and not isinstance(dim, str):
+            return False
+    return True
 
 
 def bindings_of(graph: Graph, feeds: Mapping[str, Array], fixed: Mapping[str, int]) -> dict[str, int]:

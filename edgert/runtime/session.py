@@ -121,6 +121,8 @@ class Session:
         self._pool: WorkerPool | None = None
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
         self._latest: Plan | None = None
+        self._sizes: tuple[dict[str, tuple[int, ...]], dict[str, int]] = {}, dict(self._fixed)
+        """Shapes of the latest inputs, and what they bind."""
         self._lock = threading.Lock()
         self._closed = False
         tell_after_fork(self)
@@ -206,7 +208,12 @@ class Session:
     def _prepare(self, arrays: Mapping[str, Array]) -> Executable | Staged:
         self._check_open()
         # Where nothing is free, the shapes that were checked bind nothing.
-        return self._executable({} if self._static else bindings_of(self._graph, arrays, self._fixed))
+        if self._static:
+            return self._executable({})
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if shapes != self._sizes[0]:
+            self._sizes = shapes, bindings_of(self._graph, arrays, self._fixed)
+        return self._executable(self._sizes[1])
 
     # ---- planning
     def plan(self, shapes: Mapping[str, int] | None = None) -> Plan:
