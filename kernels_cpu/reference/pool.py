@@ -3,7 +3,7 @@ Quantized average pooling is in `quantized.py` and uses `window_sums` from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -76,23 +76,26 @@ def max_unpool(call: Call, x: Array, indices: Array, shape: Array | None = None)
     return np.pad(y.reshape(covered), [(0, int(b) - a) for a, b in zip(covered, ends, strict=True)])
 
 
+def window_counts(spatial: Sequence[int], win: Window, *, count_pad: bool) -> Array:
+    """How many values of an image of sizes `spatial` each output averages, int64 [*out], pads included if `count_pad`;
+    what ceil_mode overhangs is not counted. An axis knows nothing of the others: counts are products."""
+    counts: Array = np.ones((), np.int64)
+    axes = zip(spatial, win.kernel, win.strides, win.dilations, win.before, win.after, win.out, strict=True)
+    for size, kernel, stride, dilation, before, after, out in axes:
+        low, high = (-before, size + after) if count_pad else (0, size)
+        start = np.arange(out, dtype=np.int64) * stride - before
+        first, last = (np.clip(-((start - end) // dilation), 0, kernel) for end in (low, high))
+        counts = counts[..., None] * np.maximum(last - first, 0)
+    return counts
+
+
 def window_sums(x: Array, win: Window, *, count_pad: bool) -> tuple[Array, Array]:
     """(sums [B, C, *out] in the dtype of x, counts [1, 1, *out]); what ceil_mode overhangs is not counted."""
-    ones = np.ones((1, 1, *x.shape[2:]), np.int64)
-    pads = [(0, 0), (0, 0), *zip(win.before, win.after, strict=True)]
-    if count_pad:
-        ones = np.pad(ones, pads, constant_values=1)
-        overhang = [(0, h) for h in win.overhang(x.shape[2:])]
-        ones = np.pad(ones, [(0, 0), (0, 0), *overhang])
-    else:
-        ones = padded(ones, win, 0)
     values = padded(x, win, 0)
     sums = np.zeros((*x.shape[:2], *win.out), x.dtype)
-    counts = np.zeros((1, 1, *win.out), np.int64)
     for region in win.taps():
         sums += values[:, :, *region]
-        counts += ones[:, :, *region]
-    return sums, counts
+    return sums, window_counts(x.shape[2:], win, count_pad=count_pad)[None, None]
 
 
 @reference("AveragePool")

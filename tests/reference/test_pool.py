@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgert.kernels_cpu.reference.pool import window_counts
+from edgert.kernels_cpu.reference.window import window
+
 rng = np.random.default_rng(2)
 
 WINDOWS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -60,3 +63,25 @@ def test_lp_pool(agrees: Callable[..., None], case: str, p: int) -> None:
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 7), (1, 2, 1, 1), (0, 2, 3, 3), (1, 2, 2, 3, 4)])
 def test_global_pools(agrees: Callable[..., None], op: str, shape: tuple[int, ...]) -> None:
     agrees(op, [rng.standard_normal(shape).astype(np.float32)])
+
+
+@pytest.mark.parametrize("count_pad", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_counts_are_those_of_windows_of_ones(seed: int, count_pad: bool) -> None:
+    """As many as there are ones under the window, be it dilated, over the edge or past it."""
+    rng = np.random.default_rng(seed)
+    spatial, kernel = rng.integers(4, 12, 2).tolist(), rng.integers(1, 4, 2).tolist()
+    attrs = {"strides": rng.integers(1, 4, 2).tolist(), "dilations": rng.integers(1, 3, 2).tolist(),
+             "pads": rng.integers(0, 3, 4).tolist(), "ceil_mode": seed % 2}  # fmt: skip
+    win = window([n + 6 for n in spatial], kernel, attrs)
+    ones = np.pad(np.ones([n + 6 for n in spatial]), list(zip(win.before, win.after, strict=True)),
+                  constant_values=float(count_pad))  # fmt: skip
+    ones = np.pad(ones, [(0, h) for h in win.overhang([n + 6 for n in spatial])])
+    expected = sum(ones[region] for region in win.taps())
+    np.testing.assert_array_equal(window_counts([n + 6 for n in spatial], win, count_pad=count_pad), expected)
+
+
+def test_counts_of_large_windows_take_no_time() -> None:
+    """A step for every value of the window would be sixteen million."""
+    win = window([4096, 4096], [4096, 4096], {"pads": [1, 1, 1, 1]})
+    assert window_counts([4096, 4096], win, count_pad=False)[0, 0] == 4095**2

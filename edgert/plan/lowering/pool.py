@@ -12,7 +12,7 @@ import numpy as np
 
 from edgert.graph.ir import Array, TensorType
 from edgert.kernels_cpu.norm import REDUCE
-from edgert.kernels_cpu.reference.pool import window_sums
+from edgert.kernels_cpu.reference.pool import window_counts
 from edgert.kernels_cpu.reference.quantization import ratio
 from edgert.kernels_cpu.reference.window import Window, window
 from edgert.plan.lowering.api import Buffer, Emitter, Offer, Refusal, Site, layout_nbytes, lowers
@@ -115,10 +115,9 @@ def max_pool(site: Site) -> Offer | Refusal:
 
 
 def _counts(site: Site, win: Window, x: TensorType) -> Array:
-    """How many values each output averages, at least 1: [1, 1, *out]."""
+    """How many values each output averages, at least 1: [*out]."""
     pad = bool(site.node.attr_int("count_include_pad", 0))
-    _, counts = window_sums(np.zeros((1, 1, *x.static_shape[2:]), np.int64), win, count_pad=pad)
-    return np.maximum(counts, 1)
+    return np.maximum(window_counts(x.static_shape[2:], win, count_pad=pad), 1)
 
 
 @lowers("AveragePool")
