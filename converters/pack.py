@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgert.converters.int8_weights import pack_grid
+from edgert.converters.passes.share_between_bodies import share_between_bodies
 from edgert.converters.quantize.insert import QUANTIZED
 from edgert.converters.report import LayerWeights
 from edgert.converters.sparse_encoding import Fit, fit_conv, fit_conv_float
@@ -44,6 +45,7 @@ def pack_model(
     line of words about that. int8: store float weights on an int8 grid as such, see `int8_weights.py`.
     Raises FormatError for what the format cannot hold.
     """
+    graph = share_between_bodies(graph)
     tensors = {}
     for part in (graph, *graph.bodies()):
         readers = part.consumers()
