@@ -19,7 +19,7 @@ from edgert.graph.ir import Array, Graph, Node, TensorType
 
 PRODUCTS = ("Conv", "QLinearConv", "Gemm", "QLinearGemm")
 
-HALVES = ("Conv", "PRelu", "Add", "Sub", "Mul", "Div")
+HALVES = ("Conv", "Gemm", "MatMul", "PRelu", "Add", "Sub", "Mul", "Div")
 """Operators whose float32 constants are stored in float16 if that changes none of their values, as where they come from
 a model with float16 weights. The device widens them once, when it plans; the file is half as long."""
 
@@ -78,9 +78,10 @@ def pack_constant(name: str, value: Array, kind: TensorType, readers: list[Node]
         if quant.axis in (None, 0) and int(value.min(initial=0)) >= -Q8_LIMIT:
             return StoredTensor.pack_q8(name, value, quant.scale, layout)
         layout = "row"
-    halves = layout in ("row", "n4k1") and quant is None and readers and all(node.op in HALVES for node in readers)
+    halves = quant is None and readers and all(node.op in HALVES for node in readers)
     if halves and fits_float16(value):
-        return StoredTensor.pack_f16(name, value, layout)  # type: ignore[arg-type]
+        # Lines of halves (n16k1) are for kernels of language models, which round what they are multiplied with.
+        return StoredTensor.pack_f16(name, value, "n4k1" if layout == "n4k1" else "row")
     return StoredTensor.pack_dense(name, value, layout, quant)
 
 

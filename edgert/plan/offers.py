@@ -22,9 +22,9 @@ from edgert.plan.work import node_bytes, node_macs
 RENAMES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"))
 """Operators whose output is the input's bytes: it shares the memory even while the input lives on."""
 
-READ_HALVES = frozenset(("Gather", "Gemm", "MatMul"))
-"""Operators with kernels that read float16 weights as they lie in the file; for others they are widened when planned,
-which their values survive as they are."""
+READ_HALVES = frozenset((("Gather", "row"), ("Gather", "n16k1"), ("Gemm", "n16k1"), ("MatMul", "n16k1")))
+"""Operators with kernels that read float16 weights as they lie in the file, and in which layouts. For all others they
+are widened when planned, which their values survive as they are."""
 
 EXPANDED = 1.02
 """A dense copy of sparse weights takes memory besides the file: it has to be faster by this to be made."""
@@ -53,7 +53,8 @@ def site_of(
 
     def stored(name: str) -> StoredTensor | None:
         if name in tensors:
-            return tensors[name] if node.op in READ_HALVES else tensors[name].widened()
+            read = (node.op, tensors[name].layout) in READ_HALVES
+            return tensors[name] if read else tensors[name].widened()
         if name in graph.constants:
             return StoredTensor.pack_dense(name, graph.constants[name], quant=graph.types[name].quant)
         return None
@@ -61,7 +62,7 @@ def site_of(
     def value(name: str) -> Array | None:
         found = graph.constants.get(name)
         if found is None and name in tensors and (tensors[name].encoding, tensors[name].layout) == ("f16", "row"):
-            return None if node.op in READ_HALVES else tensors[name].widened().parts["data"]
+            return None if (node.op, "row") in READ_HALVES else tensors[name].widened().parts["data"]
         return found
 
     return Site(
