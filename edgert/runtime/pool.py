@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgert.device.cpu import usable_cores
 from edgert.kernels_cpu import control as layout
+from edgert.kernels_cpu.levels import host_arch
 from edgert.kernels_cpu.library import KernelLibrary
 from edgert.program.assembler import aligned_bytes
 
@@ -29,10 +30,10 @@ SPIN_OP = 2_000
 """Pauses at the end of an op before giving up the core: a chunk of another thread takes tens of microseconds."""
 SPIN_CROWDED = 16
 """Either, when there are more threads than cores: spinning would keep the others from working."""
-_SYSTEM_CALLS = {  # machine -> (futex, sched_yield)
-    "x86_64": (202, 24), "amd64": (202, 24), "aarch64": (98, 124), "arm64": (98, 124), "riscv64": (98, 124),
-    "armv7l": (240, 158), "armv8l": (240, 158),
-}  # fmt: skip
+_SYSTEM_CALLS = {"x86_64": (202, 24), "aarch64": (98, 124), "armv7": (240, 158)}
+"""Architecture of this process -> (futex, sched_yield)."""
+_LINUX = ("Linux", "Android")
+"""What systems with these calls are named; Python 3.13 and newer tell Android from Linux, older ones do not."""
 STOP_POLL = 0.02
 """Seconds between two calls to stop: a worker that was just starting may have missed the first."""
 
@@ -97,8 +98,8 @@ class WorkerPool:
         """A new control block and no workers yet. Only for a new pool, or in a forked child."""
         control = aligned_bytes(layout.CONTROL_BYTES)
         self._state = state = _State(control, self._run, self._work)
-        futex, sched_yield = _SYSTEM_CALLS.get(platform.machine().lower(), (0, 0))
-        if futex and platform.system() == "Linux":
+        futex, sched_yield = _SYSTEM_CALLS.get(host_arch(), (0, 0))
+        if futex and platform.system() in _LINUX:
             state.word(layout.SYSCALL)[0] = ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value or 0
         state.word(layout.FUTEX_NUMBER)[0], state.word(layout.YIELD_NUMBER)[0] = futex, sched_yield
         crowded = self.threads > usable_cores()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgert.cache import cache_root
-from edgert.kernels_cpu.control import ACTIVE, SLEEPERS, SYNC_BYTES
+from edgert.kernels_cpu.control import ACTIVE, FUTEX_NUMBER, SLEEPERS, SYNC_BYTES, SYSCALL, YIELD_NUMBER
 from edgert.kernels_cpu.levels import active_level
 from edgert.kernels_cpu.library import KernelLibrary, kernel_table, open_library
 from edgert.program import Op, Operand, Program, Segment, assemble, link
@@ -112,7 +112,10 @@ def test_closing_at_once(library: KernelLibrary) -> None:
         pool.close()
 
 
-def test_idle_workers_sleep(library: KernelLibrary) -> None:
+@pytest.mark.parametrize("system", ["Linux", "Android"])
+def test_idle_workers_sleep(library: KernelLibrary, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Android is a Linux; since Python 3.13 it goes by its own name."""
+    monkeypatch.setattr("platform.system", lambda: system)
     pool = WorkerPool(library, 3)
     Filler(library, 1, 1).run(pool)
     deadline = threading.Event()
@@ -123,6 +126,19 @@ def test_idle_workers_sleep(library: KernelLibrary) -> None:
     assert int(pool._state.word(SLEEPERS)[0]) == 2
     Filler(library, 4, 9).run(pool)
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("arch", "numbers"), [("x86_64", (202, 24)), ("aarch64", (98, 124)), ("armv7", (240, 158)), ("mips", (0, 0))]
+)
+def test_numbers_of_system_calls_are_those_of_the_process(
+    library: KernelLibrary, arch: str, numbers: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of the machine: a 64-bit kernel runs 32-bit programs, whose calls have other numbers."""
+    monkeypatch.setattr("edgert.runtime.pool.host_arch", lambda: arch)
+    state = WorkerPool(library, 2)._state
+    assert (int(state.word(FUTEX_NUMBER)[0]), int(state.word(YIELD_NUMBER)[0])) == numbers
+    assert bool(state.word(SYSCALL)[0]) == (numbers != (0, 0))
 
 
 def test_without_futexes_workers_spin(library: KernelLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
