@@ -1,11 +1,23 @@
-"""List the packages of the wheel: every folder with an __init__.py, under the one name `edgert`.
+"""What pyproject.toml can not say: the packages, and what a wheel for one kind of machine carries besides the sources.
 
-Everything else about the project stands in pyproject.toml.
+`make wheels` leaves compiled kernels and ready models in build/device; from them `pip wheel .` takes what fits the
+machine that EDGERT_WHEEL names. Without them the wheel is one of sources, and kernels are compiled on the machine.
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from setuptools import setup
+import json
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = {
@@ -15,6 +27,22 @@ FOLDERS = {
     "edgert.converters": "converters",
     "edgert.apps": "apps",
 }
+
+DEVICE = ROOT / "build" / "device"
+"""lib/ holds libraries and their manifest, as `edgert compile` writes them; models/ what `edgert quickstart` keeps."""
+
+# The libraries call no libc, so the oldest manylinux is an honest tag; numpy asks for a newer one anyway.
+PLATFORMS = {
+    "x86_64": "manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "aarch64": "manylinux_2_17_aarch64.manylinux2014_aarch64",
+    "armv7l": "manylinux_2_17_armv7l.manylinux2014_armv7l",
+    "android": "android_21_arm64_v8a",
+}
+"""Value of EDGERT_WHEEL -> platform tag of the wheel. 'any' is the wheel of sources."""
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64", "armv7l": "armv7", "android": "aarch64"}
+"""Value of EDGERT_WHEEL -> `arch` of its libraries in the manifest."""
+CONVERTED = (".onnx", ".npz")
+"""Of edgert/models: what the ready models were converted from and calibrated with. A device has no converter."""
 
 
 def packages_under(name: str, folder: Path) -> list[str]:
@@ -26,4 +54,83 @@ def packages_under(name: str, folder: Path) -> list[str]:
     return found
 
 
-setup(packages=[p for name, folder in FOLDERS.items() for p in packages_under(name, ROOT / folder)])
+def manifest() -> dict[str, Any]:
+    """What build/device/lib holds; no libraries where nothing was compiled."""
+    path = DEVICE / "lib" / "manifest.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {"libraries": []}
+    return found
+
+
+def libraries(kind: str) -> list[dict[str, Any]]:
+    """Rows of the manifest for one kind of wheel."""
+    return [row for row in manifest()["libraries"] if row["arch"] == ARCHITECTURE.get(kind)]
+
+
+def wheel_kind() -> str:
+    """EDGERT_WHEEL; without it this machine's own, if libraries for it were compiled."""
+    kind = os.environ.get("EDGERT_WHEEL", "")
+    if not kind:
+        machine = platform.machine() if sys.platform == "linux" else ""
+        return machine if machine in PLATFORMS and libraries(machine) else "any"
+    if kind not in (*PLATFORMS, "any"):
+        raise SystemExit(f"EDGERT_WHEEL={kind!r}: expected one of {', '.join(PLATFORMS)}, or any")
+    if kind != "any" and not libraries(kind):
+        raise SystemExit(
+            f"EDGERT_WHEEL={kind}: build/device/lib holds no libraries for it; make them with: make wheels"
+        )
+    return kind
+
+
+KIND = wheel_kind()
+
+
+class DeviceFiles(build_py):
+    """Adds the libraries, their part of the manifest and the ready models, in place of what models are made from."""
+
+    def run(self) -> None:
+        super().run()
+        if KIND != "any" and not self.editable_mode:
+            self.add_libraries(Path(self.build_lib, "edgert", "kernels_cpu", "lib"))
+            self.add_models(Path(self.build_lib, "edgert", "models"))
+
+    def add_libraries(self, folder: Path) -> None:
+        folder.mkdir()
+        rows = libraries(KIND)
+        for row in rows:
+            shutil.copyfile(DEVICE / "lib" / row["file"], folder / row["file"])
+        text = json.dumps({**manifest(), "libraries": rows}, indent=1)
+        (folder / "manifest.json").write_text(text + "\n", "utf-8")
+
+    def add_models(self, folder: Path) -> None:
+        ready = sorted((DEVICE / "models").glob("*.edge"))
+        if not ready:
+            raise SystemExit("build/device/models holds no ready models; make them with: make wheels")
+        for path in folder.iterdir():
+            if path.suffix in CONVERTED:
+                path.unlink()
+        for path in ready:
+            shutil.copyfile(path, folder / path.name)
+
+
+class DeviceDistribution(Distribution):
+    """To setuptools, what is compiled is an extension module: it decides which folder a wheel installs into."""
+
+    def has_ext_modules(self) -> bool:
+        return KIND != "any"
+
+
+class PlatformWheel(bdist_wheel):
+    """Named py3-none-PLATFORM: any Python 3, no extension module, one kind of processor."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", PLATFORMS.get(KIND, "any"))
+
+
+# A build folder of its own: setuptools would take along what another build, of another kind, has left in its.
+with TemporaryDirectory(prefix="edgert-build-") as folder:
+    setup(
+        packages=[p for name, path in FOLDERS.items() for p in packages_under(name, ROOT / path)],
+        distclass=DeviceDistribution,
+        cmdclass={"build_py": DeviceFiles, "bdist_wheel": PlatformWheel},
+        options={"build": {"build_base": folder}},
+    )
