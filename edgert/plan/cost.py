@@ -53,8 +53,12 @@ DEFAULT_PEAKS = {
     "x86-64-amx": Peaks(3.0e11, 9.0e10, 1.5e10, 1.5e10),
     "armv8-a": Peaks(1.2e10, 6.0e9, 4e9, 4e9),
     "armv8.2-dotprod": Peaks(7.0e10, 1.8e10, 6e9, 6e9),
+    "armv8.6-i8mm": Peaks(7.0e10, 1.8e10, 6e9, 6e9),
+    "armv7-neon": Peaks(4.0e9, 3.0e9, 2e9, 2e9),
+    "armv7-neon-android": Peaks(4.0e9, 3.0e9, 2e9, 2e9),
+    "wasm32-simd128": Peaks(1.0e10, 1.0e10, 8e9, 8e9),
 }
-"""For a core of about 3 GHz (x86) or 2 GHz (ARM), until this machine has been measured."""
+"""For a core of about 3 GHz (x86), 2 GHz (64-bit ARM) or 1 GHz (32-bit ARM), until this machine has been measured."""
 
 
 def predict_us(offer: Offer, peaks: Peaks, threads: int) -> float:
@@ -69,9 +73,20 @@ def predict_us(offer: Offer, peaks: Peaks, threads: int) -> float:
     return shared + OP_US + (SYNC_US if threads > 1 else 0.0)
 
 
-def predict_host_us(macs: int, nbytes: int) -> float:
-    """Microseconds of a host op; NumPy uses one thread here."""
-    return HOST_CALL_US + 1e6 * (macs / HOST_MACS + nbytes / HOST_BYTES)
+def host_slowdown(level: Level, peaks: Peaks) -> float:
+    """How many times slower than on the processor of DEFAULT_PEAKS the host operators are taken to be, at least 1.
+
+    They are not measured. A slow or emulated machine is slow at both: were its native peaks alone held against fixed
+    rates of the host, nodes would leave their kernels. As slow as the slowest peak, so that none does.
+    """
+    default = DEFAULT_PEAKS[level.name]
+    pairs = ((default.dot8, peaks.dot8), (default.fma32, peaks.fma32), (default.bytes, peaks.bytes))
+    return max(1.0, *(usual / found for usual, found in pairs), default.stream / peaks.stream)
+
+
+def predict_host_us(macs: int, nbytes: int, slowdown: float = 1.0) -> float:
+    """Microseconds of a host op; NumPy uses one thread here. slowdown: see host_slowdown()."""
+    return slowdown * (HOST_CALL_US + 1e6 * (macs / HOST_MACS + nbytes / HOST_BYTES))
 
 
 def peaks_path(level: Level) -> Path:

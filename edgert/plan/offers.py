@@ -13,7 +13,7 @@ from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array, Graph, Node
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.registry import kernels
-from edgert.plan.cost import Peaks, predict_host_us, predict_us
+from edgert.plan.cost import Peaks, host_slowdown, predict_host_us, predict_us
 from edgert.plan.layout import Candidate
 from edgert.plan.lowering import load_rules
 from edgert.plan.lowering.api import Offer, Refusal, Rule, Site
@@ -108,7 +108,8 @@ def options_of(
     if not rules:
         refusals.append(f"no native kernel for {'tensors without values' if empty else node.op}")
     if states.isdisjoint((*node.inputs, *node.outputs)):
-        host = predict_host_us(node_macs(node, site.inputs, site.outputs), node_bytes(site.inputs, site.outputs))
+        work = node_macs(node, site.inputs, site.outputs), node_bytes(site.inputs, site.outputs)
+        host = predict_host_us(*work, host_slowdown(level, peaks))
         options.append((None, host))
     elif not options:
         raise UnsupportedError(
