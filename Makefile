@@ -1,4 +1,4 @@
-# make quickstart | test | check | bench. Each makes its own environment in .venv, once.
+# make quickstart | test | test-arm | check | bench. Each makes its own environment in .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_FLAGS ?=
 
-.PHONY: help quickstart test check bench format clean
+.PHONY: help quickstart test test-arm check bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make quickstart   install edgert into .venv, convert and run the model that ships with it'
 	@echo 'make test         the whole test suite'
+	@echo 'make test-arm     everything on emulated ARM processors: kernels, models, a language model, the compiler'
 	@echo 'make check        format, lint, types and a tiny test: before every commit'
 	@echo 'make bench        latency side by side with other runtimes'
 
@@ -36,6 +37,9 @@ quickstart: $(VENV)/.jit-convert-image.stamp
 
 test: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+test-arm: $(VENV)/.test.stamp
+	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
 
 check: $(VENV)/.dev.stamp
 	$(BIN)/ruff format --check .

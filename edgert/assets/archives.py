@@ -35,7 +35,7 @@ def read_file(archive: Path, file: File) -> bytes:
     Raises AssetError when the archive is damaged, lacks the member, or the size is not as announced.
     """
     try:
-        with _open_member(archive, file) as raw:
+        with _open_member(archive, file) if file.member else archive.open("rb") as raw:
             stream = gzip.GzipFile(fileobj=raw) if file.gzip else raw
             data = _read_at_most(stream, file.nbytes + 1)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, KeyError) as error:

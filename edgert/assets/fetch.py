@@ -9,15 +9,17 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 
-from edgert.assets import clients
+from edgert.assets import clients, debian
 from edgert.assets.archives import read_file
 from edgert.assets.build import build
-from edgert.assets.registry import Asset, AssetError, Build, File, Package, asset
+from edgert.assets.registry import Asset, AssetError, Build, File, Package, Tree, asset
 from edgert.cache import cache_root
 
 __all__ = ["AssetError", "asset_folder", "pull"]
@@ -34,16 +36,20 @@ def asset_folder(name: str) -> Path:
 
 
 def pull(name: str, progress: Progress | None = None) -> Path:
-    """The asset `name`: its file, or the folder of its files if there are several.
+    """The asset `name`: its file, or the folder of its files if there are several, or the top of its tree.
 
-    Files that are there and have the pinned SHA-256 are used as they are. `progress` is told in a line what
-    happens next. Raises AssetError when the asset is unknown, can not be had, or is not what was pinned.
+    Files that are there and have the pinned SHA-256 are used as they are, and so is a tree that was unpacked whole.
+    `progress` is told in a line what happens next.
+
+    Raises AssetError when the asset is unknown, can not be had, or is not what was pinned.
     """
     wanted = asset(name)
     folder = asset_folder(name)
     say = progress or (lambda line: None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if wanted.tree is not None:
+            return _unpacked(wanted, wanted.tree, folder, say)
         missing = [file for file in wanted.files if not _is_good(folder / file.name, file)]
         for file in list(missing):
             if _take_installed(file, folder):
@@ -55,8 +61,8 @@ def pull(name: str, progress: Progress | None = None) -> Path:
             return _built(wanted, wanted.build, folder, say)
     except AssetError as error:
         names = ", ".join(file.name for file in wanted.files)
-        message = f"can not get {name}: {error}. Or put these into {folder} yourself: {names}"
-        raise AssetError(message) from error
+        by_hand = f". Or put these into {folder} yourself: {names}" if names else ""
+        raise AssetError(f"can not get {name}: {error}{by_hand}") from error
     except OSError as error:
         raise AssetError(f"can not keep {name} in {folder}: {error}; EDGERT_CACHE chooses another") from error
     return folder / wanted.files[0].name if len(wanted.files) == 1 else folder
@@ -127,6 +133,28 @@ class _placing:
             self.part.replace(self.target)
         else:
             self.part.unlink(missing_ok=True)
+
+
+def _unpacked(wanted: Asset, tree: Tree, folder: Path, say: Progress) -> Path:
+    """The top of the unpacked tree of `wanted`. A note beside it says what was asked for and which versions came;
+    it is written last, so a tree without it is not whole."""
+    root, note = folder / "root", folder / "root.json"
+    asked = json.loads(json.dumps(asdict(tree)))
+    if note.is_file() and root.is_dir():
+        try:
+            if json.loads(note.read_text("utf-8"))["asked"] == asked:
+                return root
+        except (ValueError, KeyError, TypeError):
+            pass  # a torn note: unpack again
+    say(f"{wanted.name}: fetching {', '.join(tree.packages)} of Debian {tree.suite} ({tree.nbytes / 1e6:.1f} MB)")
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as work:
+        versions = debian.unpack(tree, Path(work) / "root")
+        note.unlink(missing_ok=True)
+        shutil.rmtree(root, ignore_errors=True)
+        (Path(work) / "root").replace(root)
+    with _placing(note) as part:
+        part.write_text(json.dumps({"asked": asked, "versions": versions}, indent=1), "utf-8")
+    return root
 
 
 def _built(wanted: Asset, recipe: Build, folder: Path, say: Progress) -> Path:

@@ -1,7 +1,7 @@
 """The table of pinned assets, registry.json, as objects. Fetching them is `fetch.py`.
 
-Every file is pinned by its SHA-256. Where every machine gets the same archive, that is pinned as well;
-a Debian package is built anew for each release, and apt checks its signature.
+Every file is pinned by its SHA-256. Where every machine gets the same archive, that is pinned as well; Debian
+packages change with every point release, and apt checks their signatures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Package:
 
 @dataclass(frozen=True)
 class File:
-    """One file of an asset: `member` of `package`, kept as `name`, which may be in a folder ('a/b.json').
+    """One file of an asset: `member` of `package`, kept as `name`, which may be in a folder ('a/b.json'). A member ''
+    is the archive itself.
 
     gzip: stored decompressed. inside: the member is itself a zip archive, and the file is this member of it.
     nbytes and sha256 are those of the file as it is kept.
@@ -66,12 +67,42 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """Debian packages unpacked into one folder with all that they depend on: what a program needs to run there.
+
+    suite: the release, by name. architecture: Debian's name for it, '' for that of this machine. keep: patterns of
+    the paths to keep ('usr/bin/*'), none for all. nbytes: what is downloaded, about.
+    """
+
+    suite: str
+    architecture: str
+    packages: tuple[str, ...]
+    nbytes: int
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Asset:
+    """What one `pull` gets: files, or a tree."""
+
     name: str
     description: str
     licence: str
     files: tuple[File, ...]
     build: Build | None = None
+    tree: Tree | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The packages it comes from, each as 'kind:name'."""
+        found = {f"{file.package.kind}:{file.package.name}" for file in self.files}
+        return sorted(found | {f"debian:{name}" for name in self.tree.packages} if self.tree else found)
+
+    @property
+    def download_bytes(self) -> int:
+        return sum(package.nbytes for package in {file.package for file in self.files}) + (
+            self.tree.nbytes if self.tree else 0
+        )
 
 
 @cache
@@ -94,8 +125,11 @@ def asset(name: str) -> Asset:
 
 
 def _asset(name: str, entry: dict[str, Any], packages: dict[str, Package]) -> Asset:
-    files = tuple(File(**{**file, "package": packages[file["package"]]}) for file in entry["files"])
-    build = None
+    files = tuple(File(**{**file, "package": packages[file["package"]]}) for file in entry.get("files", ()))
+    build = tree = None
     if "build" in entry:
         build = Build(**{**entry["build"], "outputs": tuple(entry["build"]["outputs"])})
-    return Asset(name, entry["description"], entry["licence"], files, build)
+    if "tree" in entry:
+        lists = {key: tuple(entry["tree"].get(key, ())) for key in ("packages", "keep")}
+        tree = Tree(**{**entry["tree"], **lists})
+    return Asset(name, entry["description"], entry["licence"], files, build, tree)

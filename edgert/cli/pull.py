@@ -73,8 +73,8 @@ def _list(as_json: bool) -> None:
             "name": item.name,
             "description": item.description,
             "licence": item.licence,
-            "packages": sorted({f"{file.package.kind}:{file.package.name}" for file in item.files}),
-            "download_bytes": sum(package.nbytes for package in {file.package for file in item.files}),
+            "packages": item.sources,
+            "download_bytes": item.download_bytes,
         }
         for item in assets().values()
     ]

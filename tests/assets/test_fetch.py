@@ -67,6 +67,12 @@ def test_one_file(shelf: dict[str, Asset]) -> None:
     assert names(path.parent) == ["a.bin"]
 
 
+def test_the_archive_itself(shelf: dict[str, Asset]) -> None:
+    package = shelf["one"].files[0].package
+    shelf["wheel"] = Asset("wheel", "", "", (File("some.whl", package, "", package.nbytes, package.sha256),))
+    assert sha256(pull("wheel").read_bytes()) == package.sha256
+
+
 def test_several_files_are_a_folder(shelf: dict[str, Asset]) -> None:
     lines: list[str] = []
     folder = pull("two", lines.append)
@@ -258,7 +264,9 @@ class TestRegistry:
 
     def test_every_file_is_pinned(self) -> None:
         for item in assets().values():
-            assert item.files
+            assert bool(item.files) != bool(item.tree)
+            assert item.sources
+            assert item.download_bytes > 0
             assert item.description
             assert item.licence
             for file in item.files:
@@ -269,6 +277,8 @@ class TestRegistry:
                 assert bool(file.package.version) == (file.package.kind != "debian")
                 if file.package.kind != "debian":
                     assert len(bytes.fromhex(file.package.sha256)) == 32
+                if not file.member:
+                    assert (file.sha256, file.nbytes) == (file.package.sha256, file.package.nbytes)
             if item.build is not None:
                 assert item.build.recipe in build.RECIPES
                 assert item.build.outputs
