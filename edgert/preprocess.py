@@ -1,8 +1,9 @@
 """From an image to the input tensor a model expects, as the `Preprocessing` in its file says.
-Reading files needs Pillow, and so does any resizing; collections of images are in `datasets.py`."""
+Resizing needs Pillow, and so do files other than plain PNGs; collections of images are in `datasets.py`."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from edgert.errors import EdgertError, InputError
 from edgert.format import Preprocessing
 from edgert.graph.ir import DTYPES, Array
+from edgert.png import read_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,9 +39,28 @@ def load_image(source: str | Path | Array, steps: Preprocessing) -> Array:
         if pixels.dtype == np.uint8 and pixels.reshape(*pixels.shape[:2], -1).shape == wanted:
             rgb = pixels.reshape(wanted)
             return normalized(rgb[..., ::-1] if steps.channels == "BGR" else rgb, steps)
+    elif not find_spec("PIL"):
+        return load_image(_plain_pixels(Path(source), steps), steps)
     image = _cropped(_opened(source), steps)
     pixels = np.asarray(image.convert("L" if steps.channels == "L" else "RGB")).reshape(wanted)
     return normalized(pixels[..., ::-1] if steps.channels == "BGR" else pixels, steps)
+
+
+def _plain_pixels(path: Path, steps: Preprocessing) -> Array:
+    """Pixels uint8 [H, W, C] of a PNG that is as the model takes it, without Pillow. Raises InputError."""
+    pixels = read_png(path)
+    height, width = steps.crop
+    if pixels.shape[:2] != (height, width) or steps.resize not in (None, min(height, width)):
+        found = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise InputError(
+            f"{path}: expected an image of {width} x {height}, found {found}; "
+            "resizing needs Pillow: pip install 'edgert[image]'"
+        )
+    if pixels.shape[2] == 3 and steps.channels == "L":
+        raise InputError(
+            f"{path}: expected a grey image, found RGB; converting needs Pillow: pip install 'edgert[image]'"
+        )
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 and steps.channels != "L" else pixels
 
 
 def normalized(pixels: Array, steps: Preprocessing) -> Array:

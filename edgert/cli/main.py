@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Show what this machine offers and what edgert makes of it.",
     "compile": "Compile the kernels ahead of time for a kind of processor.",
     "pull": "Fetch a pinned model or data set into the cache.",
-    "quickstart": "Convert and run the model that ships with edgert.",
+    "quickstart": "Run the model that ships with edgert.",
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -1,6 +1,7 @@
 """The classifiers that ship with edgert, dense and sparse, and what is needed to try them: samples, calibration data.
 
-Only paths and measured numbers live here. How the models were made is training/.
+Only paths and measured numbers live here. How the models were made is training/. The sources carry ONNX files to
+convert; a wheel for one kind of machine carries what they were converted to instead, as a device has no converter.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ FASHION_MNIST_SPARSE = _HERE / "fashion_mnist_sparse.onnx"
 
 FASHION_MNIST_CALIBRATION = _HERE / "fashion_mnist_calibration.npz"
 """`image` float32 [200, 1, 28, 28]: training images, 20 of each class, to choose int8 ranges by."""
+
+FASHION_MNIST_READY = {
+    "int8": _HERE / "fashion_mnist-int8.edge",
+    "sparse int8": _HERE / "fashion_mnist-sparse-int8.edge",
+}
+"""Form -> the converted file, in a wheel for one kind of machine. Without float: it is as large as all the kernels."""
 
 FASHION_MNIST_TOP1 = {"float": 0.9307, "int8": 0.9308, "sparse int8": 0.9299}
 """Share of the 10,000 test images that each form names rightly; tests/models/test_fashion_mnist.py holds it."""
