@@ -6,8 +6,6 @@ What is written is the caller's business: models in writer.py, saved prompts in 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +19,7 @@ def store(target: Path, what: str, size: int, pieces: Iterable[bytes | memoryvie
     Raises EdgertError if they can not be stored; nothing is left then, and an older file stays.
     """
     # Hidden, random and in the same folder: a rename across file systems would be a copy.
-    temporary = target.parent / f".{secrets.token_hex(8)}.edge.tmp"
+    temporary = target.parent / f".{os.urandom(8).hex()}.edge.tmp"
     try:
         # A rename would happily replace a device or a FIFO.
         if target.exists() and not target.is_file():
@@ -52,6 +50,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _storage_message(target: Path, what: str, size: int, error: Exception) -> str:
+    import shutil  # takes longer to import than a model to open
+
     reason = getattr(error, "strerror", None) or str(error)
     try:
         free = f"{shutil.disk_usage(target.parent).free} bytes are free in {target.parent}"
