@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from edgert.errors import KernelError
 
-MACHINES = {3: "x86", 40: "armv7", 62: "x86_64", 183: "aarch64", 243: "riscv"}
-"""e_machine -> the architecture's name as levels.py has it."""
+ARCHITECTURES = {(62, 64): "x86_64", (183, 64): "aarch64", (40, 32): "armv7"}
+"""(e_machine, bits) -> the architecture's name as levels.py has it."""
 SHARED = 3
 """e_type of a shared library."""
 _LOAD, _DYNAMIC = 1, 2
@@ -45,7 +45,7 @@ class Elf:
 
     @property
     def arch(self) -> str:
-        return MACHINES.get(self.machine, f"ELF machine {self.machine}")
+        return ARCHITECTURES.get((self.machine, self.bits), f"ELF machine {self.machine} with {self.bits} bits")
 
     def symbol(self, name: str, nbytes: int) -> bytes | None:
         """The first `nbytes` of the exported object `name`, or None if the library has none. Raises KernelError."""

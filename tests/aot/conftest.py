@@ -1,8 +1,8 @@
-"""Makes the kernel harness and the emulator importable: libraries are built once for both."""
+"""Makes the kernel harness, the emulator and the hand-made libraries importable."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "kernels")]
