@@ -1,0 +1,1 @@
+"""An Android app that names garments on pictures: Toga draws, edgert answers."""
