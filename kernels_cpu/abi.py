@@ -14,7 +14,9 @@ from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
-ABI_VERSION = 1
+ABI_VERSION = 2
+NAME_BYTES = 32
+"""Of the symbols edgert_level and edgert_sources of a library: text, zeros behind it."""
 RECORD_BYTES = 256
 OPCODE_OFFSET = 0
 CHUNKS_OFFSET = 4

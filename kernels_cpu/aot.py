@@ -6,8 +6,6 @@ libc, no Numba and no LLVM on the device, has 16 KiB pages (Android) and a stabl
 
 from __future__ import annotations
 
-import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -15,16 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu.jit import Progress, compile_missing, object_name
+from edgert.kernels_cpu.aot_elf import PAGE_BYTES, check_elf
+from edgert.kernels_cpu.freestanding import named_text
+from edgert.kernels_cpu.jit import Progress, compile_missing, object_name, sources_hash
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import library_name
 from edgert.kernels_cpu.registry import kernels
 
-_EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}
-PAGE_BYTES = 16384
-"""Android 15 devices have 16 KiB pages; a library aligned to them loads on 4 KiB ones too."""
-GNU_STACK = 0x6474E551
-"""ELF program header that says how the stack is to be mapped."""
+_EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux", "armv7": "armelf_linux_eabi"}
 
 
 def build_library(
@@ -40,20 +36,24 @@ def build_library(
     objects: a folder of compiled kernels to use and to add to, as `jit.cache_folder` names them.
     Raises KernelError.
     """
+    if level.arch not in _EMULATION:
+        raise KernelError(f"{level.name} has no shared libraries; expected a level of {', '.join(_EMULATION)}")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / library_name(level)
-    wanted = ["engine", *(names or (n for n, spec in kernels().items() if spec.available(level)))]
+    given = list(names) if names is not None else [n for n, spec in kernels().items() if spec.available(level)]
+    wanted = ["engine", *given]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
         compiled = objects or work / "objects"
         compile_missing(compiled, level, wanted, progress)
+        identity = work / "identity.o"
+        identity.write_bytes(_identity(level, sources_hash(kernels() if names is None else given)))
         exports = work / "exports.map"
         exports.write_text("{ global: edgert_*; local: *; };\n")
         linked = work / target.name
         command = [
             sys.executable, "-m", "ziglang", "ld.lld", "-m", _EMULATION[level.arch], "-shared",
-            "-o", str(linked), *(str(compiled / object_name(name)) for name in wanted),
-            "--allow-multiple-definition",  # every object has its own memset, all the same
+            "-o", str(linked), *(str(compiled / object_name(name)) for name in wanted), str(identity),
             "--no-undefined", "-z", f"max-page-size={PAGE_BYTES}", "-z", f"common-page-size={PAGE_BYTES}",
             "-z", "noexecstack", "-z", "now", "--hash-style=both", "--build-id=sha1", "--gc-sections", "-s",
             f"--version-script={exports}", "-soname", target.name,
@@ -66,7 +66,7 @@ def build_library(
             missing = "No module named ziglang" in result.stderr
             hint = "install the linker with: pip install 'edgert[aot]'" if missing else result.stderr.strip()[-2000:]
             raise KernelError(f"linking {target.name} failed: {hint}")
-        problems = check_library(linked.read_bytes())
+        problems = check_elf(linked.read_bytes(), level, android=True)
         if problems:
             raise KernelError(f"{target.name} is not fit to ship: {'; '.join(problems)}")
         linked.replace(target)
@@ -74,48 +74,18 @@ def build_library(
 
 
 def check_library(data: bytes) -> list[str]:
-    """What is wrong with a 64-bit ELF library: undefined or foreign symbols, needed libraries, text relocations, small
-    pages, memory that is writable and executable, the stack included."""
-    problems: list[str] = []
-    if data[:5] != b"\x7fELF\x02":
-        return ["not a 64-bit ELF file"]
-    (table,) = struct.unpack_from("<Q", data, 32)
-    size, count = struct.unpack_from("<HH", data, 54)
-    dynamic: list[tuple[int, int]] = []
-    loads: list[tuple[int, int, int]] = []
-    for i in range(count):
-        kind, flags, offset, address, _, in_file, _, align = struct.unpack_from("<IIQQQQQQ", data, table + i * size)
-        if kind == 1:
-            loads.append((address, offset, in_file))
-            if align < PAGE_BYTES:
-                problems.append(f"a segment is aligned to {align}, expected {PAGE_BYTES}")
-            if flags & 3 == 3:
-                problems.append("a segment is writable and executable")
-        elif kind == GNU_STACK and flags & 1:
-            problems.append("it asks for an executable stack")
-        elif kind == 2:
-            dynamic = list(struct.iter_unpack("<QQ", data[offset : offset + in_file]))
-    tags = dict(dynamic)
-    if any(tag == 1 for tag, _ in dynamic):
-        problems.append("it needs other libraries")
-    if 22 in tags:
-        problems.append("it has text relocations")
-    if not tags.keys() >= {4, 5, 6}:
-        return [*problems, "it has no table of symbols with a DT_HASH"]
-    strings, symbols = (_file_offset(loads, tags[tag]) for tag in (5, 6))
-    (chains,) = struct.unpack_from("<I", data, _file_offset(loads, tags[4]) + 4)
-    for i in range(1, chains):
-        name, _, _, section, _, _ = struct.unpack_from("<IBBHQQ", data, symbols + 24 * i)
-        text = data[strings + name : data.index(b"\0", strings + name)].decode()
-        if section == 0:
-            problems.append(f"undefined symbol {text}")
-        elif not re.fullmatch(r"edgert_\w+", text):
-            problems.append(f"exports {text}")
-    return problems
+    """What is wrong with a library of whatever level, see aot_elf.check_elf."""
+    return check_elf(data)
 
 
-def _file_offset(loads: list[tuple[int, int, int]], address: int) -> int:
-    for start, offset, size in loads:
-        if start <= address < start + size:
-            return offset + address - start
-    raise KernelError("the library's dynamic section points outside its segments")
+def _identity(level: Level, sources: str) -> bytes:
+    """An object with the symbol edgert_sources."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple(level.triple)
+    machine = target.create_target_machine(cpu=level.cpu, features=level.llvm_features, reloc="pic", codemodel="small")
+    module = llvm.parse_assembly(named_text("edgert_sources", sources))
+    module.triple, module.data_layout = level.triple, str(machine.target_data)
+    return bytes(machine.emit_object(module))

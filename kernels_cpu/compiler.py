@@ -22,50 +22,16 @@ import llvmlite.binding as ll
 from llvmlite import ir
 
 from edgert.kernels_cpu.abi import ABI_VERSION
-from edgert.kernels_cpu.jit import object_name
+from edgert.kernels_cpu.freestanding import FUNCTIONS, named_text, runtime_functions
+from edgert.kernels_cpu.jit import LISTING, object_name
 from edgert.kernels_cpu.levels import Level, level_named
+from edgert.kernels_cpu.listing import instructions
 from edgert.kernels_cpu.registry import kernels
 
 ENGINE = {"run_single": 4, "run": 8, "worker": 2}
 """Engine entry points and their argument counts (all int64)."""
 MATH_FLAGS = {"nsz"}
 """No contraction: a multiply-add fuses only where a kernel says `fma`, so results agree between levels."""
-
-# Freestanding libraries bring their own: LLVM turns loops into these calls.
-_MEMORY_FUNCTIONS = r"""
-define hidden ptr @memset(ptr %d, i32 %c, i64 %n) #0 {
-entry:
- %b = trunc i32 %c to i8
- %z = icmp eq i64 %n, 0
- br i1 %z, label %exit, label %loop
-loop:
- %i = phi i64 [0, %entry], [%j, %loop]
- %p = getelementptr i8, ptr %d, i64 %i
- store i8 %b, ptr %p
- %j = add nuw i64 %i, 1
- %q = icmp eq i64 %j, %n
- br i1 %q, label %exit, label %loop
-exit:
- ret ptr %d
-}
-define hidden ptr @memcpy(ptr noalias %d, ptr noalias %s, i64 %n) #0 {
-entry:
- %z = icmp eq i64 %n, 0
- br i1 %z, label %exit, label %loop
-loop:
- %i = phi i64 [0, %entry], [%j, %loop]
- %p = getelementptr i8, ptr %d, i64 %i
- %o = getelementptr i8, ptr %s, i64 %i
- %v = load i8, ptr %o
- store i8 %v, ptr %p
- %j = add nuw i64 %i, 1
- %q = icmp eq i64 %j, %n
- br i1 %q, label %exit, label %loop
-exit:
- ret ptr %d
-}
-attributes #0 = { "no-builtins" nounwind }
-"""
 
 
 def _codegen_classes() -> tuple[Any, Any]:
@@ -175,9 +141,11 @@ def build_module(level: Level, names: Iterable[str], engine: bool) -> tuple[Any,
     module = ll.parse_assembly(str(codegen._create_empty_module("edgert")))
     for library in libraries:
         module.link_in(library._final_module, preserve=True)
-    module.link_in(ll.parse_assembly(_MEMORY_FUNCTIONS))
+    for text in runtime_functions(level):
+        module.link_in(ll.parse_assembly(text))
     if engine:
         module.link_in(ll.parse_assembly(f"@edgert_abi_version = constant i64 {ABI_VERSION}\n"))
+        module.link_in(ll.parse_assembly(named_text("edgert_level", level.name)))
     module.triple, module.data_layout = level.triple, codegen._data_layout
     _internalise(module, exports)
     module.verify()
@@ -188,7 +156,7 @@ def _internalise(module: Any, exports: list[str]) -> None:
     """Keeps the entry points visible; everything else may be inlined away. Nothing unwinds."""
     for function in module.functions:
         if not function.is_declaration:
-            if function.name not in exports and function.name not in ("memset", "memcpy"):
+            if function.name not in exports and function.name not in FUNCTIONS:
                 function.linkage = "internal"
             function.add_function_attribute("nounwind")
     for variable in list(module.global_variables):
@@ -211,8 +179,8 @@ def undefined_symbols(module: Any) -> list[str]:
     return sorted(f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
 
 
-def compile_object(level: Level, names: Iterable[str], engine: bool, assembly: Path | None = None) -> bytes:
-    """The object file with symbols edgert_k_<kernel> (and the engine's edgert_run... when asked)."""
+def compile_object(level: Level, names: Iterable[str], engine: bool) -> tuple[bytes, str]:
+    """The object file with symbols edgert_k_<kernel> (and the engine's edgert_run... when asked), and its assembly."""
     from numba.core.compiler_lock import global_compiler_lock
 
     with global_compiler_lock:
@@ -221,24 +189,28 @@ def compile_object(level: Level, names: Iterable[str], engine: bool, assembly: P
     missing = undefined_symbols(module)
     if missing:
         raise RuntimeError(f"kernels must be freestanding; they call {', '.join(missing)}")
-    if assembly is not None:
-        assembly.write_text(codegen._tm.emit_assembly(module))
-    return bytes(codegen._tm.emit_object(module))
+    copy = ll.parse_bitcode(module.as_bitcode())  # writing code changes a module
+    return bytes(codegen._tm.emit_object(module)), str(codegen._tm.emit_assembly(copy))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="compile edgert kernels for one ISA level")
     parser.add_argument("--level", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME-HASH.o, one object per kernel")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for NAME-HASH.o and .isa, one object per kernel"
+    )
     parser.add_argument("--assembly", action="store_true", help="write NAME.s beside each object")
     parser.add_argument("names", nargs="*", help="kernel names, or 'engine'")
     options = parser.parse_args()
     level = level_named(options.level)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.names:
-        listing = options.out / f"{name}.s" if options.assembly else None
-        engine = name == "engine"
-        _write(options.out / object_name(name), compile_object(level, () if engine else (name,), engine, listing))
+        engine, path = name == "engine", options.out / object_name(name)
+        data, assembly = compile_object(level, () if engine else (name,), engine)
+        if options.assembly:
+            (options.out / f"{name}.s").write_text(assembly)
+        _write(path.with_suffix(LISTING), "\n".join(instructions(assembly)).encode())
+        _write(path, data)  # last: who finds the object finds its listing
 
 
 def _write(path: Path, data: bytes) -> None:

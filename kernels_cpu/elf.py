@@ -7,6 +7,7 @@ is in aot_elf.py (when it is built) and installed.py (before it is loaded).
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgert.errors import KernelError
@@ -49,11 +50,20 @@ class Elf:
 
     def symbol(self, name: str, nbytes: int) -> bytes | None:
         """The first `nbytes` of the exported object `name`, or None if the library has none. Raises KernelError."""
+        for found, section, value in self.symbols():
+            if section and found == name:
+                place = self.place(value)
+                if place + nbytes > len(self.data):
+                    raise KernelError(f"{name} lies after the end of the file")
+                return self.data[place : place + nbytes]
+        return None
+
+    def symbols(self) -> Iterator[tuple[str, int, int]]:
+        """(name, section, value) of each dynamic symbol; section 0: to come from elsewhere. Raises KernelError."""
         if not self.dynamic.keys() >= {_HASH, _STRINGS, _SYMBOLS}:
             raise KernelError("it has no table of symbols with a DT_HASH")
-        wanted = name.encode() + b"\0"
-        strings, symbols = self._place(self.dynamic[_STRINGS]), self._place(self.dynamic[_SYMBOLS])
-        (count,) = _read("<I", self.data, self._place(self.dynamic[_HASH]) + 4)
+        strings, symbols = self.place(self.dynamic[_STRINGS]), self.place(self.dynamic[_SYMBOLS])
+        (count,) = _read("<I", self.data, self.place(self.dynamic[_HASH]) + 4)
         size = 24 if self.bits == 64 else 16
         if symbols + size * count > len(self.data):
             raise KernelError(f"its table of {count} symbols ends after the file")
@@ -62,14 +72,10 @@ class Elf:
             fields = _read("<IBBHQQ" if self.bits == 64 else "<IIIBBH", self.data, at)
             value, section = (fields[4], fields[3]) if self.bits == 64 else (fields[1], fields[5])
             start = strings + fields[0]
-            if section and self.data[start : start + len(wanted)] == wanted:
-                place = self._place(value)
-                if place + nbytes > len(self.data):
-                    raise KernelError(f"{name} lies after the end of the file")
-                return self.data[place : place + nbytes]
-        return None
+            end = self.data.find(b"\0", start)
+            yield self.data[start : max(start, end)].decode("ascii", "backslashreplace"), section, value
 
-    def _place(self, address: int) -> int:
+    def place(self, address: int) -> int:
         """Where in the file a memory address lies."""
         for segment in self.segments:
             if segment.kind == _LOAD and segment.address <= address < segment.address + segment.in_file:

@@ -28,6 +28,8 @@ COMPILE_TIMEOUT = 600.0
 
 KEPT_FOLDERS = 3
 """Older folders of a level that stay: other compiler versions may use them."""
+LISTING = ".isa"
+"""Suffix of the file beside an object that lists its instructions (listing.py)."""
 KEPT_OBJECTS = 4
 """Objects of a kernel that stay: other checkouts may use them."""
 
@@ -46,6 +48,9 @@ def compiler_versions() -> tuple[str, str]:
 
 
 _PACKAGE = "edgert.kernels_cpu"
+_ELSEWHERE = ("registry.py", "levels.py", "jit.py")
+"""Sources that say nothing about an object beyond the kernel's row, which is hashed by itself, and the level, which is
+in the folder's name."""
 _IMPORT = re.compile(rf"^\s*from {re.escape(_PACKAGE)}(\.[\w.]+)? import", re.MULTILINE)
 
 
@@ -59,8 +64,7 @@ def _closure(module: str) -> frozenset[Path]:
         relative = waiting.pop().removeprefix(_PACKAGE).strip(".").replace(".", "/")
         path = root / f"{relative}.py"
         path = path if path.is_file() else root / relative / "__init__.py"
-        # Whoever imports the table gets it by rows, see kernel_hash.
-        if path in found or path.name == "registry.py" or not path.is_file():
+        if path in found or path.name in _ELSEWHERE or not path.is_file():
             continue
         found.add(path)
         waiting += [_PACKAGE + (name or "") for name in _IMPORT.findall(path.read_text("utf-8")) if name]
@@ -79,6 +83,11 @@ def kernel_hash(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def sources_hash(names: Iterable[str]) -> str:
+    """Hash of all that the engine and the kernels `names` are made of, whatever the level."""
+    return hashlib.sha256(" ".join(object_name(name) for name in ("engine", *sorted(names))).encode()).hexdigest()[:16]
+
+
 def object_name(name: str) -> str:
     """File name of the object of kernel `name`: other sources are another file."""
     return f"{name}-{kernel_hash(name)}.o"
@@ -88,7 +97,8 @@ def cache_folder(root: Path, level: Level) -> Path:
     """Where objects for `level` live below the cache root."""
     model = ("amx model",) if amx_model() else ()
     # Sets are sorted: their own order differs from process to process.
-    target = (level.triple, level.cpu, level.llvm_features, *sorted(level.features), str(level.vector_bytes))
+    target = (level.triple, level.cpu, level.llvm_features, *sorted(level.features), str(level.vector_bytes),
+              str(level.act_signed))  # fmt: skip
     key = hashlib.sha256("\0".join((*compiler_versions(), *target, *model)).encode()).hexdigest()
     return root / "kernels" / f"{level.name}-{key[:16]}"
 
@@ -130,6 +140,7 @@ def prune_objects(folder: Path, name: str) -> None:
     """Removes the oldest objects of kernel `name`, made of sources that have changed since."""
     for old in sorted(folder.glob(f"{name}-*.o"), key=lambda p: p.stat().st_mtime)[:-KEPT_OBJECTS]:
         old.unlink(missing_ok=True)
+        old.with_suffix(LISTING).unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,8 @@ class Level:
     cpu: str
     llvm_features: str
     features: frozenset[str]
-    """What kernel sources may ask: avx2, fma, vnni, avx512, expand (bytes and words by a mask), amx, neon, dotprod."""
+    """What kernel sources may ask: avx2, fma, vnni, avx512, expand (bytes and words by a mask), amx, neon (of
+    AArch64), dotprod, i8mm, neon32 (of 32-bit ARM), simd128 (of WebAssembly)."""
     vector_bytes: int
     needs: frozenset[str]
     symbol: str
@@ -38,12 +40,13 @@ class Level:
 
 
 def _level(name: str, triple: str, cpu: str, llvm: str, features: str, vector: int, needs: str, symbol: str) -> Level:
-    arch = triple.split("-")[0]
+    arch = triple.split("-")[0]  # as host_arch() names them
     return Level(name, arch, triple, cpu, llvm, frozenset(features.split()), vector, frozenset(needs.split()), symbol)
 
 
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM64 = "aarch64-unknown-linux-gnu"
+_ARM32 = "armv7-unknown-linux-gnueabihf"
 _V3 = "avx2 fma f16c bmi1 bmi2"
 _V4 = _V3 + " avx512f avx512bw avx512vl avx512dq avx512_vnni avx512vbmi avx512_vbmi2"
 LEVELS: dict[str, Level] = {
@@ -66,8 +69,15 @@ LEVELS: dict[str, Level] = {
         _level("armv8-a", _ARM64, "generic", "+reserve-x18", "neon fma", 16, "asimd", "neon"),
         _level(
             "armv8.2-dotprod", _ARM64, "generic", "+v8.2a,+dotprod,+fullfp16,+reserve-x18",
-            "neon fma dotprod", 16, "asimd asimddp asimdhp", "dotprod",
+            "neon fma dotprod", 16, "asimd asimddp asimdhp atomics", "dotprod",
         ),
+        _level(
+            "armv8.6-i8mm", _ARM64, "generic", "+v8.2a,+dotprod,+fullfp16,+i8mm,+reserve-x18",
+            "neon fma dotprod i8mm", 16, "asimd asimddp asimdhp atomics i8mm", "dotprod",
+        ),
+        # Android's armv7 libraries pass floats otherwise, but kernels take integers alone: this one serves there too.
+        _level("armv7-neon", _ARM32, "cortex-a7", "+neon,+vfp4", "neon32 fma", 16, "neon vfpv4 idiva", "portable"),
+        _level("wasm32-simd128", "wasm32-unknown-unknown", "generic", "+simd128", "simd128", 16, "", "portable"),
     )
 }  # fmt: skip
 """From the plainest to the widest within an architecture; the last one that runs is the default."""
@@ -75,20 +85,30 @@ _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 """Of Linux on x86-64: the system call, its request, and the state component of the tiles."""
 
 
-def _hwcap_features() -> set[str]:
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+_HWCAP_BITS = {
+    "aarch64": {
+        _AT_HWCAP: {"asimd": 1, "atomics": 8, "asimdhp": 10, "asimddp": 20},
+        _AT_HWCAP2: {"i8mm": 13},
+    },
+    "armv7": {_AT_HWCAP: {"neon": 12, "vfpv4": 16, "idiva": 17}},
+}
+"""Architecture -> entry of the auxiliary vector -> name in /proc/cpuinfo -> bit (Linux, arch/arm*/include/uapi)."""
+
+
+def _hwcap_features(arch: str) -> set[str]:
     """ARM features from the auxiliary vector: unlike /proc/cpuinfo it is right under emulation."""
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    hwcap = getauxval(16)
-    bits = {"asimd": 1, "asimdhp": 10, "asimddp": 20}
-    return {name for name, bit in bits.items() if hwcap >> bit & 1}
+    words = {entry: getauxval(entry) for entry in _HWCAP_BITS[arch]}
+    return {name for entry, bits in _HWCAP_BITS[arch].items() for name, bit in bits.items() if words[entry] >> bit & 1}
 
 
 @cache
 def host_flags() -> frozenset[str]:
     """CPU flags of this machine, by their /proc/cpuinfo or HWCAP names; empty where unknown."""
-    if platform.machine() in ("aarch64", "arm64"):
-        return frozenset(_hwcap_features())
+    if host_arch() in _HWCAP_BITS:
+        return frozenset(_hwcap_features(host_arch()))
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("flags"):
@@ -99,8 +119,12 @@ def host_flags() -> frozenset[str]:
 
 
 def host_arch() -> str:
+    """x86_64, aarch64, armv7, or what else the system calls it. A 32-bit Python on a 64-bit kernel is 32-bit."""
     machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    machine = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}.get(machine, machine)
+    if sys.maxsize < 2**32:
+        return {"x86_64": "i686", "aarch64": "armv7"}.get(machine, machine)
+    return machine
 
 
 def amx_model() -> bool:

@@ -55,7 +55,6 @@ DEFAULT_PEAKS = {
     "armv8.2-dotprod": Peaks(7.0e10, 1.8e10, 6e9, 6e9),
     "armv8.6-i8mm": Peaks(7.0e10, 1.8e10, 6e9, 6e9),
     "armv7-neon": Peaks(4.0e9, 3.0e9, 2e9, 2e9),
-    "armv7-neon-android": Peaks(4.0e9, 3.0e9, 2e9, 2e9),
     "wasm32-simd128": Peaks(1.0e10, 1.0e10, 8e9, 8e9),
 }
 """For a core of about 3 GHz (x86), 2 GHz (64-bit ARM) or 1 GHz (32-bit ARM), until this machine has been measured."""

@@ -115,8 +115,11 @@ from edgert.kernels_cpu.simd.tile import (
 )  # fmt: skip
 from edgert.kernels_cpu.simd.types import Vec, f32v, i8v, i16v, i32v
 
-helper = njit(forceinline=True, error_model="numpy", boundscheck=False)
-"""Decorates functions that kernels call; always inlined."""
+helper = njit(
+    forceinline=True, error_model="numpy", boundscheck=False,
+    no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False,
+)  # fmt: skip
+"""Decorates functions that kernels call; always inlined. Nothing but kernels calls them: no other entries are made."""
 
 __all__ = [
     "ACT_SIGNED",

@@ -139,6 +139,16 @@ def emit_round_i32(b: Any, x: Any) -> Any:
     return b.fptosi(b.fsub(b.fadd(x, magic), magic), t)
 
 
+def emit_multiply_words(b: Any, x: Any, y: Any) -> Any:
+    """i16v, i16v -> i32v: the sums of two neighbouring products each (SSE2's pmaddwd)."""
+    if ARCH == "x86_64":
+        return call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, x, y)
+    if has("simd128"):
+        return call(b, "llvm.wasm.dot", i32v.llvm, x, y)
+    sides = [[b.sext(shuffle(b, v, undef(v.type), range(i, 8, 2)), i32v.llvm) for v in (x, y)] for i in range(2)]
+    return b.add(*(b.mul(*side) for side in sides))
+
+
 @intrinsic
 def round_i32(tyctx: Any, v: Any) -> Any:
     """f32v -> i32v, see emit_round_i32."""

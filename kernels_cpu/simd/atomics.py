@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from edgert.kernels_cpu.simd.target import ARCH
+from edgert.kernels_cpu.simd.target import ARCH, WORD_BITS
 from edgert.kernels_cpu.simd.types import I32, I64, VOID, call, pointer
 
 
@@ -72,6 +72,8 @@ def cpu_pause(tyctx: Any) -> Any:
             call(b, "llvm.x86.sse2.pause", VOID)
         elif ARCH == "aarch64":
             call(b, "llvm.aarch64.hint", VOID, ir.Constant(I32, 1))
+        elif ARCH == "armv7":
+            call(b, "llvm.arm.hint", VOID, ir.Constant(I32, 1))
         return ctx.get_dummy_value()
 
     return types.void(), codegen
@@ -91,12 +93,13 @@ def call_kernel(tyctx: Any, function: Any, record: Any, chunk: Any, scratch: Any
 
 @intrinsic
 def call_syscall(tyctx: Any, function: Any, number: Any, a: Any, b_: Any, c: Any) -> Any:
-    """Calls libc's `syscall(number, a, b, c, 0, 0, 0)` at an address."""
+    """Calls libc's `syscall(number, a, b, c, 0, 0, 0)` at an address; its arguments are of the C type long."""
 
     def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        kind = ir.FunctionType(I64, [I64] * 7)
-        zero = ir.Constant(I64, 0)
-        b.call(b.inttoptr(args[0], kind.as_pointer()), [*args[1:], zero, zero, zero])
+        long = ir.IntType(WORD_BITS)
+        kind, zero = ir.FunctionType(long, [long] * 7), ir.Constant(long, 0)
+        words = [b.trunc(arg, long) if WORD_BITS < 64 else arg for arg in args[1:]]
+        b.call(b.inttoptr(args[0], kind.as_pointer()), [*words, zero, zero, zero])
         return ctx.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen

@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from edgert.kernels_cpu.simd.arith import emit_multiply_words
 from edgert.kernels_cpu.simd.groups import GROUPS, LINE, Grouped, at, emit_fma
 from edgert.kernels_cpu.simd.groups import QUADS as STEPS
 from edgert.kernels_cpu.simd.half import emit_load_half
@@ -212,7 +213,7 @@ class _BytesAvx2(_Sums):
 
 
 class _Words(_Sums):
-    """SSE2: even and odd bytes as 16-bit values."""
+    """Even and odd bytes as 16-bit values, whose products are added in pairs."""
 
     def line(self, line: Any) -> Any:
         b, eight = self.b, const(i16v.llvm, 8)
@@ -224,7 +225,7 @@ class _Words(_Sums):
 
     def add(self, sums: list[Any], i: int, line: Any, four: Any) -> None:
         for w, f in zip(line, four, strict=True):
-            sums[i] = self.b.add(sums[i], call(self.b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, w, f))
+            sums[i] = self.b.add(sums[i], emit_multiply_words(self.b, w, f))
 
 
 class _Dotprod(_Sums):

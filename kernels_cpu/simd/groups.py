@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from edgert.kernels_cpu.simd.arith import emit_multiply_words
 from edgert.kernels_cpu.simd.half import emit_load_half
 from edgert.kernels_cpu.simd.partial import emit_store_first
 from edgert.kernels_cpu.simd.target import ARCH, has
@@ -199,7 +200,7 @@ def _dot_neon(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]
 
 
 def _dot_words(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any]:
-    """SSE2: even and odd bytes as 16-bit values, pmaddwd."""
+    """Even and odd bytes as 16-bit values, whose products are added in pairs."""
     words, eight = i16v.llvm, const(i16v.llvm, 8)
 
     def split(bytes8: Any) -> tuple[Any, Any]:
@@ -209,10 +210,7 @@ def _dot_words(b: Any, form: Grouped, lines: Sequence[Any], x: Rows) -> list[Any
     totals = [const(i32v.llvm, 0)] * len(x)
     for w, i in _pairs(b, form, lines):
         for r, quads in enumerate(x):
-            even, odd = (
-                call(b, "llvm.x86.sse2.pmadd.wd", i32v.llvm, *pair)
-                for pair in zip(split(w), split(quads[i]), strict=True)
-            )
+            even, odd = (emit_multiply_words(b, *pair) for pair in zip(split(w), split(quads[i]), strict=True))
             totals[r] = b.add(totals[r], b.add(even, odd))
     return totals
 

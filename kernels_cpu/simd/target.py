@@ -11,6 +11,8 @@ from edgert.kernels_cpu.levels import level_named
 
 LEVEL = level_named(os.environ["EDGERT_KERNEL_LEVEL"])
 ARCH = LEVEL.arch
+WORD_BITS = 32 if ARCH in ("armv7", "wasm32") else 64
+"""Bits of an address. Kernels hold all addresses in 64."""
 VECTOR_BYTES = LEVEL.vector_bytes
 """Bytes of the natural vector; LANES is how many 32-bit values it holds."""
 LANES = VECTOR_BYTES // 4

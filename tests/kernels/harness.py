@@ -21,7 +21,9 @@ from edgert.kernels_cpu.registry import kernels
 
 CACHE = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-ARM_LEVELS = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
+ARM_LEVELS = tuple(
+    v for v in ALL_LEVELS.values() if v.arch == "aarch64" and "i8mm" not in v.features and v not in host_levels()
+)
 LEVELS = (*host_levels(), *ARM_LEVELS)
 """What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
 _machines: dict[tuple[str, ...], Any] = {}
