@@ -14,13 +14,15 @@ from pathlib import Path
 
 from edgert.errors import KernelError
 from edgert.kernels_cpu.aot_elf import PAGE_BYTES, check_elf
+from edgert.kernels_cpu.aot_isa import leaks
 from edgert.kernels_cpu.freestanding import named_text
-from edgert.kernels_cpu.jit import Progress, compile_missing, object_name, sources_hash
+from edgert.kernels_cpu.installed import library_name
+from edgert.kernels_cpu.jit import LISTING, Progress, compile_missing, object_name, sources_hash
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.library import library_name
 from edgert.kernels_cpu.registry import kernels
 
-_EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux", "armv7": "armelf_linux_eabi"}
+EMULATIONS = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux", "armv7": "armelf_linux_eabi"}
+"""Architecture -> what lld calls it; those that have shared libraries."""
 
 
 def build_library(
@@ -30,14 +32,16 @@ def build_library(
     *,
     objects: Path | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Path:
     """Compiles and links `libedgert_<level>.so` in `folder`, of all kernels or of `names`.
 
     objects: a folder of compiled kernels to use and to add to, as `jit.cache_folder` names them.
+    workers: processes that compile at once, see jit.compile_missing.
     Raises KernelError.
     """
-    if level.arch not in _EMULATION:
-        raise KernelError(f"{level.name} has no shared libraries; expected a level of {', '.join(_EMULATION)}")
+    if level.arch not in EMULATIONS:
+        raise KernelError(f"{level.name} has no shared libraries; expected a level of {', '.join(EMULATIONS)}")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / library_name(level)
     given = list(names) if names is not None else [n for n, spec in kernels().items() if spec.available(level)]
@@ -45,14 +49,15 @@ def build_library(
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
         compiled = objects or work / "objects"
-        compile_missing(compiled, level, wanted, progress)
+        compile_missing(compiled, level, wanted, progress, workers)
+        _hold_to_level(compiled, wanted, level)
         identity = work / "identity.o"
         identity.write_bytes(_identity(level, sources_hash(kernels() if names is None else given)))
         exports = work / "exports.map"
         exports.write_text("{ global: edgert_*; local: *; };\n")
         linked = work / target.name
         command = [
-            sys.executable, "-m", "ziglang", "ld.lld", "-m", _EMULATION[level.arch], "-shared",
+            sys.executable, "-m", "ziglang", "ld.lld", "-m", EMULATIONS[level.arch], "-shared",
             "-o", str(linked), *(str(compiled / object_name(name)) for name in wanted), str(identity),
             "--no-undefined", "-z", f"max-page-size={PAGE_BYTES}", "-z", f"common-page-size={PAGE_BYTES}",
             "-z", "noexecstack", "-z", "now", "--hash-style=both", "--build-id=sha1", "--gc-sections", "-s",
@@ -71,6 +76,20 @@ def build_library(
             raise KernelError(f"{target.name} is not fit to ship: {'; '.join(problems)}")
         linked.replace(target)
     return target
+
+
+def _hold_to_level(objects: Path, names: Iterable[str], level: Level) -> None:
+    """Raises KernelError where an object has instructions that processors of `level` may lack."""
+    problems = []
+    for name in names:
+        listing = (objects / object_name(name)).with_suffix(LISTING)
+        try:
+            found = leaks(listing.read_text("utf-8").splitlines(), level)
+        except OSError as error:
+            raise KernelError(f"{listing} is missing; delete {listing.with_suffix('.o').name} and run again") from error
+        problems += [f"{name}: {problem}" for problem in found]
+    if problems:
+        raise KernelError(f"kernels do not keep to {level.name}: {'; '.join(problems)}")
 
 
 def check_library(data: bytes) -> list[str]:

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,8 +24,10 @@ from edgert.errors import KernelError
 from edgert.kernels_cpu.levels import Level, amx_model
 from edgert.kernels_cpu.registry import kernels
 
-COMPILE_TIMEOUT = 600.0
-"""Seconds for one batch of kernels: far above what any needs, so that a hang ends."""
+COMPILE_TIMEOUT = 240.0
+"""Seconds for each kernel of a batch: far above what any needs, so that a hang ends."""
+LOOK_SECONDS = 0.2
+"""How often it is looked which objects are there."""
 
 KEPT_FOLDERS = 3
 """Older folders of a level that stay: other compiler versions may use them."""
@@ -103,27 +106,42 @@ def cache_folder(root: Path, level: Level) -> Path:
     return root / "kernels" / f"{level.name}-{key[:16]}"
 
 
-def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: Progress | None = None) -> None:
-    """Compiles the kernels of `names` ('engine' among them) whose objects are not in `folder` yet."""
-    missing = sorted(n for n in set(names) if not (folder / object_name(n)).exists())
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def missing_of(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those kernels of `names` ('engine' among them) whose objects are not in `folder` yet, sorted."""
+    return sorted(n for n in set(names) if not (folder / object_name(n)).exists())
+
+
+def compile_missing(
+    folder: Path, level: Level, names: Iterable[str], progress: Progress | None = None, workers: int | None = None
+) -> None:
+    """Compiles the kernels of `names` ('engine' among them) whose objects are not in `folder` yet, in as many processes
+    as `workers` says, or as there are cores. Raises KernelError."""
+    missing = missing_of(folder, names)
     if not missing:
         return
     compiler_versions()
     folder.mkdir(parents=True, exist_ok=True)
-    workers = min(len(missing), max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+    workers = min(len(missing), workers or cores())
     batches = [missing[i::workers] for i in range(workers)]
+    told = -1
+
+    def look() -> None:
+        nonlocal told
+        done = len(missing) - len(missing_of(folder, missing))
+        if progress is not None and done != told:
+            told = done
+            progress(done, len(missing))
+
+    look()
     running = [_start(level, folder, batch) for batch in batches]
-    done = 0
-    if progress is not None:
-        progress(0, len(missing))
     try:
         for process, batch in zip(running, batches, strict=True):
-            _, errors = process.communicate(timeout=COMPILE_TIMEOUT)
-            if process.returncode != 0:
-                raise KernelError(f"compiling {', '.join(batch)} for {level.name} failed: {errors.strip()[-2000:]}")
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(missing))
+            _wait(process, level, batch, look)
     finally:
         for process in running:
             if process.poll() is None:
@@ -134,6 +152,24 @@ def compile_missing(folder: Path, level: Level, names: Iterable[str], progress: 
             raise KernelError(f"the sources of {name} changed while it was compiled; run again")
         prune_objects(folder, name)
     prune(folder)
+
+
+def _wait(process: subprocess.Popen[str], level: Level, batch: Sequence[str], look: Callable[[], None]) -> None:
+    """Until the compiler is through with its batch; `look` is called now and then. Raises KernelError."""
+    until = time.monotonic() + COMPILE_TIMEOUT * len(batch)
+    while True:
+        try:
+            _, errors = process.communicate(timeout=LOOK_SECONDS)
+            break
+        except subprocess.TimeoutExpired as error:
+            if time.monotonic() > until:
+                raise KernelError(
+                    f"compiling {', '.join(batch)} for {level.name} took over {COMPILE_TIMEOUT * len(batch):.0f} s"
+                ) from error
+            look()
+    if process.returncode != 0:
+        raise KernelError(f"compiling {', '.join(batch)} for {level.name} failed: {errors.strip()[-2000:]}")
+    look()
 
 
 def prune_objects(folder: Path, name: str) -> None:
