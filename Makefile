@@ -1,4 +1,4 @@
-# make quickstart | test | test-arm | check | bench. Each makes its own environment in .venv, once.
+# make quickstart | test | test-arm | wheels | check | bench. Each makes its own environment in .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_FLAGS ?=
 
-.PHONY: help quickstart test test-arm check bench format clean
+.PHONY: help quickstart test test-arm wheels check bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make quickstart   install edgert into .venv, convert and run the model that ships with it'
 	@echo 'make test         the whole test suite'
 	@echo 'make test-arm     everything on emulated ARM processors: kernels, models, a language model, the compiler'
+	@echo 'make wheels       dist/: a wheel for each kind of phone and board, and the source archive'
 	@echo 'make check        format, lint, types and a tiny test: before every commit'
 	@echo 'make bench        latency side by side with other runtimes'
 
@@ -40,6 +41,21 @@ test: $(VENV)/.test.stamp
 
 test-arm: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
+
+# setup.py takes from build/device what fits each kind. Wheels of the same sources and date are the same bytes.
+wheels: $(VENV)/.aot-convert-image.stamp
+	$(BIN)/edgert compile --target all -o build/device/lib
+	$(BIN)/edgert quickstart --keep build/device/models
+	rm -f dist/edgert-*
+	@for kind in $(KINDS); do \
+	  echo "wheel for $$kind ..."; \
+	  SOURCE_DATE_EPOCH=$(DATE) EDGERT_WHEEL=$$kind $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . || exit 1; \
+	done
+	$(PIP) build
+	@SOURCE_DATE_EPOCH=$(DATE) $(BIN)/python -m build --sdist --outdir dist . >/dev/null
+	@ls -l dist
+KINDS ?= x86_64 aarch64 armv7l android
+DATE = $(shell git log -1 --format=%ct 2>/dev/null || echo 1000000000)
 
 check: $(VENV)/.dev.stamp
 	$(BIN)/ruff format --check .
