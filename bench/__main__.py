@@ -18,7 +18,7 @@ from bench import (
     sparse_matvec,
     sparse_network,
 )
-from edgert.kernels_cpu.levels import active_level
+from edgert.kernels_cpu.installed import chosen
 
 BENCHES = {
     "efficientnet": (efficientnet.run, 40),
@@ -42,7 +42,7 @@ BENCHES = {
 def main(names: tuple[str, ...], threads: str, rounds: int | None) -> None:
     """Measure edgert beside its peers. EDGERT_ISA=x86-64-v3 narrows edgert to that level."""
     for name in names or BENCHES:
-        out = Path(__file__).parent / "results" / f"{name}-{active_level().name}.json"
+        out = Path(__file__).parent / "results" / f"{name}-{chosen().level.name}.json"
         run, usual = BENCHES[name]
         run([int(n) for n in threads.split(",")], rounds or usual, out)
         click.echo(f"raw numbers: {out}")

@@ -54,11 +54,12 @@ def alternate(runners: Sequence[Runner], feeds: Feeds, rounds: int) -> dict[str,
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     from edgert.device.cpu import cpu_name
-    from edgert.kernels_cpu.levels import active_level, host_flags
+    from edgert.kernels_cpu.installed import chosen
+    from edgert.kernels_cpu.levels import host_flags
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     return {
-        "cpu": cpu_name(), "arch": platform.machine(), "level": active_level().name, "flags": sorted(host_flags()),
+        "cpu": cpu_name(), "arch": platform.machine(), "level": chosen().level.name, "flags": sorted(host_flags()),
         "python": platform.python_version(), "commit": commit, "command": " ".join(["python -m bench", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip

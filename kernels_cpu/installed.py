@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.abi import ABI_VERSION, NAME_BYTES
 from edgert.kernels_cpu.elf import read_elf
 from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_arch, host_flags, host_levels
 
@@ -23,8 +23,6 @@ AOT_FOLDER = Path(__file__).parent / "lib"
 MANIFEST = "manifest.json"
 """What the build wrote about the libraries beside it: version, abi, sources, and of each file its level and SHA-256."""
 MANIFEST_VERSION = 1
-NAME_BYTES = 32
-"""Of the symbol `edgert_level` inside a library: the level's name, filled up with zeros."""
 
 State = Literal["usable", "absent", "refused", "unfit"]
 Mode = Literal["auto", "jit", "aot"]
@@ -64,6 +62,12 @@ class Choice:
     path: Path | None
     why: str
     skipped: tuple[Finding, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What the first line of a run must not keep to itself: ' (...)' if a library was refused, else ''."""
+        refused = [found.level.name for found in self.skipped if found.state == "refused"]
+        return f" (library of {', '.join(refused)} refused, see `edgert doctor`)" if refused else ""
 
 
 def library_name(level: Level) -> str:
@@ -126,9 +130,13 @@ def _check_content(data: bytes, level: Level) -> None:
         raise KernelError(f"expected kernel ABI {ABI_VERSION}, found {version}")
     if name is None:
         raise KernelError("it does not say what level it is for: it has no edgert_level")
-    inside = name.rstrip(b"\0").decode("ascii", "backslashreplace")
-    if inside != level.name:
+    if (inside := _text(name)) != level.name:
         raise KernelError(f"expected kernels of {level.name}, found kernels of {inside}")
+
+
+def _text(symbol: bytes) -> str:
+    """What a symbol of NAME_BYTES says."""
+    return symbol.rstrip(b"\0").decode("ascii", "backslashreplace")
 
 
 def _check_hash(data: bytes, entry: Entry) -> None:
@@ -159,8 +167,29 @@ def verified(path: Path, level: Level) -> str:
         entries = read_manifest(folder)
         if entries is None and folder == AOT_FOLDER:
             raise KernelError(f"{folder} has no {MANIFEST}, which every installation has; install edgert again")
-        _verified[key] = verify(path, level, entries)
+        said = verify(path, level, entries)
+        if folder == AOT_FOLDER and _in_checkout():
+            _check_sources(path)
+        _verified[key] = said
     return _verified[key]
+
+
+def _in_checkout() -> bool:
+    """Whether this package lies among its sources, where kernels may have been edited since libraries were built."""
+    return (Path(__file__).resolve().parents[1] / "pyproject.toml").is_file()
+
+
+def _check_sources(path: Path) -> None:
+    """Raises KernelError if a library was built from other kernel sources than those beside it."""
+    from edgert.kernels_cpu.jit import sources_hash
+    from edgert.kernels_cpu.registry import kernels
+
+    found = _text(read_elf(path.read_bytes()).symbol("edgert_sources", NAME_BYTES) or b"")
+    if found != (expected := sources_hash(kernels())):
+        raise KernelError(
+            f"{path.name}: expected a library of the kernel sources {expected} of this checkout, found one of "
+            f"{found or 'unknown sources'}; build it again with `edgert compile` or remove it"
+        )
 
 
 def examine(level: Level, folder: Path) -> Finding:

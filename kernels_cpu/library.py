@@ -6,24 +6,23 @@ Both come from the same sources through the same compiler. Sessions ask for kern
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgert.errors import KernelError
-from edgert.kernels_cpu import jit
-from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.installed import Choice, chosen, verified
+from edgert.kernels_cpu.installed import library_name as library_name
 from edgert.kernels_cpu.levels import Level, prepare_level
 from edgert.kernels_cpu.registry import kernels, opcodes
 
+Progress = Callable[[int, int], None]
+"""Called with (kernels compiled, kernels to compile), first with 0."""
 ENGINE_SYMBOLS = ("edgert_run_single", "edgert_run", "edgert_worker")
-AOT_FOLDER = Path(__file__).parent / "lib"
-"""Where wheels carry ahead-of-time libraries."""
 
 
 class KernelLibrary(Protocol):
@@ -33,7 +32,7 @@ class KernelLibrary(Protocol):
     origin: str
     """'JIT' or 'AOT'."""
 
-    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+    def prepare(self, names: Iterable[str], progress: Progress | None = None) -> None:
         """Makes the kernels callable, compiling where needed. Raises KernelError."""
         ...
 
@@ -61,13 +60,18 @@ class JitLibrary:
     origin = "JIT"
 
     def __init__(self, level: Level, cache: Path) -> None:
+        # Imported only where kernels are compiled: other processes start the sooner.
+        from edgert.kernels_cpu import jit
+
+        self._jit = jit
         self.level = level
         self.folder = jit.cache_folder(cache, level)
-        self._loader: jit.ObjectLoader | None = None
+        self._loader: Any = None
         self._addresses: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+    def prepare(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        jit = self._jit
         with self._lock:
             wanted = [n for n in dict.fromkeys(("engine", *names)) if n not in self._addresses]
             if not wanted:
@@ -92,22 +96,17 @@ class JitLibrary:
 
 
 class AotLibrary:
-    """A shared library compiled ahead of time; needs neither Numba nor LLVM."""
+    """A shared library compiled ahead of time; needs neither Numba nor LLVM. Verified before any of it is loaded."""
 
     origin = "AOT"
 
     def __init__(self, level: Level, path: Path) -> None:
+        verified(path, level)
         self.level, self.path = level, path
         try:
             self._library = ctypes.CDLL(str(path))
         except OSError as error:
             raise KernelError(f"cannot load the kernel library {path}: {error}") from error
-        try:
-            found = ctypes.c_int64.in_dll(self._library, "edgert_abi_version").value
-        except ValueError as error:
-            raise KernelError(f"{path} is not an edgert kernel library: it has no edgert_abi_version") from error
-        if found != ABI_VERSION:
-            raise KernelError(f"{path} has kernel ABI {found}, this edgert needs {ABI_VERSION}; build it again")
 
     def _symbol(self, symbol: str) -> int:
         try:
@@ -115,7 +114,7 @@ class AotLibrary:
         except AttributeError as error:
             raise KernelError(f"{self.path} lacks {symbol}; build it again from these sources") from error
 
-    def prepare(self, names: Iterable[str], progress: jit.Progress | None = None) -> None:
+    def prepare(self, names: Iterable[str], progress: Progress | None = None) -> None:
         prepare_level(self.level)
         for name in names:
             self.address(name)
@@ -127,25 +126,24 @@ class AotLibrary:
         return self._symbol(symbol)
 
 
-def library_name(level: Level) -> str:
-    return f"libedgert_{level.name}.so"
-
-
-_open: dict[tuple[str, str, str], KernelLibrary] = {}
+_open: dict[tuple[str, str], KernelLibrary] = {}
 _open_lock = threading.Lock()
 
 
 def open_library(level: Level, cache: Path) -> KernelLibrary:
-    """The library for `level`: ahead-of-time when one is installed, else JIT. EDGERT_KERNELS=jit|aot decides
-    instead; EDGERT_KERNEL_FOLDER names another folder of ahead-of-time libraries. One per process and level."""
-    mode = os.environ.get("EDGERT_KERNELS", "auto")
-    if mode not in ("auto", "jit", "aot"):
-        raise KernelError(f"EDGERT_KERNELS={mode!r}: expected jit or aot")
-    folder = Path(os.environ.get("EDGERT_KERNEL_FOLDER", AOT_FOLDER))
-    path = folder / library_name(level)
-    use_aot = mode == "aot" or (mode == "auto" and path.exists())
-    key = (level.name, str(path) if use_aot else "jit", str(cache))
+    """load_library() of what there is for `level`."""
+    return load_library(chosen(level), cache)
+
+
+def load_library(choice: Choice, cache: Path) -> KernelLibrary:
+    """The library of a choice: ahead of time, or compiled into `cache`. One per process, level and place.
+
+    Raises KernelError where the choice is none, with the reasons."""
+    if not choice.origin:
+        raise KernelError(choice.why)
+    level, path = choice.level, choice.path
+    key = (level.name, str(path or cache))
     with _open_lock:
         if key not in _open:
-            _open[key] = AotLibrary(level, path) if use_aot else JitLibrary(level, cache)
+            _open[key] = AotLibrary(level, path) if path is not None else JitLibrary(level, cache)
         return _open[key]

@@ -38,8 +38,8 @@ from edgert.device.cpu import cpu_name, usable_cores
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.levels import active_level
-from edgert.kernels_cpu.library import open_library
+from edgert.kernels_cpu.installed import chosen
+from edgert.kernels_cpu.library import load_library
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.executable import OpTime
 from edgert.runtime.session import Session
@@ -86,7 +86,8 @@ def command(
     """
     counts = thread_counts(threads)
     model = read_model(file)
-    ensure_peaks(active_level(), open_library(active_level(), cache_root()), compiling())
+    choice = chosen()
+    ensure_peaks(choice.level, load_library(choice, cache_root()), compiling())
     if model.info.language is not None and model.graph.states:
         if device != "cpu":
             raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
@@ -149,7 +150,7 @@ def bench_language(
             }
         )  # fmt: skip
         return
-    click.echo("\n".join(table(file, bench.model, rows, active_level().name)))
+    click.echo("\n".join(table(file, bench.model, rows, chosen().level.name)))
     if ops:
         for profile in profiles:
             click.echo("\n".join([f"a decode step, {profile['threads']} threads:", *ops_table(profile["ops"])]))
@@ -234,6 +235,6 @@ def write_trace(path: str, name: str, rows: list[dict[str, Any]]) -> None:
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     return {
-        "edgert": __version__, "cpu": cpu_name(), "level": active_level().name, "cores": usable_cores(),
+        "edgert": __version__, "cpu": cpu_name(), "level": chosen().level.name, "cores": usable_cores(),
         "python": platform.python_version(), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from edgert.errors import InputError
 from edgert.format import ModelInfo
 from edgert.graph.ir import Array, Graph
-from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.library import Progress
 from edgert.llm.decoder import CONTEXT, DEFAULT_CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims

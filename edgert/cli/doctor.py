@@ -19,8 +19,9 @@ from edgert.cache import cache_root
 from edgert.cli.common import compiling, json_option, print_json
 from edgert.device.cpu import board, cpu_name, memory, usable_cores
 from edgert.errors import EdgertError, KernelError
-from edgert.kernels_cpu.levels import LEVELS, active_level, host_arch, host_flags, host_levels
-from edgert.kernels_cpu.library import open_library
+from edgert.kernels_cpu.installed import chosen, kernel_folder, survey
+from edgert.kernels_cpu.levels import LEVELS, host_arch, host_flags, host_levels
+from edgert.kernels_cpu.library import load_library
 from edgert.plan.budget import show_bytes
 
 EXTRAS = {
@@ -69,12 +70,14 @@ def facts_of() -> dict[str, Any]:
         "levels": [
             {
                 "name": level.name,
+                "arch": level.arch,
                 "runs": level in _host_levels(),
                 "missing": sorted(level.needs - host_flags()) if level.arch == host_arch() else [level.arch],
             }
             for level in LEVELS.values()
         ],
-        "kernels": _kernels(),
+        "kernels": (kernels := _kernels()),
+        "libraries": _libraries(kernels.get("library")),
         "cache": str(cache_root()),
         "cache_bytes": _folder_bytes(cache_root()),
         "extras": {name: {p: _version(p) for p in packages} for name, packages in EXTRAS.items()},
@@ -90,18 +93,33 @@ def _host_levels() -> tuple[Any, ...]:
 
 def _kernels() -> dict[str, Any]:
     """Level and origin of the kernels a session would use, and why; or why there are none."""
-    forced = os.environ.get("EDGERT_ISA", "")
     try:
-        level = active_level()
-        library = open_library(level, cache_root())
+        choice = chosen()
+        load_library(choice, cache_root())
     except KernelError as error:
         return {"usable": False, "why": str(error)}
-    if library.origin == "AOT":
-        why = "an ahead-of-time library for this level is installed"
-    else:
-        why = "no ahead-of-time library for this level is installed; Numba compiles on first use"
-    chosen = f"EDGERT_ISA={forced}" if forced else "the widest level that runs"
-    return {"usable": True, "level": level.name, "chosen": chosen, "origin": library.origin, "why": why}
+    by = "the widest level that runs and has a library" if choice.origin == "AOT" else "the widest level that runs"
+    return {
+        "usable": True,
+        "level": choice.level.name,
+        "chosen": f"EDGERT_ISA={forced}" if (forced := os.environ.get("EDGERT_ISA")) else by,
+        "origin": choice.origin,
+        "why": choice.why,
+        "library": None if choice.path is None else str(choice.path),
+    }
+
+
+def _libraries(used: str | None) -> list[dict[str, str]]:
+    """What there is to say of the ahead-of-time library of each level, the widest first."""
+    return [
+        {
+            "level": found.level.name,
+            "file": str(found.path),
+            "state": "in use" if str(found.path) == used else found.state,
+            "reason": found.reason,
+        }
+        for found in survey(kernel_folder())
+    ]
 
 
 def _version(package: str) -> str | None:
@@ -120,10 +138,10 @@ def tested() -> dict[str, Any]:
     from edgert.runtime.calibrate import ensure_peaks
     from edgert.runtime.selftest import self_test
 
-    level = active_level()
+    choice = chosen()
     try:
         faults = self_test(compiling())
-        peaks = ensure_peaks(level, open_library(level, cache_root()), compiling())
+        peaks = ensure_peaks(choice.level, load_library(choice, cache_root()), compiling())
     except EdgertError as error:
         return {"self_test": [str(error)]}
     return {"self_test": faults, "peaks": vars(peaks)}
@@ -144,8 +162,14 @@ def describe(facts: dict[str, Any]) -> list[str]:
     else:
         lines.append(f"kernels    none: {kernels['why']}")
     for level in facts["levels"]:
-        state = "runs" if level["runs"] else f"needs {', '.join(level['missing'])}"
-        lines.append(f"  level    {level['name']:16} {state}")
+        if level["arch"] == host_arch():
+            state = "runs" if level["runs"] else f"needs {', '.join(level['missing']) or 'what the system refuses'}"
+            lines.append(f"  level    {level['name']:16} {state}")
+    present = [found for found in facts["libraries"] if found["state"] != "absent" and Path(found["file"]).is_file()]
+    lines.append(f"libraries  {'in' if present else 'none in'} {kernel_folder()}")
+    for found in facts["libraries"] if present else []:
+        reason = "" if found["state"] == "absent" else f": {found['reason']}"
+        lines.append(f"  library  {found['level']:16} {found['state']}{reason}")
     lines.append(f"cache      {facts['cache']}, {show_bytes(facts['cache_bytes'])}")
     for name, packages in facts["extras"].items():
         missing = [package for package, found in packages.items() if found is None]

@@ -21,7 +21,8 @@ from edgert.device.cpu import usable_cores
 from edgert.errors import InputError
 from edgert.format import Model, read_model
 from edgert.format.store import store
-from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
+from edgert.kernels_cpu.installed import chosen
+from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
 from edgert.kernels_cpu.library import open_library
 from edgert.llm.decoder import CONTEXT, MODES, TOKENS, Decoder, Mode
 from edgert.plan import explain
@@ -102,7 +103,7 @@ def write_page(model: Model, file: str, page: Path) -> None:
 def level_of(device: str) -> Level:
     """The ISA level that `--device` means."""
     if device == "cpu":
-        return active_level()
+        return chosen().level
     if device not in LEVELS:
         raise InputError(f"--device: expected cpu or one of {', '.join(LEVELS)}, found {device!r}")
     return LEVELS[device]

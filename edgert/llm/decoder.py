@@ -19,9 +19,9 @@ from edgert.format import Model
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Array, Graph
 from edgert.graph.prune import prune
-from edgert.kernels_cpu.jit import Progress
-from edgert.kernels_cpu.levels import Level, active_level
-from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.kernels_cpu.installed import chosen
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.plan import explain
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
 from edgert.plan.lowering.api import ACTIVATIONS, KV
@@ -107,7 +107,8 @@ class Decoder:
             raise InputError(f"n_ctx: expected 1..{longest} positions, the model's own length, found {n_ctx!r}")
         self.model, self.kv, self.activations, self.sparse = model, kv, activations, sparse
         self.vocabulary = language.vocabulary
-        self.level = level or active_level()
+        self._choice = chosen(level)
+        self.level = self._choice.level
         self.threads = threads or usable_cores()
         self.n_past = 0
         self._on_compile = on_compile
@@ -236,7 +237,7 @@ class Decoder:
         if mode not in self._ready:
             plan = self.plan(mode)
             if self._library is None:
-                self._library = open_library(self.level, cache_root())
+                self._library = load_library(self._choice, cache_root())
             self._library.prepare(plan.program.kernels, self._on_compile)
             if plan.threads > 1 and self._pool is None:
                 self._pool = WorkerPool(self._library, self.threads)
@@ -286,7 +287,7 @@ class Decoder:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         self._executable("decode")
         plan = replace(self.plan("decode"), memory=self.memory())
-        origin = self._library.origin if self._library is not None else ""
+        origin = self._library.origin + self._choice.note if self._library is not None else ""
         return f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._chunk}"
 
     # ---- the cache as data

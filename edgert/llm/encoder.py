@@ -17,9 +17,9 @@ from edgert.errors import InputError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.jit import Progress
-from edgert.kernels_cpu.levels import Level, active_level
-from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.kernels_cpu.installed import chosen
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.llm.decoder import TOKENS
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
@@ -69,7 +69,8 @@ class Encoder:
         check_threads(threads)
         check_sparse(sparse)
         self.model, self.language = model, language
-        self.level = level or active_level()
+        self._choice = chosen(level)
+        self.level = self._choice.level
         self.threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
         self._sparse = sparse
@@ -155,7 +156,7 @@ class Encoder:
             if self._exact:
                 self._ready.clear()
             if self._library is None:
-                self._library = open_library(self.level, cache_root())
+                self._library = load_library(self._choice, cache_root())
             self._library.prepare(plan.program.kernels, self._on_compile)
             if plan.threads > 1 and self._pool is None:
                 self._pool = WorkerPool(self._library, self.threads)
@@ -165,7 +166,7 @@ class Encoder:
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         executable = self._executable(1)
-        origin = self._library.origin if self._library is not None else ""
+        origin = self._library.origin + self._choice.note if self._library is not None else ""
         return explain.summary(executable.plan, origin)
 
     def close(self) -> None:

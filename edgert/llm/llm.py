@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import ModelInfo, read_model
-from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.library import Progress
 from edgert.llm.chat import ChatTemplate
 from edgert.llm.decoder import Decoder
 from edgert.llm.encoder import Encoder

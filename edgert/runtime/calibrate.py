@@ -14,9 +14,8 @@ import numpy as np
 
 from edgert.format import Model, StoredTensor
 from edgert.graph.ir import Graph, Node, Quantization, TensorType
-from edgert.kernels_cpu.jit import Progress
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.library import KernelLibrary
+from edgert.kernels_cpu.library import KernelLibrary, Progress
 from edgert.plan.cost import DEFAULT_PEAKS, Peaks, load_peaks, store_peaks
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable

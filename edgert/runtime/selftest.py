@@ -12,7 +12,7 @@ import numpy as np
 from edgert.format import Model, StoredTensor
 from edgert.graph.execute import run_graph
 from edgert.graph.ir import Array, Graph, Node, Quantization, TensorType
-from edgert.kernels_cpu.jit import Progress
+from edgert.kernels_cpu.library import Progress
 from edgert.runtime.session import Session
 
 TOLERANCE = 1e-5

@@ -19,9 +19,9 @@ from edgert.format import Model, ModelInfo, read_model
 from edgert.graph.infer import bind_inputs, infer_types
 from edgert.graph.ir import Array, Graph
 from edgert.graph.registry import NeedsValue
-from edgert.kernels_cpu.jit import Progress
-from edgert.kernels_cpu.levels import Level, active_level
-from edgert.kernels_cpu.library import KernelLibrary, open_library
+from edgert.kernels_cpu.installed import chosen
+from edgert.kernels_cpu.levels import Level
+from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
 from edgert.plan.known import plan_known
@@ -116,7 +116,8 @@ class Session:
         self._fixed = check_shapes(model.graph, shapes)
         self._static = not free_dims(model.graph)
         self._on_compile = on_compile
-        self._level = active_level()
+        self._choice = chosen()
+        self._level = self._choice.level
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
@@ -237,7 +238,7 @@ class Session:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         if self._latest is None:
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
-        return explain.summary(self._latest, self.kernels)
+        return explain.summary(self._latest, self.kernels and self.kernels + self._choice.note)
 
     @property
     def kernels(self) -> str:
@@ -273,7 +274,7 @@ class Session:
         self._make_room(plan, within)
         if plan.program.ops:
             if self._library is None:
-                self._library = open_library(self._level, cache_root())
+                self._library = load_library(self._choice, cache_root())
             self._library.prepare(plan.program.kernels, self._on_compile)
             if plan.threads > 1 and self._pool is None:
                 self._pool = WorkerPool(self._library, self._threads)

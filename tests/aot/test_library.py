@@ -11,14 +11,20 @@ from pathlib import Path
 import pytest
 from harness import CACHE, shared_library
 
+import edgert
 from edgert.errors import KernelError
+from edgert.format import read_model
+from edgert.graph.infer import infer_types
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.abi import ABI_VERSION
 from edgert.kernels_cpu.aot import build_library, check_library
+from edgert.kernels_cpu.elf import read_elf
 from edgert.kernels_cpu.levels import LEVELS, Level, active_level, host_levels
 from edgert.kernels_cpu.library import ENGINE_SYMBOLS, AotLibrary, library_name, open_library
+from edgert.plan.planner import make_plan
 
 LEVEL = host_levels()[0]
+WIDER = LEVELS["armv8.2-dotprod" if LEVEL.arch == "aarch64" else "x86-64-v3"]
 Link = Callable[..., Path]
 
 
@@ -80,30 +86,26 @@ def test_a_library_of_the_system_is_not_fit(tmp_path: Path) -> None:
     assert check_library(b"#!/bin/sh\n") == ["expected an ELF library, found a file that begins with b'#!/b'"]
 
 
-def test_another_abi_is_refused(tmp_path: Path, link: Link) -> None:
+def test_another_abi_is_refused_before_it_is_loaded(tmp_path: Path, link: Link) -> None:
     path = link(*SOUND)
     data = bytearray(path.read_bytes())
-    at = _place_of_abi_version(path)
+    elf = read_elf(path.read_bytes())
+    (at,) = [elf.place(value) for name, _, value in elf.symbols() if name == "edgert_abi_version"]
     assert data[at : at + 8] == ABI_VERSION.to_bytes(8, "little")
     data[at] += 1
-    (tmp_path / "newer.so").write_bytes(data)
-    with pytest.raises(KernelError, match=f"has kernel ABI {ABI_VERSION + 1}, this edgert needs {ABI_VERSION}"):
-        AotLibrary(LEVEL, tmp_path / "newer.so")
+    newer = tmp_path / "newer.so"
+    newer.write_bytes(data)
+    with pytest.raises(KernelError, match=f"expected kernel ABI {ABI_VERSION}, found {ABI_VERSION + 1}"):
+        AotLibrary(LEVEL, newer)
+    assert str(newer) not in Path("/proc/self/maps").read_text()
 
 
-def _place_of_abi_version(path: Path) -> int:
-    """Where the library's ABI number lies in its file: in read-only data, so at the same offset as in memory."""
-    import ctypes
-
-    loaded = ctypes.CDLL(str(path))
-    value = ctypes.addressof(ctypes.c_int64.in_dll(loaded, "edgert_abi_version"))
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    for line in maps:
-        span, _, offset, _, _, *name = line.split()
-        start, end = (int(word, 16) for word in span.split("-"))
-        if name == [str(path)] and start <= value < end:
-            return value - start + int(offset, 16)
-    raise AssertionError("the library is not mapped")
+def test_a_library_of_another_level_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    renamed = tmp_path / library_name(LEVEL)
+    build_library(WIDER, tmp_path, ["fill_row"], objects=jit.cache_folder(CACHE, WIDER)).rename(renamed)
+    with pytest.raises(KernelError, match=f"expected kernels of {LEVEL.name}, found kernels of {WIDER.name}"):
+        AotLibrary(LEVEL, renamed)
+    assert str(renamed) not in Path("/proc/self/maps").read_text()
 
 
 def test_a_library_that_lacks_a_kernel(link: Link) -> None:
@@ -121,8 +123,24 @@ def test_a_library_without_the_engine_is_foreign(link: Link) -> None:
 
 def test_a_library_of_another_processor_is_refused(tmp_path: Path) -> None:
     foreign = LEVELS["armv8.2-dotprod" if LEVEL.arch == "x86_64" else "x86-64-v3"]
-    with pytest.raises(KernelError, match="cannot load the kernel library"):
+    with pytest.raises(KernelError, match=f"expected a library for {LEVEL.arch}, found one for {foreign.arch}"):
         AotLibrary(LEVEL, shared_library(foreign))
+
+
+def test_sessions_take_the_next_library_and_say_so(
+    default_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The widest level has no library, or a damaged one; the model runs at the plainest, and its first line tells."""
+    model = read_model(default_model("f32"))
+    plan = make_plan(infer_types(model.graph, {"N": 1}), model.tensors, level=LEVEL, threads=1)
+    path = build_library(LEVEL, tmp_path, plan.program.kernels, objects=jit.cache_folder(CACHE, LEVEL))
+    monkeypatch.setenv("EDGERT_KERNEL_FOLDER", str(tmp_path))
+    monkeypatch.setattr("edgert.kernels_cpu.installed.host_levels", lambda: (LEVEL, WIDER))
+    for damaged in (False, True):
+        with edgert.load(default_model("f32"), shapes={"N": 1}, threads=1) as session:
+            assert (session.kernels, session.level) == ("AOT", LEVEL)
+            assert ("refused, see `edgert doctor`" in session.summary()) == damaged
+        (tmp_path / library_name(WIDER)).write_bytes(path.read_bytes())
 
 
 def test_no_library_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +152,7 @@ def test_no_library_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_unknown_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGERT_KERNELS", "llvm")
-    with pytest.raises(KernelError, match="expected jit or aot"):
+    with pytest.raises(KernelError, match="expected jit, aot or auto"):
         open_library(LEVEL, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""run, inspect, bench, eval and doctor: what they print, what they refuse, and their exit codes."""
+"""run, inspect, bench and eval: what they print, what they refuse, and their exit codes."""
 
 from __future__ import annotations
 
@@ -190,28 +190,7 @@ def test_eval(capsys: pytest.CaptureFixture[str], model_file: str, tmp_path: Pat
     assert "labels" in err
 
 
-# ---- doctor
-def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = call_json(capsys, "doctor")
-    assert found["kernels"]["usable"]
-    assert found["self_test"] == []
-    assert found["peaks"]["dot8"] > 0
-    assert any(level["runs"] for level in found["levels"])
-    out, _ = call(capsys, "doctor", "--no-test")
-    for word in ("processor", "memory", "kernels", "level", "cache", "extra"):
-        assert word in out
-
-
-def test_doctor_says_when_nothing_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGERT_ISA", "x86-64-v9")
-    out, _ = call(capsys, "doctor", code=1)
-    assert "kernels    none: unknown ISA level 'x86-64-v9'" in out
-    monkeypatch.delenv("EDGERT_ISA")
-    monkeypatch.setattr("edgert.runtime.selftest.self_test", lambda progress: ["it is wrong"])
-    out, _ = call(capsys, "doctor", code=1)
-    assert "self-test  it is wrong" in out
-
-
+# ---- all of them
 @pytest.mark.parametrize("command", ["run", "inspect", "bench", "eval", "doctor", "quickstart"])
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     out, _ = call(capsys, command, "--help")
