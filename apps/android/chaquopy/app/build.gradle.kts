@@ -22,8 +22,8 @@ chaquopy {
     defaultConfig {
         version = "3.13" // and the Python of this name must be installed on the computer that builds
         pip {
-            // Chaquopy's own numpy needs an OpenBLAS of 4 KiB pages, which phones of 16 KiB pages refuse to load.
-            // This index of the same project has one that needs none, until numpy's own Android wheels are out.
+            // The OpenBLAS of Chaquopy's own numpy is aligned to 4 KiB: phones with pages of 16 KiB refuse to load it.
+            // This index of the same project has a newer numpy without that fault, until numpy's own wheels are out.
             options("--extra-index-url", "https://chaquo.com/pypi-upstream/")
             install("wheels/edgert-0.1.0-py3-none-android_21_arm64_v8a.whl")
         }
