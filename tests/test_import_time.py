@@ -33,6 +33,13 @@ def test_session_loads_nothing_heavy() -> None:
     assert python(code) == "[]"
 
 
+def test_session_loads_no_compiler() -> None:
+    """Where kernels come from a library, what starts compilers would be dead weight."""
+    names = ("edgert.kernels_cpu.jit", "importlib.metadata", "secrets", "shutil", "subprocess")
+    code = "import sys, numpy\nbefore = set(sys.modules)\nimport edgert\nedgert.Session\n"
+    assert python(f"{code}print([n for n in {names!r} if n in sys.modules and n not in before])") == "[]"
+
+
 def test_public_names_resolve() -> None:
     import edgert
 
