@@ -82,7 +82,7 @@ _WASM = {
 }
 EXTENSIONS = {"aarch64": _ARM64, "armv7": _ARM32, "x86_64": _X86, "wasm32": _WASM}
 
-_V3 = {"sse3", "ssse3", "sse4", "popcnt", "lzcnt", "movbe", "bmi", "bmi2", "f16c", "fma", "avx2"}
+_V3 = {"sse3", "ssse3", "sse4", "popcnt", "bmi", "bmi2", "f16c", "fma", "avx2"}
 _V4 = _V3 | {"vnni", "avx512", "avx512vbmi", "avx512vbmi2"}
 _V82 = {"lse", "fp16", "dotprod"}
 ALLOWED: dict[str, set[str]] = {

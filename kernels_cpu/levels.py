@@ -47,7 +47,7 @@ def _level(name: str, triple: str, cpu: str, llvm: str, features: str, vector: i
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM64 = "aarch64-unknown-linux-gnu"
 _ARM32 = "armv7-unknown-linux-gnueabihf"
-_V3 = "avx2 fma f16c bmi1 bmi2"
+_V3 = "avx2 fma f16c bmi1 bmi2 popcnt"
 _V4 = _V3 + " avx512f avx512bw avx512vl avx512dq avx512_vnni avx512vbmi avx512_vbmi2"
 LEVELS: dict[str, Level] = {
     level.name: level
