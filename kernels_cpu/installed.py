@@ -239,9 +239,19 @@ def choose(levels: Sequence[Level], folder: Path, mode: Mode) -> Choice:
     runs = next((found.level for found in skipped if found.state != "unfit"), None)
     if mode == "auto" and runs is not None and _numba_is_installed():
         return Choice(runs, "JIT", None, f"{why}; Numba compiles on first use", tuple(skipped))
-    reasons = "; ".join(f"{found.level.name}: {found.reason}" for found in skipped)
     hint = "" if mode == "aot" else "; or compile kernels here: pip install 'edgert[jit]'"
-    return Choice(levels[-1], "", None, f"{why}: {reasons}{hint}", tuple(skipped))
+    return Choice(levels[-1], "", None, f"{why}: {_reasons(skipped, folder)}{hint}", tuple(skipped))
+
+
+def _reasons(skipped: Sequence[Finding], folder: Path) -> str:
+    """Why each was passed over; those without a file together, with what is there instead."""
+    said = [f"{found.level.name}: {found.reason}" for found in skipped if found.state != "absent"]
+    absent = [found.level.name for found in skipped if found.state == "absent"]
+    if absent:
+        others = sorted(path.stem.removeprefix("libedgert_") for path in folder.glob("libedgert_*.so"))
+        there = f", but of {', '.join(others)}" if others else ""
+        said.append(f"{folder} has no library of {', '.join(absent)}{there}")
+    return "; ".join(said)
 
 
 def kernel_mode() -> Mode:

@@ -165,11 +165,12 @@ def describe(facts: dict[str, Any]) -> list[str]:
         if level["arch"] == host_arch():
             state = "runs" if level["runs"] else f"needs {', '.join(level['missing']) or 'what the system refuses'}"
             lines.append(f"  level    {level['name']:16} {state}")
-    present = [found for found in facts["libraries"] if found["state"] != "absent" and Path(found["file"]).is_file()]
-    lines.append(f"libraries  {'in' if present else 'none in'} {kernel_folder()}")
-    for found in facts["libraries"] if present else []:
-        reason = "" if found["state"] == "absent" else f": {found['reason']}"
-        lines.append(f"  library  {found['level']:16} {found['state']}{reason}")
+    there = [found for found in facts["libraries"] if Path(found["file"]).is_file()]
+    lines.append(f"libraries  {'in' if there else 'none in'} {kernel_folder()}")
+    for found in facts["libraries"] if there else []:
+        if found in there or found["state"] != "unfit":
+            reason = f": {found['reason']}" if found in there else ""
+            lines.append(f"  library  {found['level']:16} {found['state']}{reason}")
     lines.append(f"cache      {facts['cache']}, {show_bytes(facts['cache_bytes'])}")
     for name, packages in facts["extras"].items():
         missing = [package for package, found in packages.items() if found is None]

@@ -226,6 +226,13 @@ def test_a_level_that_does_not_run_here_is_never_taken(folder: Folder, monkeypat
         assert choose((amx,), path, mode).origin == ""
 
 
+def test_libraries_of_another_machine(folder: Folder) -> None:
+    path = folder({ARM: image(ARM), PLAIN: image(V4)})
+    why = choose((PLAIN, V3, V4), path, "aot").why
+    assert why.startswith("no ahead-of-time library fits: x86-64: libedgert_x86-64.so: expected kernels of x86-64,")
+    assert why.endswith(f"; {path} has no library of x86-64-v4-vnni, x86-64-v3, but of armv8-a, x86-64")
+
+
 def test_edgert_isa_means_that_level_alone(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGERT_KERNEL_FOLDER", str(folder({V4: image(V4), V3: image(V3)})))
     monkeypatch.setattr(installed, "active_level", lambda: V3)
