@@ -12,7 +12,13 @@ MACHINES = {arch: numbers for numbers, arch in ARCHITECTURES.items()}
 
 
 def image(
-    level: Level, *, abi: int = ABI_VERSION, says: str | None = None, without: str = "", payload: bytes = b""
+    level: Level,
+    *,
+    abi: int = ABI_VERSION,
+    says: str | None = None,
+    sources: str = "",
+    without: str = "",
+    payload: bytes = b"",
 ) -> bytes:
     """An ELF file that says it is of `says` (default: the name of `level`), without the symbol `without`."""
     machine, bits = MACHINES[level.arch]
@@ -22,6 +28,8 @@ def image(
         "edgert_abi_version": struct.pack("<q", abi),
         "edgert_level": (level.name if says is None else says).encode().ljust(32, b"\0"),
     }
+    if sources:
+        values["edgert_sources"] = sources.encode().ljust(32, b"\0")
     values.pop(without, None)
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in values)
     at = {"dynamic": header + 2 * program}

@@ -17,7 +17,9 @@ from edgert.kernels_cpu import installed
 from edgert.kernels_cpu.abi import ABI_VERSION
 from edgert.kernels_cpu.elf import read_elf
 from edgert.kernels_cpu.installed import choose, chosen, library_name, read_manifest, survey, verify
+from edgert.kernels_cpu.jit import sources_hash
 from edgert.kernels_cpu.levels import LEVELS, Level
+from edgert.kernels_cpu.registry import kernels
 
 PLAIN, V3, V4 = HOST = tuple(LEVELS[name] for name in ("x86-64", "x86-64-v3", "x86-64-v4-vnni"))
 ARM = LEVELS["armv8-a"]
@@ -249,6 +251,18 @@ def test_an_installation_must_have_its_manifest(folder: Folder, monkeypatch: pyt
         patch.setattr(installed, "AOT_FOLDER", path)
         assert "has no manifest.json, which every installation has" in choose(HOST, path, "aot").why
     assert "unverified" in choose(HOST, path, "aot").why
+
+
+def test_in_a_checkout_a_library_of_other_sources_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that were edited since are compiled instead."""
+    monkeypatch.setattr(installed, "_in_checkout", lambda: True)
+    monkeypatch.setattr(installed, "_numba_is_installed", lambda: True)
+    for sources, origin in (("0123456789abcdef", "JIT"), ("", "JIT"), (sources_hash(kernels()), "AOT")):
+        path = folder({V4: image(V4, sources=sources, payload=bytes(len(sources)))})
+        monkeypatch.setattr(installed, "AOT_FOLDER", path)
+        choice = choose((V4,), path, "auto")
+        assert choice.origin == origin
+        assert all(f"found one of {sources or 'unknown sources'}; build" in s.reason for s in choice.skipped)
 
 
 def test_a_library_exchanged_while_the_process_lives_is_verified_again(folder: Folder) -> None:
