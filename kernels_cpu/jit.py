@@ -22,6 +22,7 @@ from typing import Any
 
 from edgert.errors import KernelError
 from edgert.kernels_cpu.levels import Level, amx_model
+from edgert.kernels_cpu.library import Progress
 from edgert.kernels_cpu.registry import kernels
 
 COMPILE_TIMEOUT = 240.0
@@ -35,9 +36,6 @@ LISTING = ".isa"
 """Suffix of the file beside an object that lists its instructions (listing.py)."""
 KEPT_OBJECTS = 4
 """Objects of a kernel that stay: other checkouts may use them."""
-
-Progress = Callable[[int, int], None]
-"""Called with (kernels compiled, kernels to compile), first with 0."""
 
 
 def compiler_versions() -> tuple[str, str]:
