@@ -1,12 +1,11 @@
 """Runs models on a device: python answers.py INPUTS.npy OUTPUTS.npz MODEL... , with two threads.
 
-Keeps the first output of each model under its file's name; prints where the kernels came from and their level.
+Keeps the first output of each model, by its place; prints where the kernels came from and their level, once for each.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -16,14 +15,14 @@ THREADS = 2
 
 
 def main(inputs: str, outputs: str, *models: str) -> None:
-    found = {}
+    found = []
     for model in models:
         with edgert.load(model, threads=THREADS) as session:
             name = session.get_inputs()[0].name
             results = [next(iter(session.run({name: x[None]}).values())) for x in np.load(inputs)]
-            found[Path(model).stem] = np.concatenate(results)
+            found.append(np.concatenate(results))
             print(session.kernels, session.level.name)
-    np.savez(outputs, **found)
+    np.savez(outputs, *found)
 
 
 main(*sys.argv[1:])

@@ -1,11 +1,10 @@
-"""What the tests on emulated ARM machines share: the machines, kernel libraries for them, and this machine's answers.
+"""What the tests on emulated ARM machines share: the machines with the wheel installed, and this machine's answers.
 
 They need Debian's apt-get to get the emulator; where it can not be had they fail and say why.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,38 +12,53 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+for folder in ("kernels", "packaging", "arm"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-FORMS = ("f32", "int8")
-"""The two forms in which the default model is run."""
+FORMS = ("f32", "int8", "sparse int8")
+"""Of the default model."""
+LEVELS = {"aarch64": ("armv8-a", "armv8.2-dotprod"), "armv7l": ("armv7-neon",)}
+"""Architecture -> levels of the libraries in its wheel: those that kernel tests compile anyway, and one of 32 bits."""
 
 
 @pytest.fixture(scope="session")
-def arm64(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """Processors of 64-bit ARM."""
+def device(  # type: ignore[no-untyped-def]
+    repo_root: Path, default_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+):
+    """`device(arch)` is an emulated machine with the wheel for it installed; it has the libraries of LEVELS[arch]."""
+    from functools import cache
+
     from qemu import Emulator
+    from release import pip_wheel
+    from sources import copy_sources, fill_device
 
-    return Emulator("aarch64", tmp_path_factory.mktemp("aarch64"))
+    @cache
+    def get(arch: str) -> Emulator:
+        emulator = Emulator(arch, tmp_path_factory.mktemp(arch))
+        source = copy_sources(repo_root, tmp_path_factory.mktemp("source"))
+        fill_device(source, LEVELS[arch], default_model)
+        emulator.install(pip_wheel(source, tmp_path_factory.mktemp("wheel"), arch))
+        return emulator
 
-
-@pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of ahead-of-time libraries for 64-bit ARM, of the very objects that the kernel tests run."""
-    from harness import shared_library
-
-    from edgert.kernels_cpu.levels import LEVELS
-
-    folder = tmp_path_factory.mktemp("libraries")
-    for name in ("armv8-a", "armv8.2-dotprod"):
-        shutil.copy(shared_library(LEVELS[name]), folder)
-    return folder
+    return get
 
 
 @pytest.fixture(scope="session")
-def models(default_model: Callable[[str], Path]) -> dict[str, Path]:
-    """The model that ships, by form."""
-    return {form: default_model(form) for form in FORMS}
+def arm64(device):  # type: ignore[no-untyped-def]
+    """Processors of 64-bit ARM."""
+    return device("aarch64")
+
+
+@pytest.fixture(scope="session")
+def models(default_model: Callable[[str], Path]) -> Callable[..., dict[str, Path]]:
+    """`models(emulator)`: the default model by form, the very files that the wheel brought where it has them."""
+    from edgert.models import FASHION_MNIST_READY
+
+    def get(emulator) -> dict[str, Path]:  # type: ignore[no-untyped-def]
+        there = {form: emulator.site / "edgert" / "models" / path.name for form, path in FASHION_MNIST_READY.items()}
+        return {form: there.get(form) or default_model(form) for form in FORMS}
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +70,12 @@ def inputs(samples: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def expected(models: dict[str, Path], samples: np.ndarray) -> dict[str, np.ndarray]:
+def expected(default_model: Callable[[str], Path], samples: np.ndarray) -> dict[str, np.ndarray]:
     """What this machine answers: logits [10, 10] by form."""
     import edgert
 
     logits = {}
-    for form, path in models.items():
-        with edgert.load(path, threads=1) as session:
+    for form in FORMS:
+        with edgert.load(default_model(form), threads=1) as session:
             logits[form] = np.concatenate([session.run({"image": image[None]})["logits"] for image in samples])
     return logits

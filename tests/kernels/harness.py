@@ -10,30 +10,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.aot import build_library
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
-from edgert.kernels_cpu.library import JitLibrary, library_name
+from edgert.kernels_cpu.library import AotLibrary, JitLibrary, KernelLibrary, library_name
 from edgert.kernels_cpu.record import pack_record
 from edgert.kernels_cpu.registry import kernels
 
 CACHE = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
+AOT_FOLDER = os.environ.get("EDGERT_TEST_KERNELS", "")
+"""A folder of ahead-of-time libraries to test instead of compiling: how the tests run where no compiler is."""
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-ARM_LEVELS = tuple(
-    v for v in ALL_LEVELS.values() if v.arch == "aarch64" and "i8mm" not in v.features and v not in host_levels()
-)
-LEVELS = (*host_levels(), *ARM_LEVELS)
+_COMPILED = tuple(v for v in host_levels() if not AOT_FOLDER or Path(AOT_FOLDER, library_name(v)).exists())
+_FOREIGN = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
+ARM_LEVELS = () if AOT_FOLDER else tuple(v for v in _FOREIGN if "i8mm" not in v.features)
+LEVELS = (*_COMPILED, *ARM_LEVELS)
 """What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
+needs_compiler = pytest.mark.skipif(bool(AOT_FOLDER), reason="compiles kernels, and here is no compiler")
 _machines: dict[tuple[str, ...], Any] = {}
-_libraries: dict[str, JitLibrary] = {}
+_libraries: dict[str, KernelLibrary] = {}
 GUARD = 1024
 GUARD_BYTE = 0xA5
 
 
-def library(level: Level) -> JitLibrary:
-    return _libraries.setdefault(level.name, JitLibrary(level, CACHE))
+def library(level: Level) -> KernelLibrary:
+    if level.name not in _libraries:
+        aot = Path(AOT_FOLDER, library_name(level))
+        _libraries[level.name] = AotLibrary(level, aot) if AOT_FOLDER else JitLibrary(level, CACHE)
+    return _libraries[level.name]
 
 
 def machine(level: Level, *names: str) -> Any:

@@ -122,6 +122,7 @@ def test_a_planned_network_equals_the_reference(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
 
 
+@harness.needs_compiler
 def test_the_instructions(tmp_path: Path) -> None:
     """Compiles for real: tiles are configured first and released last, and nothing is left to link."""
     arguments = ["--level", AMX.name, "--out", str(tmp_path), "--assembly", KERNEL]
@@ -132,6 +133,7 @@ def test_the_instructions(tmp_path: Path) -> None:
     assert words[0] == "ldtilecfg"
 
 
+@harness.needs_compiler
 def test_other_levels_do_not_compile_it(tmp_path: Path) -> None:
     arguments = ["--level", VNNI.name, "--out", str(tmp_path), KERNEL]
     command = [sys.executable, "-m", "edgert.kernels_cpu.compiler", *arguments]
@@ -139,6 +141,7 @@ def test_other_levels_do_not_compile_it(tmp_path: Path) -> None:
     assert result.returncode == 1 and "need a level with amx" in result.stderr
 
 
+@harness.needs_compiler
 def test_the_model_has_its_own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = jit.cache_folder(tmp_path, AMX)
     monkeypatch.setenv("EDGERT_AMX_MODEL", "1")

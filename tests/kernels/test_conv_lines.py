@@ -246,7 +246,7 @@ def test_a_planned_network_equals_the_reference(level: Level, sparse: str, monke
     kernels = [step.kernel for step in plan.steps if step.op == "QLinearConv"]
     if sparse != "auto":
         assert {"b64x4" in kernel for kernel in kernels} == {sparse == "always"}
-    library = JitLibrary(level, harness.CACHE)
+    library = harness.library(level)
     library.prepare(plan.program.kernels)
     answer = Executable(plan, library, None).run(feeds)
     np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
@@ -279,6 +279,7 @@ def test_other_encodings_are_left_to_others() -> None:
     assert conv_lines.conv_b64x4(site) == [] and conv_sparse_amx.conv_b64x4_amx(site) == []
 
 
+@harness.needs_compiler
 def test_the_instructions(tmp_path: Path) -> None:
     """Compiles for real: tiles are configured first and released last, and nothing is left to link."""
     kernel = "conv2d_b64x4_k4p_amx"

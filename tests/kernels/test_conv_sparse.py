@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from harness import CACHE, LEVELS
+from harness import LEVELS, library
 from lower import run_rule
 from networks import Network, expected
 from test_conv import DENSE, PAD1, Case, make
@@ -16,7 +16,6 @@ from edgert.graph.infer import infer_types
 from edgert.graph.ir import Node, Quantization, TensorType
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
-from edgert.kernels_cpu.library import JitLibrary
 from edgert.kernels_cpu.reference import Quant, evaluate
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv, conv_sparse
@@ -187,10 +186,10 @@ def test_a_planned_network_equals_the_reference(threads: int, sparse: str) -> No
     assert [s.kernel.rsplit("_", 1)[0] for s in steps[1:]] == [
         "conv2d_q8_k4p" if sparse == "never" else f"conv2d_{layout}_k4p" for layout in LAYOUTS
     ]
-    library = JitLibrary(level, CACHE)
-    library.prepare(plan.program.kernels)
-    pool = WorkerPool(library, threads) if threads > 1 else None
-    answer = Executable(plan, library, pool).run(feeds)
+    lib = library(level)
+    lib.prepare(plan.program.kernels)
+    pool = WorkerPool(lib, threads) if threads > 1 else None
+    answer = Executable(plan, lib, pool).run(feeds)
     np.testing.assert_array_equal(answer["features"], expected(model, feeds)["features"])
     if pool is not None:
         pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import CACHE, LEVELS
+from harness import LEVELS, library
 from lower import run_rule
 from networks import Network, expected, image
 from test_conv import DENSE, PAD1, Case, make, slopes
@@ -14,7 +14,6 @@ from edgert.graph.infer import infer_types
 from edgert.graph.ir import Node, TensorType
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
 from edgert.kernels_cpu.levels import Level, host_levels
-from edgert.kernels_cpu.library import JitLibrary
 from edgert.kernels_cpu.reference import evaluate
 from edgert.plan.cost import DEFAULT_PEAKS, predict_us
 from edgert.plan.lowering import conv_float, conv_sparse_f32
@@ -152,9 +151,9 @@ def test_a_planned_network_is_close_to_the_reference(layout: str, sparse: str) -
     kernels = [step.kernel for step in plan.steps if step.op == "Conv"]
     if sparse != "auto":
         assert {layout in kernel for kernel in kernels} == {sparse == "always"}
-    library = JitLibrary(level, CACHE)
-    library.prepare(plan.program.kernels)
-    answer = Executable(plan, library, None).run(feeds)
+    lib = library(level)
+    lib.prepare(plan.program.kernels)
+    answer = Executable(plan, lib, None).run(feeds)
     np.testing.assert_allclose(answer[x], expected(model, feeds)[x], rtol=1e-4, atol=1e-4)
 
 

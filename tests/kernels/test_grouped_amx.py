@@ -105,6 +105,7 @@ def test_rows_that_are_absent_are_neither_read_nor_written(
     assert (y.array[present:].view(np.uint32) == 0xA5A5A5A5).all()
 
 
+@harness.needs_compiler
 def test_the_instructions(tmp_path: Path) -> None:
     """Compiles for real: tiles are configured once, first, and released."""
     kernel = "gemm_q4m_n16k64_amx"
