@@ -2,6 +2,7 @@
 
 The objects are those of the other levels' sources; shared libraries are aot.py. The module imports a memory and nothing
 else. Who embeds it lays out the plan in that memory, from `__heap_base` on, and puts kernels into the function table.
+`edgert compile --target wasm32-simd128` makes it; docs/wasm.md shows how it is used.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ import click
 
 from edgert.cache import cache_root
 from edgert.cli.common import compiling, json_option, print_json
+from edgert.kernels_cpu import aot_wasm
 from edgert.kernels_cpu.aot_build import GROUPS, build_all, targets
+from edgert.kernels_cpu.jit import cache_folder
 from edgert.kernels_cpu.levels import LEVELS, active_level
 
 
@@ -31,8 +33,14 @@ def command(names: tuple[str, ...], folder: Path, jobs: int | None, report: Path
     \b
     edgert compile --target armv8.2-dotprod -o lib/
     edgert compile --target aarch64 --target armv7l -o lib/
+    edgert compile --target wasm32-simd128 -o web/                 a module for hosts of WebAssembly: docs/wasm.md
     EDGERT_KERNEL_FOLDER=lib/ edgert run model.edge photo.jpg      on the device
     """
+    if names == (aot_wasm.LEVEL.name,):
+        path = aot_wasm.build_module(folder, objects=cache_folder(cache_root(), aot_wasm.LEVEL), progress=compiling())
+        found = {"file": str(path), "bytes": path.stat().st_size}
+        print_json(found) if as_json else click.echo(f"{found['file']}: {found['bytes']} bytes")
+        return
     levels = targets(names) if names else [active_level()]
     done = build_all(levels, folder, cache=cache_root(), jobs=jobs, progress=compiling())
     if report is not None:
