@@ -14,10 +14,10 @@ from pathlib import Path
 
 from edgert.errors import KernelError
 from edgert.kernels_cpu.aot_elf import PAGE_BYTES, check_elf
-from edgert.kernels_cpu.aot_isa import leaks
+from edgert.kernels_cpu.aot_isa import hold_to_level
 from edgert.kernels_cpu.freestanding import named_text
 from edgert.kernels_cpu.installed import library_name
-from edgert.kernels_cpu.jit import LISTING, Progress, compile_missing, object_name, sources_hash
+from edgert.kernels_cpu.jit import Progress, compile_missing, object_name, sources_hash
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.registry import kernels
 
@@ -50,7 +50,7 @@ def build_library(
         work = Path(temporary)
         compiled = objects or work / "objects"
         compile_missing(compiled, level, wanted, progress, workers)
-        _hold_to_level(compiled, wanted, level)
+        hold_to_level(compiled, wanted, level)
         identity = work / "identity.o"
         identity.write_bytes(_identity(level, sources_hash(kernels() if names is None else given)))
         exports = work / "exports.map"
@@ -76,20 +76,6 @@ def build_library(
             raise KernelError(f"{target.name} is not fit to ship: {'; '.join(problems)}")
         linked.replace(target)
     return target
-
-
-def _hold_to_level(objects: Path, names: Iterable[str], level: Level) -> None:
-    """Raises KernelError where an object has instructions that processors of `level` may lack."""
-    problems = []
-    for name in names:
-        listing = (objects / object_name(name)).with_suffix(LISTING)
-        try:
-            found = leaks(listing.read_text("utf-8").splitlines(), level)
-        except OSError as error:
-            raise KernelError(f"{listing} is missing; delete {listing.with_suffix('.o').name} and run again") from error
-        problems += [f"{name}: {problem}" for problem in found]
-    if problems:
-        raise KernelError(f"kernels do not keep to {level.name}: {'; '.join(problems)}")
 
 
 def check_library(data: bytes) -> list[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+from edgert.errors import KernelError
+from edgert.kernels_cpu.jit import LISTING, object_name
 from edgert.kernels_cpu.levels import Level
 
 # Extension -> what its instructions look like: mnemonic, then kinds of registers. Beyond Armv8.0, beyond Armv7 with
@@ -120,3 +123,17 @@ def leaks(listing: Iterable[str], level: Level) -> list[str]:
         for name, lines in extensions(listing, level.arch).items()
         if name not in ALLOWED[level.name]
     ]
+
+
+def hold_to_level(objects: Path, names: Iterable[str], level: Level) -> None:
+    """Raises KernelError where an object of the kernels `names` has instructions that `level` has not."""
+    problems = []
+    for name in names:
+        listing = (objects / object_name(name)).with_suffix(LISTING)
+        try:
+            found = leaks(listing.read_text("utf-8").splitlines(), level)
+        except OSError as error:
+            raise KernelError(f"{listing} is missing; delete {listing.with_suffix('.o').name} and run again") from error
+        problems += [f"{name}: {problem}" for problem in found]
+    if problems:
+        raise KernelError(f"kernels do not keep to {level.name}: {'; '.join(problems)}")

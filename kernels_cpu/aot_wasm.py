@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edgert.errors import KernelError
+from edgert.kernels_cpu.aot_isa import hold_to_level
 from edgert.kernels_cpu.jit import Progress, compile_missing, object_name
 from edgert.kernels_cpu.levels import LEVELS
 from edgert.kernels_cpu.registry import kernels
@@ -40,6 +41,7 @@ def build_module(
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         compiled = objects or Path(temporary) / "objects"
         compile_missing(compiled, LEVEL, wanted, progress)
+        hold_to_level(compiled, wanted, LEVEL)
         linked = Path(temporary) / target.name
         command = [
             sys.executable, "-m", "ziglang", "wasm-ld", "--no-entry", "--import-memory", "--export-dynamic",
