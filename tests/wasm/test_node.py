@@ -129,5 +129,6 @@ def test_linking_fails_in_words(tmp_path: Path) -> None:
     objects.mkdir()
     for name in ("engine", "fill_row"):
         (objects / jit.object_name(name)).write_bytes(b"no object")
+        (objects / jit.object_name(name)).with_suffix(jit.LISTING).write_text("")
     with pytest.raises(KernelError, match=r"failed: .*unknown file type"):
         build_module(tmp_path, ["fill_row"], objects=objects)
