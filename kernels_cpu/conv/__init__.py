@@ -11,7 +11,7 @@ KERNELS: tuple[KernelSpec, ...] = (
         module="edgert.kernels_cpu.conv.conv2d_q8",
         function="conv2d_q8",
         operands="x taps w bias scale y residual",
-        params=f"blocks groups4 slices {_ROWS} zero_point low high residual_zero residual_scale",
+        params=f"blocks packed groups4 slices {_ROWS} zero_point low high residual_zero residual_scale",
         summary="int8 convolution, pixels as vectors, 4 output channels x T vectors per tile",
     ),
     KernelSpec(

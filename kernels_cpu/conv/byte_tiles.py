@@ -24,18 +24,28 @@ AHEAD = 2048
 """Bytes that weights are fetched ahead: they stream from memory once per inference, and prefetchers stop at pages."""
 
 
-def byte_tiles(fields, operands, four, wide):  # type: ignore[no-untyped-def]
+@helper
+def _as_it_lies(own, inputs, aside):  # type: ignore[no-untyped-def]
+    pass
+
+
+def _in_place(columns):  # type: ignore[no-untyped-def]
+    return _as_it_lies
+
+
+def byte_tiles(fields, operands, four, wide, gather=_in_place):  # type: ignore[no-untyped-def]
     """A function `run(record, part, n0, n1, scratch)`: output channels 4 n0 to 4 n1 of the pixel vectors of `part`, in
-    tiles of at most `wide` vectors. scratch: a vector for each of them, and one more if `four` uses `aside`.
+    tiles of at most `wide` vectors. scratch: a vector for each of them, and what `four` and `gather` use as `aside`.
 
     fields: those of the kernel's record. operands(record): what `four` needs of it, a tuple, read once per tile.
     four(columns) makes a function that computes and stores four channels of `columns` vectors:
     four(own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, residual_zero, residual_scale),
-    with that tuple, the channels' number, and the arguments of tile_store_q8, plane being its offset. aside: room for
-    a vector per column; adds: whether there is a residual."""
+    with that tuple, the channels' number, and the arguments of tile_store_q8, plane being its offset. aside: scratch
+    after those vectors; adds: whether there is a residual. gather(columns) makes a function that runs once per tile,
+    before any `four`: gather(own, inputs, aside), for those that first copy the tile's input."""
 
     def make(columns):  # type: ignore[no-untyped-def]
-        return _tile(fields, operands, columns, four(columns))
+        return _tile(fields, operands, columns, four(columns), gather(columns))
 
     tiles = all_tiles(make, wide)
 
@@ -52,7 +62,7 @@ def byte_tiles(fields, operands, four, wide):  # type: ignore[no-untyped-def]
     return run
 
 
-def _tile(fields, operands, columns, four):  # type: ignore[no-untyped-def]
+def _tile(fields, operands, columns, four, gather):  # type: ignore[no-untyped-def]
     """A function that computes `columns` pixel vectors of output channels 4 n0 to 4 n1."""
     addresses = row_addresses(columns)
 
@@ -70,6 +80,7 @@ def _tile(fields, operands, columns, four):  # type: ignore[no-untyped-def]
         skips = addresses(residual, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         outputs = addresses(y, row, place, per_row, VECTOR_BYTES, row_last, row_bytes)
         narrow, adds, aside = row_bytes < VECTOR_BYTES, residual != 0, scratch + VECTOR_BYTES * columns
+        gather(own, inputs, aside)
         for n in range(n0, n1):
             plane = n * y_plane
             if narrow:  # a vector would run into the next row: store in scratch, then copy what belongs

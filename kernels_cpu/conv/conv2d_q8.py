@@ -3,6 +3,8 @@
 Pointwise and k x k are this one kernel: `taps` lists, for every 4x4 weight block of an output group, the byte offset
 of its input (channel plane and filter tap). Weights are a stream of 16-byte blocks. Those that skip zeros: sparse.py.
 T is up to 6 with 32 registers, and 3 with 16, where the pixels stay in registers while the weights pass by.
+ARM has two forms of its own, which copy a tile's input together first: with a dot product the output channels are the
+lanes (simd/tile_lanes.py), without one two blocks are multiplied at a time (simd/tile_halves.py).
 """
 
 from __future__ import annotations
@@ -21,9 +23,22 @@ from edgert.kernels_cpu.simd import (
     tile_step,
     tile_store_q8,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.target import has
+from edgert.kernels_cpu.simd.tile_halves import halves_gather, halves_step, halves_sums
+from edgert.kernels_cpu.simd.tile_lanes import (
+    lanes_gather,
+    lanes_init,
+    lanes_step,
+    lanes_step_apart,
+    lanes_store_q8,
+)  # fmt: skip
 
 F = record_fields("conv2d_q8_k4p")
 WIDE = 6 if REGISTERS == 32 else 3
+WIDE_LANES = 7
+"""Vectors of a tile with channels in the lanes: 28 accumulators. Squares of 14, 28, 56, ... pixels divide by it."""
+WIDE_HALVES = 6
+"""Those of a tile of half sums: 24 accumulators."""
 
 
 @helper
@@ -33,6 +48,12 @@ def _operands(record):  # type: ignore[no-untyped-def]
         load_i32(record + F.blocks), load_i64(record + F.taps), load_i64(record + F.w), load_i64(record + F.bias),
         load_i64(record + F.scale),
     )  # fmt: skip
+
+
+@helper
+def _packed_operands(record):  # type: ignore[no-untyped-def]
+    """What _operands gives, and whether a tile's input is copied first."""
+    return (*_operands(record), load_i32(record + F.packed))
 
 
 def _four(columns):  # type: ignore[no-untyped-def]
@@ -57,7 +78,139 @@ def _four(columns):  # type: ignore[no-untyped-def]
     return four
 
 
-_tiles = byte_tiles(F, _operands, _four, WIDE)
+def _four_lanes(columns):  # type: ignore[no-untyped-def]
+    """As _four, for the dot product by element of ARM: the output channels are the lanes. With `packed` the tile's
+    input lies together in `aside`, which shares loads and drops the offsets; without it is too large for that."""
+    init, apart = lanes_init(columns), lanes_step_apart(columns)
+    one, two, many = lanes_step(columns, 1), lanes_step(columns, 2), lanes_step(columns, 4)
+    store, store_residual = lanes_store_q8(columns, False), lanes_store_q8(columns, True)
+
+    @helper
+    def four(  # type: ignore[no-untyped-def]
+        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+    ):
+        blocks, taps, weights, bias, scales, packed = own
+        w, scale = weights + 16 * blocks * n, scales + 16 * n
+        acc = init(bias + 16 * n)
+        if packed != 0:
+            x, pixels = aside, 16 * columns
+            if blocks & 1:
+                acc = one(acc, x, w)
+                x += pixels
+                w += 16
+            if blocks & 2:
+                acc = two(acc, x, w)
+                x += 2 * pixels
+                w += 32
+            end = weights + 16 * blocks * (n + 1)
+            while w != end:
+                prefetch(w + AHEAD)
+                acc = many(acc, x, w)
+                x += 4 * pixels
+                w += 64
+        else:
+            for i in range(blocks):
+                prefetch(w + 16 * i + AHEAD)
+                acc = apart(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+        if adds:
+            store_residual(acc, scale, zero_point, low, high, outputs, plane, skips, zero, ratio)
+        else:
+            store(acc, scale, zero_point, low, high, outputs, plane)
+
+    return four
+
+
+def _gather_lanes(columns):  # type: ignore[no-untyped-def]
+    """Copies the input of a tile to where _four_lanes expects it."""
+    vectors = lanes_gather(columns)
+
+    @helper
+    def gather(own, inputs, aside):  # type: ignore[no-untyped-def]
+        blocks, taps, _, _, _, packed = own
+        if packed != 0:
+            for i in range(blocks):
+                vectors(inputs, load_i32(taps + 4 * i), aside + 16 * columns * i)
+
+    return gather
+
+
+def _four_halves(columns):  # type: ignore[no-untyped-def]
+    """As _four, for NEON without a dot product: products of two blocks at a time, of the input that _gather_halves
+    laid together in `aside`."""
+    init, generic, sums = tile_init(i32v, 4, columns), tile_step(i32v, 4, columns), halves_sums(columns)
+    two_channels = _halves_products(columns)
+    store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
+
+    @helper
+    def four(  # type: ignore[no-untyped-def]
+        own, n, inputs, zero_point, low, high, outputs, plane, aside, adds, skips, zero, ratio
+    ):
+        blocks, taps, weights, bias, scales, packed = own
+        w, scale = weights + 16 * blocks * n, scales + 16 * n
+        if packed != 0:
+            first = two_channels(aside, w, blocks)
+            acc = sums(first, two_channels(aside, w + 8, blocks), bias + 16 * n)
+        else:
+            acc = init(bias + 16 * n)
+            for i in range(blocks):
+                prefetch(w + 16 * i + AHEAD)
+                acc = generic(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+        if adds:
+            store_residual(acc, scale, zero_point, low, high, outputs, plane, skips, zero, ratio)
+        else:
+            store(acc, scale, zero_point, low, high, outputs, plane)
+
+    return four
+
+
+def _halves_products(columns):  # type: ignore[no-untyped-def]
+    start_one, start_two = halves_step(columns, 1, True), halves_step(columns, 2, True)
+    two = halves_step(columns, 2, False)
+
+    @helper
+    def products(x, w, blocks):  # type: ignore[no-untyped-def]
+        end = w + 16 * blocks
+        if blocks & 1:
+            acc = start_one(x, w)
+            x += 16 * columns
+            w += 16
+        else:
+            acc = start_two(x, w)
+            x += 32 * columns
+            w += 32
+        while w != end:
+            prefetch(w + AHEAD)
+            acc = two(acc, x, w)
+            x += 32 * columns
+            w += 32
+        return acc
+
+    return products
+
+
+def _gather_halves(columns):  # type: ignore[no-untyped-def]
+    """Copies the input of a tile to where _four_halves expects it: an odd block, then pairs."""
+    one, two = halves_gather(columns, 1), halves_gather(columns, 2)
+
+    @helper
+    def gather(own, inputs, aside):  # type: ignore[no-untyped-def]
+        blocks, taps, _, _, _, packed = own
+        if packed != 0:
+            odd = blocks & 1
+            if odd:
+                one(inputs, taps, aside)
+            for i in range(odd, blocks, 2):
+                two(inputs, taps + 4 * i, aside + 16 * columns * i)
+
+    return gather
+
+
+if has("dotprod"):
+    _tiles = byte_tiles(F, _packed_operands, _four_lanes, WIDE_LANES, _gather_lanes)
+elif has("neon"):
+    _tiles = byte_tiles(F, _packed_operands, _four_halves, WIDE_HALVES, _gather_halves)
+else:
+    _tiles = byte_tiles(F, _operands, _four, WIDE)
 
 
 def conv2d_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]

@@ -1,12 +1,13 @@
 """int8 depthwise convolution over NC4HW4 (k4p), in and out: no layout change, borders handled in scratch.
 
 Rows of a channel group go to scratch with their padding, a band at a time so that the band stays in L1; windows of
-4 * blocks horizontal taps are dot products of transposed lanes (simd/window.py).
+4 * blocks horizontal taps are dot products of transposed lanes (simd/window.py). 3x3 and 5x5 have forms of their own
+on ARM: rows interleaved where there is a dot product (simd/window_rows.py), else tap by tap (simd/window_taps.py).
 """
 
 from __future__ import annotations
 
-from edgert.kernels_cpu.conv.rows import body_cells, head_cells, padded_row, row_masks
+from edgert.kernels_cpu.conv.rows import body_cells, bordered_row, head_cells, padded_row, row_masks
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     VECTOR_BYTES,
@@ -24,7 +25,10 @@ from edgert.kernels_cpu.simd import (
     to_f32,
     udiv,
 )  # fmt: skip
+from edgert.kernels_cpu.simd.target import has
 from edgert.kernels_cpu.simd.window import broadcast_lane_i32, window_q8, window_weights
+from edgert.kernels_cpu.simd.window_rows import row_weights, row_window
+from edgert.kernels_cpu.simd.window_taps import tap_weights, tap_window
 
 F = record_fields("depthwise_q8_k4p")
 PIXELS = VECTOR_BYTES // 4
@@ -118,6 +122,46 @@ def _band(load, accumulate):  # type: ignore[no-untyped-def]
     return band
 
 
+def _by_rows(rows, columns):  # type: ignore[no-untyped-def]
+    """As _whole_window at stride 1 for rows at least a vector wide, two rows of outputs at a time."""
+    two, one = _output_rows(rows, columns, 2), _output_rows(rows, columns, 1)
+
+    @helper
+    def band(record, w, bias, scale, source, pitch, y, count, room):  # type: ignore[no-untyped-def]
+        even, row = count & -2, 4 * load_i32(record + F.out_width)
+        two(record, w, bias, scale, source, pitch, y, even)
+        one(record, w, bias, scale, source + even * pitch, pitch, y + even * row, count & 1)
+
+    return band
+
+
+def _output_rows(rows, columns, outputs):  # type: ignore[no-untyped-def]
+    load, window = row_weights(rows, columns, outputs), row_window(rows, columns, outputs)
+
+    @helper
+    def output_rows(record, w, bias, scale, source, pitch, y, count):  # type: ignore[no-untyped-def]
+        weights = load(w)
+        start, ratio = broadcast_lane_i32(bias), broadcast_lane_f32(scale)
+        zero_point, width = splat_i16(load_i32(record + F.zero_point)), load_i32(record + F.out_width)
+        low, high = splat_i8(load_i32(record + F.low)), splat_i8(load_i32(record + F.high))
+        for _ in range(0, count, outputs):
+            column = 0
+            while column < width:
+                column = min(column, width - PIXELS)
+                acc = window(start, source + 4 * column, pitch, weights)
+                for o in range(outputs):
+                    v = requantize(
+                        to_f32(acc[4 * o]) * ratio, to_f32(acc[4 * o + 1]) * ratio, to_f32(acc[4 * o + 2]) * ratio,
+                        to_f32(acc[4 * o + 3]) * ratio, zero_point,
+                    )  # fmt: skip
+                    store_i8v(y + 4 * (column + width * o), clamp_act(v, low, high))
+                column += PIXELS
+            source += outputs * pitch
+            y += 4 * width * outputs
+
+    return output_rows
+
+
 _3x3, _3x3_stride2 = _whole_window(3, 1, 1), _whole_window(3, 1, 2)
 _5x5, _5x5_stride2 = _whole_window(5, 2, 1), _whole_window(5, 2, 2)
 _any1, _any1_stride2 = _row_by_row(1, 1), _row_by_row(1, 2)
@@ -125,24 +169,73 @@ _any2, _any2_stride2 = _row_by_row(2, 1), _row_by_row(2, 2)
 _wide, _wide_stride2 = _tap_by_tap(1), _tap_by_tap(2)
 
 
+def _by_taps(rows, columns, stride):  # type: ignore[no-untyped-def]
+    """As _whole_window for ISAs without a dot product."""
+    load_weights, window = tap_weights(rows, columns), tap_window(rows, columns, stride)
+
+    @helper
+    def load(w, count):  # type: ignore[no-untyped-def]
+        return load_weights(w)
+
+    @helper
+    def accumulate(acc, x, pitch, w, kernel_rows):  # type: ignore[no-untyped-def]
+        return window(acc, x, pitch, w)
+
+    return _band(load, accumulate)
+
+
+NARROW = has("neon")
+"""Whether windows of just 3 or 5 columns have functions of their own; those above multiply spare columns by zero."""
+_narrow3, _narrow3_stride2, _narrow5, _narrow5_stride2 = _3x3, _3x3_stride2, _5x5, _5x5_stride2
+if has("dotprod"):
+    _narrow3, _narrow5 = _by_rows(3, 3), _by_rows(5, 5)
+elif has("neon"):
+    _narrow3, _narrow3_stride2 = _by_taps(3, 3, 1), _by_taps(3, 3, 2)
+    _narrow5, _narrow5_stride2 = _by_taps(5, 5, 1), _by_taps(5, 5, 2)
+
+
+@helper
+def _spare(w, rows, blocks, tap):  # type: ignore[no-untyped-def]
+    """Whether every row's taps from number `tap` of its last block on are zero, in all 4 channels."""
+    spare = 0
+    for r in range(rows):
+        row = w + 16 * (blocks * r + blocks - 1)
+        for channel in range(4):
+            spare |= load_i32(row + 4 * channel) >> (8 * tap)
+    return spare == 0
+
+
 @helper
 def _compute(record, w, bias, scale, source, pitch, y, count, room):  # type: ignore[no-untyped-def]
-    rows, blocks = load_i32(record + F.kernel_rows), load_i32(record + F.blocks)
-    if load_i32(record + F.stride) == 1:
-        if rows == 3 and blocks == 1:
+    rows, blocks, stride = load_i32(record + F.kernel_rows), load_i32(record + F.blocks), load_i32(record + F.stride)
+    narrow = NARROW and load_i32(record + F.out_width) >= PIXELS
+    if rows == 3 and blocks == 1:
+        if narrow and _spare(w, 3, 1, 3):
+            if stride == 1:
+                _narrow3(record, w, bias, scale, source, pitch, y, count, room)
+            else:
+                _narrow3_stride2(record, w, bias, scale, source, pitch, y, count, room)
+        elif stride == 1:
             _3x3(record, w, bias, scale, source, pitch, y, count, room)
-        elif rows == 5 and blocks == 2:
+        else:
+            _3x3_stride2(record, w, bias, scale, source, pitch, y, count, room)
+    elif rows == 5 and blocks == 2:
+        if narrow and _spare(w, 5, 2, 1):
+            if stride == 1:
+                _narrow5(record, w, bias, scale, source, pitch, y, count, room)
+            else:
+                _narrow5_stride2(record, w, bias, scale, source, pitch, y, count, room)
+        elif stride == 1:
             _5x5(record, w, bias, scale, source, pitch, y, count, room)
-        elif blocks == 1:
+        else:
+            _5x5_stride2(record, w, bias, scale, source, pitch, y, count, room)
+    elif stride == 1:
+        if blocks == 1:
             _any1(record, w, bias, scale, source, pitch, y, count, room)
         elif blocks > 2:
             _wide(record, w, bias, scale, source, pitch, y, count, room)
         else:
             _any2(record, w, bias, scale, source, pitch, y, count, room)
-    elif rows == 3 and blocks == 1:
-        _3x3_stride2(record, w, bias, scale, source, pitch, y, count, room)
-    elif rows == 5 and blocks == 2:
-        _5x5_stride2(record, w, bias, scale, source, pitch, y, count, room)
     elif blocks == 1:
         _any1_stride2(record, w, bias, scale, source, pitch, y, count, room)
     elif blocks > 2:
@@ -170,7 +263,9 @@ def depthwise_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
     bias, scale = load_i64(record + F.bias) + 16 * group, load_i64(record + F.scale) + 16 * group
     band, columns = load_i32(record + F.band_rows), pitch >> 2
     head = head_cells(left, 1, 0, columns)
-    row_masks(scratch, head, body_cells(head, left, 1, 0, width, columns), columns)
+    body = body_cells(head, left, 1, 0, width, columns)
+    if VECTOR_BYTES > 16:
+        row_masks(scratch, head, body, columns)
     rows = scratch + pitch
     first = 0
     while first < out_height:
@@ -178,7 +273,11 @@ def depthwise_q8(record, chunk, scratch):  # type: ignore[no-untyped-def]
         for r in range((count - 1) * stride + kernel_rows):
             row = first * stride + r - top
             source = x + 4 * (row * width - left)
-            padded_row(rows + r * pitch, source, row >= 0 and row < height, scratch, 1, columns, border)
+            inside = row >= 0 and row < height
+            if VECTOR_BYTES > 16:
+                padded_row(rows + r * pitch, source, inside, scratch, 1, columns, border)
+            else:
+                bordered_row(rows + r * pitch, source, inside, head, body, columns, border)
         done = 4 * first * out_width
         room = load_i32(record + F.y_plane) - done
         _compute(record, w, bias, scale, rows, pitch, y + done, count, room)

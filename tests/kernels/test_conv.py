@@ -57,6 +57,8 @@ DENSE = [
     Case(6, 8, (20, 22), (2, 2), {"strides": [2, 2]}, batch=2), Case(3, 8, (9, 9), (3, 3), {"strides": [3, 3]}),
     Case(8, 5, (3, 3), (3, 3)), Case(4, 8, (3, 40), (3, 5), {"strides": [1, 2]}, batch=2),
     Case(16, 4, (14, 14), (1, 1), {"strides": [2, 2]}, residual=True),
+    Case(232, 4, (5, 6), (3, 3), PAD1),  # more blocks than a tile copies together
+    Case(28, 8, (13, 13)), Case(20, 8, (7, 28), residual=True), Case(24, 4, (5, 5)),
 ]  # fmt: skip
 DEPTHWISE = [
     Case(c, c, size, (k, k), {"group": c, "pads": [k // 2] * 4, "strides": [s, s], **extra}, batch)
@@ -73,6 +75,10 @@ SAME = [
     Case(4, 4, (15, 15), (5, 5), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     Case(8, 8, (1, 59), (1, 9), {"group": 8, "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     Case(5, 5, (3, 40), (2, 13), {"group": 5, "pads": [0, 6, 1, 6]}),
+    Case(4, 4, (12, 13), (3, 4), {"group": 4}),
+    Case(4, 4, (11, 16), (5, 7), {"group": 4, "pads": [2, 3, 2, 3]}),
+    Case(4, 4, (13, 14), (3, 4), {"group": 4, "strides": [2, 2]}),
+    Case(4, 4, (12, 16), (5, 6), {"group": 4, "strides": [2, 2]}),
 ]
 FLOAT_ONLY = [
     Case(4, 8, (9, 9), (3, 3), {"group": 4, **PAD1}),
@@ -185,3 +191,29 @@ def test_int8_equals_reference(case: Case, level: Level) -> None:
         result = run_rule(rule, node, list(inputs), quants, kind, level, {1: weights}, threads, order)
         assert not isinstance(result, Refusal), result
         np.testing.assert_array_equal(result[0], expected)
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda v: v.name)
+@pytest.mark.parametrize("stored", [0, 255])
+@pytest.mark.parametrize("weight", [-127, 127])
+@pytest.mark.parametrize(
+    "case", [Case(24, 4, (5, 5)), Case(4, 4, (9, 9), (3, 3), {"group": 4, **PAD1}),
+             Case(4, 4, (9, 9), (5, 5), {"group": 4, **PAD2})], ids=str,
+)  # fmt: skip
+def test_sums_of_the_largest_products_are_exact(case: Case, weight: int, stored: int, level: Level) -> None:
+    node, floats = make(case, np.random.default_rng(0))
+    x, w = np.full(floats[0].shape, stored, np.uint8), np.full(floats[1].shape, weight, np.int8)
+    bias = np.zeros(case.filters, np.int32)
+    xq = Quantization(np.float32(0.02), np.int32(128))
+    wq = Quantization(np.full(case.filters, 0.003, np.float32), np.zeros(case.filters, np.int32), 0)
+    bq = Quantization(xq.scale * wq.scale, wq.zero_point, 0)
+    yq = Quantization(np.float32(1.7), np.int32(128))
+    triples = [Quant(q.scale, q.zero_point, q.axis) for q in (xq, wq, bq)]
+    expected = evaluate("QLinearConv", [x, w, bias], node.attrs, triples, [Quant(yq.scale, yq.zero_point)], ("uint8",))
+    depthwise = "group" in case.attrs
+    weights = StoredTensor.pack_q8("w", w, wq.scale, "dw4" if depthwise else "n4k4")
+    rule = conv.depthwise_q8 if depthwise else conv.conv_q8
+    kind = TensorType("uint8", expected[0].shape, yq)
+    result = run_rule(rule, node, [x, w, bias], [xq, wq, bq], kind, level, {1: weights}, 1, "forward")
+    assert not isinstance(result, Refusal), result
+    np.testing.assert_array_equal(result[0], expected[0])

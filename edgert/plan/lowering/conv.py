@@ -50,6 +50,11 @@ PEAK = 0.85
 STORE = {"avx512vnni": 4.5, "avxvnni": 3.8, "avx2": 1.7, "portable": 0.6, "dotprod": 3.3, "neon": 1.0}
 """What requantizing and storing four output channels takes, in such blocks, by the level's symbol: fitted to pointwise
 layers of mobile networks on x86, instructions counted on ARM."""
+WIDEST = 7
+"""Vectors of the widest tile of any level."""
+PACKED_BLOCKS = 512
+"""Blocks of four input channels and a tap whose vectors a tile copies together first, where the level's kernel does:
+56 KiB, about a first-level cache."""
 MAX_SUM = 2**31 / (255 * 127)
 """Products that a 32-bit accumulator holds; times the scale it also bounds what rounding must hold."""
 
@@ -223,8 +228,10 @@ def conv_q8(site: Site) -> Offer | Refusal:
             "taps": (e.constant(taps), 0), "w": (e.weights(conv.stored, "data"), 16 * len(taps) * conv.group_out),
             **conv.per_filter(e),
         }  # fmt: skip
-        params = {"blocks": len(taps), "groups4": conv.group_out}
-        conv.emit(e, inputs, outputs[0], kernel, own, params, conv.slices, 6 * site.level.vector_bytes)
+        packed = "neon" in site.level.features and len(taps) <= PACKED_BLOCKS
+        params = {"blocks": len(taps), "packed": int(packed), "groups4": conv.group_out}
+        scratch = WIDEST * site.level.vector_bytes * (1 + (len(taps) if packed else 0))
+        conv.emit(e, inputs, outputs[0], kernel, own, params, conv.slices, scratch)
 
     macs, blocks = padded_macs(conv.g, site.level, conv.planes, 4), len(conv.taps)
     efficiency = PEAK * blocks / (blocks + STORE[site.level.symbol])
@@ -257,7 +264,8 @@ def depthwise_q8(site: Site) -> Offer | Refusal:
         return Refusal(kernel, f"scale {scales.max():g} overflows 32 bits")
     cells, stride, blocks = -(-g.channels // 4), g.strides[0], -(-g.kernel[1] // 4)
     lanes = site.level.vector_bytes // 4
-    pitch = -(-4 * ((max(g.out[1], lanes) - 1) * stride + 4 * blocks) // 64) * 64
+    unit = 64 if lanes > 4 else 16
+    pitch = -(-4 * ((max(g.out[1], lanes) - 1) * stride + 4 * blocks) // unit) * unit
     band = max(1, min(g.out[0], (DEPTHWISE_SCRATCH // pitch - g.kernel[0]) // stride + 1))
 
     def emit(e: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:

@@ -118,7 +118,7 @@ def row_params(g: Geometry, level: Level, planes: Planes | None, x_plane: int, c
     """The geometry params that both convolution kernels share."""
     vector, plane = level.vector_bytes, 4 * plane_pixels(g.pixels)
     if planes is None:
-        per_row = vectors = plane // vector
+        per_row = vectors = -(-4 * g.pixels // vector)
         row_bytes, pitch = plane, 0
     else:
         row_bytes, pitch = 4 * g.out[1], 4 * planes.columns

@@ -10,7 +10,7 @@ import numpy as np
 from edgert.format.model import StoredTensor
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.levels import Level
-from edgert.plan.lowering.api import Site, plane_pixels
+from edgert.plan.lowering.api import Site
 from edgert.plan.lowering.conv_geometry import Geometry, Planes
 
 DEPTHWISE_SCRATCH = 24 << 10
@@ -59,7 +59,9 @@ def too_big(*sizes: int) -> bool:
 def vector_pixels(g: Geometry, level: Level, planes: Planes | None) -> int:
     """Pixels of an image that vectors of them really compute, dead lanes included."""
     lanes = level.vector_bytes // 4
-    return plane_pixels(g.pixels) if planes is None else -(-g.out[1] // lanes) * lanes * g.out[0]
+    if planes is None:
+        return -(-g.pixels // lanes) * lanes
+    return -(-g.out[1] // lanes) * lanes * g.out[0]
 
 
 def padded_macs(g: Geometry, level: Level, planes: Planes | None, cell: int) -> int:
