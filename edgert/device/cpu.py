@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 
 _ARM_PARTS = {
+    "0xc07": "Cortex-A7", "0xc0d": "Cortex-A17", "0xc0f": "Cortex-A15",
     "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72", "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76",
     "0xd0c": "Neoverse-N1", "0xd0d": "Cortex-A77", "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78",
-    "0xd44": "Cortex-X1", "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd49": "Neoverse-N2",
-    "0xd4f": "Neoverse-V2",
+    "0xd42": "Cortex-A78AE", "0xd44": "Cortex-X1", "0xd46": "Cortex-A510", "0xd47": "Cortex-A710",
+    "0xd48": "Cortex-X2", "0xd49": "Neoverse-N2", "0xd4d": "Cortex-A715", "0xd4e": "Cortex-X3",
+    "0xd4f": "Neoverse-V2", "0xd80": "Cortex-A520", "0xd81": "Cortex-A720", "0xd82": "Cortex-X4",
+    "0xd83": "Neoverse-V3AE", "0xd84": "Neoverse-V3", "0xd85": "Cortex-X925", "0xd87": "Cortex-A725",
 }  # fmt: skip
 """Arm Ltd. part numbers (MIDR_EL1, implementer 0x41)."""
 
@@ -36,20 +39,26 @@ def _read(path: str) -> str:
         return ""
 
 
+def _fields(text: str, name: str) -> list[str]:
+    """The values of the lines `name : value`, in their order."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
+
+
 def _field(text: str, name: str) -> str:
-    """The value of the first line `name : value`."""
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return ""
+    """The first of these values, '' if there is none."""
+    return next(iter(_fields(text, name)), "")
 
 
 @cache
 def cpu_name() -> str:
-    """The processor's name: 'AMD EPYC 9575F', 'Cortex-A76', or the architecture if nothing better is known."""
+    """The processor's name: 'AMD EPYC 9575F', 'Cortex-A55 + Cortex-A76' where cores differ, or the architecture if
+    nothing better is known."""
     info = _read("/proc/cpuinfo")
-    name = _field(info, "model name") or _ARM_PARTS.get(_field(info, "CPU part"), "")
+    cores = dict.fromkeys(_ARM_PARTS.get(part, "") for part in _fields(info, "CPU part"))
+    ours = all(maker == "0x41" for maker in _fields(info, "CPU implementer")) and all(cores)
+    # The model name comes second: on ARM it tells the architecture, "ARMv7 Processor rev 4 (v7l)".
+    name = (" + ".join(cores) if ours else "") or _field(info, "model name")
     return name or platform.processor() or platform.machine() or "unknown processor"
 
 

@@ -26,12 +26,20 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return texts
 
 
-def test_arm_parts_have_names(files: dict[str, str]) -> None:
-    files["/proc/cpuinfo"] = "processor\t: 0\nCPU part\t: 0xd0b\n"
-    assert cpu.cpu_name() == "Cortex-A76"
-    cpu.cpu_name.cache_clear()
-    files["/proc/cpuinfo"] = "model name : Some CPU\nCPU part : 0xd0b"
-    assert cpu.cpu_name() == "Some CPU"
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nCPU part\t: 0xd0b\n", "Cortex-A76"),
+        ("model name\t: ARMv7 Processor rev 4 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "Cortex-A72"),
+        ("CPU implementer : 0x41\nCPU part : 0xd05\n" * 4 + "CPU part : 0xd0b\n" * 4, "Cortex-A55 + Cortex-A76"),
+        ("model name : Some CPU\nCPU implementer : 0x51\nCPU part : 0xd0b", "Some CPU"),
+        ("model name : Some CPU\nCPU part : 0x001", "Some CPU"),
+        ("model name : AMD EPYC\n", "AMD EPYC"),
+    ],
+)
+def test_processors_have_names(files: dict[str, str], text: str, name: str) -> None:
+    files["/proc/cpuinfo"] = text
+    assert cpu.cpu_name() == name
     cpu.cpu_name.cache_clear()
 
 
