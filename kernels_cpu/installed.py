@@ -33,7 +33,6 @@ Key = tuple[str, int, int, int, str]
 class Entry:
     """What the manifest says of one library."""
 
-    level: str
     nbytes: int
     sha256: str
 
@@ -88,7 +87,7 @@ def read_manifest(folder: Path) -> dict[str, Entry] | None:
         found = json.loads(text)
         version = found["version"]
         rows = found["libraries"] if version == MANIFEST_VERSION else []
-        entries = {str(r["file"]): Entry(str(r["level"]), int(r["bytes"]), str(r["sha256"])) for r in rows}
+        entries = {str(r["file"]): Entry(int(r["bytes"]), str(r["sha256"])) for r in rows}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise KernelError(f"{path} is damaged ({type(error).__name__}: {error}); install edgert again") from error
     if version != MANIFEST_VERSION:
