@@ -58,7 +58,7 @@ _X86 = {
     "f16c": r"vcvtp[hs]2p[hs]x? .*",
     "fma": r"vfn?m(add|sub)\w+ .*|vfm(add|sub)(add|sub)\w+ .*",
     "avx2": r"v\w+ .*\b[xy]mm\b.*|vzero\w+",
-    "vnni": r"vpdp(bu|ws)sds?|\{vex\}.*",  # as LLVM marks the form that needs no AVX-512
+    "vnni": r"vpdp(bu|ws)sds?",
     "vnniint": r"vpdp(b(ss|su|uu)|w(su|us|uu))ds?",
     "ifma": r"vpmadd52\w+",
     "avx512": (

@@ -111,4 +111,7 @@ def test_listings_name_instructions_once_by_kinds_of_registers() -> None:
     text = "\t.text\nf:\n\tsdot\tv0.4s, v1.16b, v2.4b[1] // x\n\tsdot\tv9.4s, v3.16b, v4.4b[0]\n.LBB0_1:\tret\n"
     assert instructions(text) == ["ret", "sdot v.16b v.4b v.4s"]
     assert instructions("\tvpdpbusd\t(%rax,%r8), %zmm1, %zmm31 {%k1}\n") == ["vpdpbusd k r zmm"]
+    assert instructions("\tlock\t\tcmpxchgq\t%rcx, (%rdx)\n\t{vex}\tvpdpbusd\t%ymm1, %ymm0, %ymm2\n\trep\n") == [
+        "cmpxchgq r", "rep", "vpdpbusd ymm",
+    ]  # fmt: skip
     assert instructions("\tvmla.i32\tq8, q9, d1[0] @ 16\n\tldr\tr0, [sp, #8]\n") == ["ldr r", "vmla.i32 d q"]
