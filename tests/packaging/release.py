@@ -25,11 +25,13 @@ Build = Callable[[str], Path]
 
 
 def run(command: list[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
-    """A process that must succeed, with nothing of this one's settings for edgert and Python."""
+    """A process that must succeed, with nothing of this one's settings for edgert and Python, and away from the
+    checkout, which `python -m` would import from."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EDGERT_", "PYTHON"))}
     done = subprocess.run(
-        [str(part) for part in command], env={**kept, **environment}, capture_output=True, text=True, timeout=300
-    )
+        [str(part) for part in command],
+        env={**kept, **environment}, cwd="/", capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
