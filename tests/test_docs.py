@@ -1,4 +1,5 @@
-"""The commands and programs in docs/language_models.md and README.md are run, on the model that they name."""
+"""The commands and programs in docs/language_models.md are run, on the model that they name; links of all pages lead
+somewhere."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def test_programs_work(program: str, folder: Path) -> None:
 
 
 def test_what_is_said_to_exist_exists() -> None:
-    """Files that README.md and the guide link to."""
-    for page in (ROOT / "README.md", ROOT / "docs" / "language_models.md"):
+    """Files that README.md and the pages of docs/ link to."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"

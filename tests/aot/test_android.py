@@ -13,6 +13,7 @@ from unicorn import UcError
 from unicorn.arm64_const import UC_ARM64_REG_X18
 
 from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.aot_elf import check_elf
 from edgert.kernels_cpu.elf import Elf, read_elf
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.registry import kernels, opcodes
@@ -84,6 +85,11 @@ def test_section_headers_are_there(elf: Elf) -> None:
     assert (dynamic[4], dynamic[3]) == (segment.offset, segment.address)
     assert dynamic[5] == segment.in_file
     assert sections[dynamic[6]][1] == 3  # a table of strings
+
+
+def test_the_build_asks_for_the_same(level: Level, elf: Elf) -> None:
+    """What is checked before a library is written agrees with what is checked here, one rule at a time."""
+    assert check_elf(elf.data, level, android=True) == []
 
 
 def test_both_hashes_find_every_symbol(level: Level, process: AndroidProcess) -> None:
