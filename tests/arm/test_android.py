@@ -1,4 +1,4 @@
-"""The wheel for Android as Chaquopy lays it out on a phone, on an emulated processor: no sources, pixels in, words out."""
+"""The wheel for Android as Chaquopy lays it out on a phone, in an emulator: bytecode alone; pixels in, words out."""
 
 from __future__ import annotations
 
