@@ -43,8 +43,9 @@ test-arm: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
 
 # setup.py takes from build/device what fits each kind. Wheels of the same sources and date are the same bytes.
+# Fewer: make wheels KINDS='aarch64 android'
 wheels: $(VENV)/.aot-convert-image.stamp
-	$(BIN)/edgert compile --target all -o build/device/lib
+	$(BIN)/edgert compile $(addprefix --target ,$(sort $(KINDS:android=aarch64))) -o build/device/lib
 	$(BIN)/edgert quickstart --keep build/device/models
 	rm -f dist/edgert-*
 	@for kind in $(KINDS); do \
