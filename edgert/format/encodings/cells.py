@@ -129,8 +129,7 @@ class Cells:
         """Where each item of data belongs, for a `start` that never falls and ends with the blocks of `index`."""
         cell = index.astype(np.int64)
         if not self.paired:
-            edges = start.astype(np.int64)
-            return Places(np.repeat(np.arange(self.groups), edges[1:] - edges[:-1]), cell)
+            return Places(np.repeat(np.arange(self.groups), _counts(start)), cell)
         segment = self.segments(start)
         pair, kind = segment // 3, segment % 3
         items = np.where(kind == 0, 2, 1)
@@ -141,6 +140,10 @@ class Cells:
 
     def segments(self, start: Array) -> Numbers:
         """The segment, 3 * pair + 0 (both rows), 1 (the first alone) or 2 (the second), of every block."""
-        edges = start[:, :3].astype(np.int64).reshape(-1)
-        sizes = edges[1:] - edges[:-1]
+        sizes = _counts(start[:, :3].reshape(-1))
         return np.repeat(np.arange(3 * self.pairs), sizes[: 3 * self.pairs])
+
+
+def _counts(edges: Array) -> npt.NDArray[np.intp]:
+    """Differences of `edges`, in the integers that NumPy repeats by: those of an address, also where it has 32 bits."""
+    return np.diff(edges.astype(np.int64)).astype(np.intp)

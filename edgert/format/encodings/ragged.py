@@ -102,7 +102,8 @@ def runs(first: Places, counts: Places) -> Places:
     """first[i], first[i] + 1, ..., counts[i] of them, for one i after the other: int64 [sum of counts]."""
     first, counts = first.reshape(-1), counts.reshape(-1)
     ends = np.cumsum(counts)
-    places: Places = np.repeat(first - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)
+    times = counts.astype(np.intp)  # NumPy repeats by integers of an address, also where that has 32 bits
+    places: Places = np.repeat(first - (ends - counts), times) + np.arange(ends[-1] if ends.size else 0)
     return places
 
 
