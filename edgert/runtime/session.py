@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
@@ -24,7 +24,6 @@ from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
-from edgert.plan.known import plan_known
 from edgert.plan.lowering.api import SPARSE
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
@@ -39,8 +38,10 @@ from edgert.runtime.inputs import (
     free_dims,
 )  # fmt: skip
 from edgert.runtime.pool import WorkerPool
-from edgert.runtime.staged import Staged
 from edgert.runtime.state import Begin, State, unrolled
+
+if TYPE_CHECKING:
+    from edgert.runtime.staged import Staged
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
@@ -261,6 +262,10 @@ class Session:
         try:
             graph = infer_types(graph, bindings)
         except NeedsValue:
+            # Few models come here; the others start the sooner.
+            from edgert.plan.known import plan_known
+            from edgert.runtime.staged import Staged
+
             bound = graph.copy()
             bind_inputs(bound, bindings)
             known = plan_known(graph, tensors, bindings, **self._options)
