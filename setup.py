@@ -100,6 +100,13 @@ class DeviceFiles(build_py):
             self.add_models(Path(self.build_lib, "edgert", "models"))
 
     def add_libraries(self, folder: Path) -> None:
+        compiled = (DEVICE / "lib" / "manifest.json").stat().st_mtime
+        edited = [path for path in (ROOT / "kernels_cpu").rglob("*.py") if path.stat().st_mtime > compiled]
+        if edited:
+            raise SystemExit(
+                f"{edited[0].relative_to(ROOT)} is newer than the libraries in build/device/lib; compile them again "
+                "with: make wheels, or leave them out with: EDGERT_WHEEL=any"
+            )
         folder.mkdir()
         rows = libraries(KIND)
         for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from email.parser import Parser
@@ -108,3 +109,11 @@ def test_what_can_not_be_made_is_said(
 ) -> None:
     with pytest.raises(AssertionError, match=words):
         pip_wheel(source, tmp_path, kind)
+
+
+def test_libraries_of_older_sources_are_not_packed(source: Path, device_files: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(source, tmp_path / "source", symlinks=True)
+    compiled = (device_files / "lib" / "manifest.json").stat().st_mtime
+    os.utime(copy / "kernels_cpu" / "pool" / "__init__.py", (compiled + 1, compiled + 1))
+    with pytest.raises(AssertionError, match=r"kernels_cpu/pool/__init__\.py is newer than the libraries"):
+        pip_wheel(copy, tmp_path, "aarch64")
