@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import CACHE
+from plans import kernels_of
 
-from edgert.format import read_model
-from edgert.graph.infer import infer_types
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.levels import LEVELS
-from edgert.plan.planner import make_plan
 
 pytestmark = pytest.mark.long
 
@@ -27,9 +25,7 @@ def test_objects_and_answers_are_the_same(
 ) -> None:
     """The compiler runs by itself: the process of a session would start it, and an emulated one can start none."""
     model = models(arm64)["int8"]
-    file = read_model(model)
-    plan = make_plan(infer_types(file.graph, {"N": 1}), file.tensors, level=LEVEL, threads=2)
-    names = ["engine", *plan.program.kernels]
+    names = ["engine", *kernels_of(model, LEVEL)]
     packages = [arm64.packages("arm64-jit-wheels")]
     there, here = (jit.cache_folder(root, LEVEL) for root in (arm64.folder / "cache", CACHE))
     compiler = ("-m", "edgert.kernels_cpu.compiler", "--level", LEVEL.name, "--out", there, *names)

@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness import CACHE
+from plans import kernels_of
+
+from edgert.kernels_cpu.aot_build import build_all
+from edgert.kernels_cpu.levels import LEVELS
 
 ANSWERS = Path(__file__).with_name("answers.py")
 
@@ -42,3 +47,20 @@ def test_answers(
             np.testing.assert_array_equal(found[form], expected[form])
     bound = FLOAT_BOUND * float(np.abs(expected["f32"]).max())
     np.testing.assert_allclose(found["f32"], expected["f32"], rtol=0, atol=bound)
+
+
+@pytest.mark.long
+def test_the_widest_level(
+    arm64: Any, models: Callable[..., dict[str, Path]], inputs: Path, expected: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """A library of the kernels of one model alone: all of them would be compiled for this test."""
+    level, model, out = LEVELS["armv8.6-i8mm"], models(arm64)["int8"], tmp_path / "answers.npz"
+    build_all([level], tmp_path / "lib", cache=CACHE, names=kernels_of(model, level))
+    done = arm64.python("max", ANSWERS, inputs, out, model, EDGERT_KERNEL_FOLDER=tmp_path / "lib")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["AOT", level.name]
+    with np.load(out) as archive:
+        np.testing.assert_array_equal(archive["arr_0"], expected["int8"])
+    done = arm64.python("cortex-a76", ANSWERS, inputs, out, model, EDGERT_KERNEL_FOLDER=tmp_path / "lib")
+    assert done.returncode == 1
+    assert f"{level.name}: this processor lacks i8mm" in done.stderr.splitlines()[-1]
