@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +27,8 @@ from edgert.kernels_cpu.registry import kernels
 
 COMPILE_TIMEOUT = 240.0
 """Seconds for each kernel of a batch: far above what any needs, so that a hang ends."""
+BATCH = 24
+"""Kernels that one compiler process makes: it keeps some 25 MB of each until it ends."""
 LOOK_SECONDS = 0.2
 """How often it is looked which objects are there."""
 
@@ -125,7 +127,9 @@ def compile_missing(
     compiler_versions()
     folder.mkdir(parents=True, exist_ok=True)
     workers = min(len(missing), workers or cores())
-    batches = [missing[i::workers] for i in range(workers)]
+    count = max(workers, -(-len(missing) // BATCH))
+    waiting = [missing[i::count] for i in range(count)]
+    running: list[_Batch] = []
     told = -1
 
     def look() -> None:
@@ -136,15 +140,15 @@ def compile_missing(
             progress(done, len(missing))
 
     look()
-    running = [_start(level, folder, batch) for batch in batches]
     try:
-        for process, batch in zip(running, batches, strict=True):
-            _wait(process, level, batch, look)
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_Batch(level, folder, waiting.pop(0)))
+            running = [batch for batch in running if not batch.ended()]
+            look()
     finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        for batch in running:
+            batch.stop()
     for name in missing:
         if not (folder / object_name(name)).exists():
             raise KernelError(f"the sources of {name} changed while it was compiled; run again")
@@ -152,22 +156,32 @@ def compile_missing(
     prune(folder)
 
 
-def _wait(process: subprocess.Popen[str], level: Level, batch: Sequence[str], look: Callable[[], None]) -> None:
-    """Until the compiler is through with its batch; `look` is called now and then. Raises KernelError."""
-    until = time.monotonic() + COMPILE_TIMEOUT * len(batch)
-    while True:
+class _Batch:
+    """Kernels that one compiler process makes, one after the other."""
+
+    def __init__(self, level: Level, folder: Path, names: Sequence[str]) -> None:
+        self.level, self.names = level, names
+        self.seconds = COMPILE_TIMEOUT * len(names)
+        self.until = time.monotonic() + self.seconds
+        self.process = _start(level, folder, names)
+
+    def ended(self) -> bool:
+        """Waits a moment; whether all of it is done. Raises KernelError."""
+        task = f"compiling {', '.join(self.names)} for {self.level.name}"
         try:
-            _, errors = process.communicate(timeout=LOOK_SECONDS)
-            break
+            _, errors = self.process.communicate(timeout=LOOK_SECONDS)
         except subprocess.TimeoutExpired as error:
-            if time.monotonic() > until:
-                raise KernelError(
-                    f"compiling {', '.join(batch)} for {level.name} took over {COMPILE_TIMEOUT * len(batch):.0f} s"
-                ) from error
-            look()
-    if process.returncode != 0:
-        raise KernelError(f"compiling {', '.join(batch)} for {level.name} failed: {errors.strip()[-2000:]}")
-    look()
+            if time.monotonic() > self.until:
+                raise KernelError(f"{task} took over {self.seconds:.0f} s") from error
+            return False
+        if self.process.returncode != 0:
+            raise KernelError(f"{task} failed: {errors.strip()[-2000:]}")
+        return True
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 def prune_objects(folder: Path, name: str) -> None:

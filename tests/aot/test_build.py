@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +20,8 @@ from edgert.kernels_cpu.abi import ABI_VERSION
 from edgert.kernels_cpu.aot import build_library
 from edgert.kernels_cpu.aot_build import BuildReport, build_all, targets
 from edgert.kernels_cpu.installed import read_manifest, verify
-from edgert.kernels_cpu.levels import LEVELS
+from edgert.kernels_cpu.levels import LEVELS, Level
+from edgert.kernels_cpu.registry import kernels
 
 NAMES = ["fill_row"]
 BUILT = ["x86-64", "armv8-a", "armv7-neon"]
@@ -125,3 +130,42 @@ def test_names_of_targets() -> None:
         targets(["z80"])
     with pytest.raises(KernelError, match="wasm32-simd128 has no shared libraries"):
         targets(["wasm32-simd128"])
+
+
+TOUCH = "import pathlib, sys; [pathlib.Path(name).touch() for name in sys.argv[1:]]"
+FAIL = "import sys; sys.exit('no memory left')"
+
+
+@pytest.fixture
+def compilers(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Compilers are replaced by programs that leave empty objects; what each was given. EDGERT_TEST_FAIL fails one."""
+    given: list[list[str]] = []
+
+    def start(level: Level, folder: Path, names: Sequence[str]) -> subprocess.Popen[str]:
+        given.append(list(names))
+        code = FAIL if "engine" in names and os.environ.get("EDGERT_TEST_FAIL") else TOUCH
+        command = [sys.executable, "-c", code, *(str(folder / jit.object_name(name)) for name in names)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(jit, "_start", start)
+    return given
+
+
+def test_a_compiler_gets_no_more_than_fits_its_memory(compilers: list[list[str]], tmp_path: Path) -> None:
+    names, said = ["engine", *list(kernels())[:60]], []
+    jit.compile_missing(tmp_path, LEVELS["armv8-a"], names, lambda done, total: said.append((done, total)), workers=2)
+    assert sorted(name for batch in compilers for name in batch) == sorted(names)
+    assert len(compilers) == 3
+    assert max(map(len, compilers)) <= jit.BATCH
+    assert (said[0], said[-1]) == ((0, 61), (61, 61))
+    assert jit.missing_of(tmp_path, names) == []
+    jit.compile_missing(tmp_path, LEVELS["armv8-a"], names)
+    assert len(compilers) == 3, "nothing was missing"
+
+
+def test_what_a_compiler_says_when_it_fails(
+    compilers: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGERT_TEST_FAIL", "1")
+    with pytest.raises(KernelError, match=r"compiling binary_q8, engine, fill_row for armv8-a failed: no memory left"):
+        jit.compile_missing(tmp_path, LEVELS["armv8-a"], ["engine", "fill_row", "binary_q8"], workers=1)
