@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ def testing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72", "cortex-a76", "max"])
-def test_kernels(cpu: str, arm64: Any, testing: Path, repo_root: Path) -> None:
-    libraries = arm64.site / "edgert" / "kernels_cpu" / "lib"
-    done = arm64.python(
+CPUS = [("aarch64", cpu) for cpu in ("cortex-a53", "cortex-a72", "cortex-a76")] + [("armv7l", "cortex-a7")]
+
+
+@pytest.mark.parametrize(("arch", "cpu"), CPUS)
+def test_kernels(arch: str, cpu: str, device: Callable[[str], Any], testing: Path, repo_root: Path) -> None:
+    emulator = device(arch)
+    libraries = emulator.site / "edgert" / "kernels_cpu" / "lib"
+    done = emulator.python(
         cpu, "-m", "pytest", "-q", "-p", "no:cacheprovider", repo_root / "tests" / "kernels",
         packages=[testing], timeout=MINUTES * 60, EDGERT_TEST_KERNELS=libraries, EDGERT_KERNEL_FOLDER=libraries,
     )  # fmt: skip

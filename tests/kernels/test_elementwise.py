@@ -51,6 +51,8 @@ def test_functions_keep_their_stated_bounds(name: str, rng: np.random.Generator)
         call_kernel(level, "unary_f32", {"x": source, "y": out.array, "rows_at": None}, params, chunks=3)
         out.check_guards()
         error = np.abs(out.array - want)
+        if level.arch == "armv7":  # its vectors take the smallest floats for zero
+            error[np.abs(x) < np.finfo(np.float32).tiny] = 0
         allowed = relative * np.abs(want) + max(absolute, 1.2e-38)
         worst = int(np.argmax(error / allowed))
         assert (error <= allowed).all(), f"{level.name}: {name}({x[worst]}) = {out.array[worst]}, not {want[worst]}"

@@ -123,7 +123,7 @@ def test_an_activation_by_an_index_beyond_it() -> None:
     """Takes the first or last place: nothing outside is read."""
     from edgert.kernels_cpu.levels import host_levels
 
-    x, indices = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([9, -9, 1])
+    x, indices = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([9, -9, 1], np.int64)
     kinds = [TensorType("float32", (3, 4)), TensorType("int64", (3,))]
     site = site_of("Gather", [x, indices], kinds, [TensorType("float32", (3, 4))], {}, {}, host_levels()[-1], 1)
     (offer,), _ = offers_for(site)
