@@ -28,9 +28,9 @@ def device(  # type: ignore[no-untyped-def]
     """`device(arch)` is an emulated machine with the wheel for it installed; it has the libraries of LEVELS[arch]."""
     from functools import cache
 
+    from checkout import copy_sources, fill_device
     from qemu import Emulator
     from release import pip_wheel
-    from sources import copy_sources, fill_device
 
     @cache
     def get(arch: str) -> Emulator:

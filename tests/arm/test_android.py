@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import copy_sources, fill_device
 from qemu import Emulator
 from release import pip_wheel
-from sources import copy_sources, fill_device
 
 APP = Path(__file__).resolve().parents[2] / "apps" / "android" / "chaquopy" / "app" / "src" / "main" / "python"
 PHONE = """

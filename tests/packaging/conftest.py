@@ -15,8 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
+from checkout import copy_sources, fill_device
 from release import ARM, HOST, Build, link, pip_wheel, run
-from sources import copy_sources, fill_device
 
 
 @pytest.fixture(scope="session")
