@@ -35,17 +35,18 @@ ARROWS: dict[str, list[str]] = {
     "edgert.graph": ["edgert.errors", "edgert.kernels_cpu.reference"],
     "edgert.program": ["edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu"],
     "edgert.device": ["edgert.errors", "edgert.cache", "edgert.kernels_cpu"],
+    "edgert.stream": ["edgert.errors", "edgert.cache", "edgert.format", "edgert.graph"],
     "edgert.plan": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.device",
-        "edgert.kernels_cpu",
+        "edgert.kernels_cpu", "edgert.stream.stages", "edgert.stream.probe",
     ],
     "edgert.runtime": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
-        "edgert.device", "edgert.kernels_cpu",
+        "edgert.device", "edgert.kernels_cpu", "edgert.stream",
     ],
     "edgert.llm": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
-        "edgert.device", "edgert.kernels_cpu", "edgert.runtime",
+        "edgert.device", "edgert.kernels_cpu", "edgert.runtime", "edgert.stream",
     ],
     "edgert.llm.sandbox": ["edgert.errors"],
     "edgert.png": ["edgert.errors", "edgert.graph"],
@@ -57,7 +58,7 @@ ARROWS: dict[str, list[str]] = {
     "edgert.cli": [
         "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.llm", "edgert.plan", "edgert.program",
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
-        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets", "edgert.audio",
+        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets", "edgert.audio", "edgert.stream",
     ],
     "edgert.apps": [
         "edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess", "edgert.audio",

@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from edgert.format.encodings import PartSpec
 from edgert.graph.ir import Array
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Where a part lies: `nbytes` bytes from `offset` of `file`, whose CRC-32 the header promises. tensor, role: whose
+    part it is."""
+
+    file: Path
+    offset: int
+    nbytes: int
+    crc32: int
+    tensor: str
+    role: str
 
 
 class Parts(Mapping[str, Array]):
@@ -19,6 +34,19 @@ class Parts(Mapping[str, Array]):
 
     @abstractmethod
     def __getitem__(self, role: str) -> Array: ...
+
+    def place(self, role: str) -> FilePart | None:
+        """Where the part lies in a file, known without reading it; None for parts that lie in none."""
+        return None
+
+    def alone(self, role: str) -> Array:
+        """A part for what it says by itself, such as scales: not fit to be read with the others."""
+        return self[role]
+
+    def check_arrived(self, arrived: Mapping[str, Array], *, crc: bool) -> None:
+        """Raises FormatError unless `arrived`, role -> uint8 bytes that were read from their places, are what taking
+        the parts would have given. crc: whether checksums are compared too; what kernels trust always is."""
+        raise TypeError("parts that lie in no file cannot arrive from one")
 
     def __iter__(self) -> Iterator[str]:
         return (spec.role for spec in self.specs)

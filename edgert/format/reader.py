@@ -10,7 +10,7 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from edgert.format import encodings
 from edgert.format.header import header_from
 from edgert.format.limits import PRELUDE_BYTES, aligned
 from edgert.format.model import Model, StoredTensor
-from edgert.format.parts import Parts
+from edgert.format.parts import FilePart, Parts
 from edgert.format.prelude import Prelude
 from edgert.format.tensor_fields import PartEntry, TensorEntry
 from edgert.graph.ir import DTYPES, Array, Quantization
@@ -72,7 +72,7 @@ class MappedParts(Parts):
 
     def __init__(self, file: Path, mapping: mmap.mmap, data_offset: int, entry: TensorEntry) -> None:
         self._file, self._mapping, self._data_offset, self._entry = file, mapping, data_offset, entry
-        self._places = {part.spec.role: part for part in entry.parts}
+        self._entries = {part.spec.role: part for part in entry.parts}
         self._checked: dict[str, Array] = {}
         self.specs = tuple(part.spec for part in entry.parts)
 
@@ -85,31 +85,56 @@ class MappedParts(Parts):
         return self._checked[role]
 
     def alone(self, role: str) -> Array:
-        """A part for what it says by itself, such as scales: not fit to be read with the others."""
-        return self._check(self._places[role])
+        return self._check(self._entries[role])
+
+    def place(self, role: str) -> FilePart:
+        part = self._entries[role]
+        start = self._data_offset + part.offset
+        return FilePart(self._file, start, part.spec.nbytes, part.crc32, self._entry.name, role)
+
+    def check_arrived(self, arrived: Mapping[str, Array], *, crc: bool) -> None:
+        """As the base class says; parts of a sparse tensor that are missing in `arrived` are taken from the mapping."""
+        parts = {}
+        for role, content in arrived.items():
+            entry = self._entries[role]
+            if crc:
+                self._compare(entry, zlib.crc32(content.data))
+            parts[role] = content.view(DTYPES[entry.spec.dtype].newbyteorder("<")).reshape(entry.spec.shape)
+            self._check_values(entry, parts[role])
+        if encodings.sparse_of(self._entry.encoding) is not None:
+            self._check_together({role: parts[role] if role in parts else self.alone(role) for role in self._entries})
 
     def _together(self) -> dict[str, Array]:
-        parts, entry = {role: self.alone(role) for role in self._places}, self._entry
-        with located(self._file, self._data_offset + entry.parts[0].offset, entry.name):
-            encodings.check_whole(entry.encoding, entry.shape, entry.layout, parts)
+        parts = {role: self.alone(role) for role in self._entries}
+        self._check_together(parts)
         return parts
 
+    def _check_together(self, parts: Mapping[str, Array]) -> None:
+        entry = self._entry
+        with located(self._file, self._data_offset + entry.parts[0].offset, entry.name):
+            encodings.check_whole(entry.encoding, entry.shape, entry.layout, parts)
+
     def _check(self, part: PartEntry) -> Array:
-        spec, entry = part.spec, self._entry
-        start = self._data_offset + part.offset
+        spec, start = part.spec, self._data_offset + part.offset
         end = start + spec.nbytes
         with memoryview(self._mapping) as view, view[start:end] as content:
-            crc = zlib.crc32(content)
-        if crc != part.crc32:
-            raise FormatError(
-                self._file, start, f"CRC-32 {part.crc32:#010x} of {entry.name!r} {spec.role}", f"{crc:#010x}",
-                _DAMAGED,
-            )  # fmt: skip
+            self._compare(part, zlib.crc32(content))
         _check_zero(self._mapping, end, aligned(end), self._file)
         array: Array = np.ndarray(spec.shape, DTYPES[spec.dtype].newbyteorder("<"), self._mapping, start)
-        with located(self._file, start, entry.name):
-            encodings.check_part(entry.encoding, entry.dtype, entry.shape, entry.layout, spec.role, array)
+        self._check_values(part, array)
         return array
+
+    def _compare(self, part: PartEntry, crc: int) -> None:
+        if crc != part.crc32:
+            raise FormatError(
+                self._file, self._data_offset + part.offset,
+                f"CRC-32 {part.crc32:#010x} of {self._entry.name!r} {part.spec.role}", f"{crc:#010x}", _DAMAGED,
+            )  # fmt: skip
+
+    def _check_values(self, part: PartEntry, array: Array) -> None:
+        entry = self._entry
+        with located(self._file, self._data_offset + part.offset, entry.name):
+            encodings.check_part(entry.encoding, entry.dtype, entry.shape, entry.layout, part.spec.role, array)
 
 
 def check_tensor(tensor: StoredTensor, file: Path | None) -> None:
