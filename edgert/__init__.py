@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from edgert.llm.llm import LLM
     from edgert.runtime.session import Session, load
+    from edgert.runtime.shared_ram import SharedRam
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 _HOME = {
     "load": "edgert.runtime.session",
     "Session": "edgert.runtime.session",
+    "SharedRam": "edgert.runtime.shared_ram",
     "LLM": "edgert.llm.llm",
     "EdgertError": "edgert.errors",
     "FormatError": "edgert.errors",
@@ -48,6 +50,7 @@ __all__ = [
     "KernelError",
     "MemoryBudgetError",
     "Session",
+    "SharedRam",
     "UnsupportedError",
     "__version__",
     "errors",

@@ -28,7 +28,7 @@ PROJECTS = ROOT / "apps" / "android"
 # Arrows point down. A module may import from its own layer and from those listed; its layer is the longest
 # name that it is or lies under.
 ARROWS: dict[str, list[str]] = {
-    "edgert": ["edgert.errors", "edgert.runtime.session", "edgert.llm.llm"],
+    "edgert": ["edgert.errors", "edgert.runtime.session", "edgert.runtime.shared_ram", "edgert.llm.llm"],
     "edgert.errors": [],
     "edgert.cache": ["edgert.errors"],
     "edgert.format": ["edgert.errors", "edgert.graph"],
