@@ -53,8 +53,20 @@ class MemoryBudgetError(EdgertError):
     """The plan needs more memory than `--ram` allows; the message names what would fit."""
 
 
+class StorageError(EdgertError):
+    """The storage did not give what a file holds; the message names the file, the byte and the system's reason."""
+
+
 class KernelError(EdgertError):
     """A kernel library is missing, does not match this machine, or failed to build."""
+
+
+class DeviceError(EdgertError):
+    """There is no such OpenCL device here, it lacks what is asked of it, or it stopped answering."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device has too little memory for what was to be placed there."""
 
 
 class ConversionError(EdgertError):

@@ -1,0 +1,223 @@
+"""Threads that read what is due, check what arrived, and tell who waits.
+
+What is due is ring.py's decision; what runs ask for is store.py.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from edgert.errors import FormatError, StorageError
+from edgert.format.parts import FilePart
+from edgert.stream.bell import Bell
+from edgert.stream.memory import Memory
+from edgert.stream.ring import Block, Ring
+from edgert.stream.source import Source
+from edgert.stream.stages import Stage
+from edgert.stream.statistics import Statistics
+
+Checks = Literal["once", "always", "never"]
+Checker = Callable[[Mapping[FilePart, npt.NDArray[Any]], bool], None]
+"""check(arrived, crc): raises FormatError unless the bytes that arrived, uint8 by part, are what the file promises;
+crc: whether checksums are compared too. Called by several threads at once, each with all parts of some tensors. It must
+neither hold the store nor keep the arrays."""
+
+
+@dataclass(eq=False)
+class Lane:
+    """Stages and the memory they are read into. verified: those that were checked since the file last changed."""
+
+    stages: tuple[Stage, ...]
+    memory: Memory
+    ring: Ring
+    verified: set[int] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Shared:
+    """What readers and a store share. Readers hold this and not the store, so that a forgotten store is collected.
+
+    The lock is one that its thread may take again: the collector may end a forgotten store inside any method.
+    """
+
+    source: Source
+    lanes: tuple[Lane, ...]
+    checker: Checker
+    checks: Checks
+    readers: int
+    stamp: tuple[int, int]
+    """Of the file when it was last known to be unchanged; see Source."""
+    changed: bool = False
+    paused: bool = False
+    """No block is claimed: a store is quiet."""
+    forking: bool = False
+    """The same, for the moment of a fork."""
+    stopped: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    idle: Bell = field(default_factory=Bell)
+    """Readers wait here for something to read."""
+    news: Bell = field(default_factory=Bell)
+    """Runs wait here for stages, others for silence."""
+    threads: list[threading.Thread] = field(default_factory=list)
+    process: int = field(default_factory=os.getpid)
+    statistics: Statistics = field(default_factory=Statistics)
+
+    @property
+    def busy(self) -> int:
+        """Reads and checks under way."""
+        return sum(lane.ring.busy for lane in self.lanes)
+
+    def claim(self) -> tuple[Lane, Block] | None:
+        """The next read, for the caller to do."""
+        if not (self.paused or self.forking):
+            for lane in self.lanes:
+                block = lane.ring.claim()
+                if block is not None:
+                    return lane, block
+        return None
+
+    def wake_readers(self) -> None:
+        """With the lock held, after whatever may have made reads due."""
+        if any(lane.ring.due for lane in self.lanes):
+            self.idle.ring()
+
+    def start(self) -> None:
+        """Starts the readers that are missing."""
+        for number in range(len(self.threads), self.readers):
+            threading.Thread(target=_live, args=(self,), name=f"edgert-reader-{number}", daemon=True).start()
+
+    def silence(self) -> None:
+        """Returns when no read or check is under way. Endless unless `paused` or `forking`."""
+        while True:
+            with self.lock:
+                if not self.busy:
+                    return
+                ticket = self.news.ticket()
+            ticket.acquire()
+
+    def let_go(self) -> None:
+        """Gives back file and memory, once the last reader is gone."""
+        if self.stopped and not self.threads:
+            self.source.close()
+            for lane in self.lanes:
+                lane.memory.close()
+
+
+def stop(shared: Shared) -> None:
+    """Stops the readers, and waits for the reads under way; then file and memory are given back. In a forked child that
+    does not use the store nothing happens."""
+    if shared.process != os.getpid():
+        return
+    with shared.lock:
+        shared.stopped = True
+        shared.idle.ring()
+        shared.news.ring()
+        threads = list(shared.threads)
+        shared.let_go()
+    if threading.current_thread() not in threads:  # else the collector runs in a reader: the last one lets go
+        for thread in threads:
+            thread.join()
+
+
+def _live(shared: Shared) -> None:
+    thread = threading.current_thread()
+    with shared.lock:
+        # An interrupted start() may have started one more than it knows.
+        if shared.stopped or len(shared.threads) >= shared.readers:
+            return
+        shared.threads.append(thread)
+    while True:
+        with shared.lock:
+            if shared.stopped:
+                shared.threads.remove(thread)
+                shared.let_go()
+                return
+            claimed = shared.claim()
+            if claimed is None:
+                ticket = shared.idle.ticket()
+        if claimed is None:
+            ticket.acquire()
+            continue
+        lane, block = claimed
+        complete = _settle(shared, lane, block, _read(shared, lane, block))
+        if complete:
+            error = _check(shared, lane, block.stage)
+            with shared.lock:
+                if error is None:
+                    lane.ring.checked(block.stage)
+                else:
+                    lane.ring.failed(block.stage, error)
+                _tell(shared)
+
+
+def _read(shared: Shared, lane: Lane, block: Block) -> BaseException | None:
+    """Reads the block; what went wrong."""
+    source = shared.source
+    start = time.perf_counter()
+    try:
+        count = source.read_into(lane.memory.view[block.at : block.at + block.nbytes], block.start)
+    except OSError as caught:
+        text = f"{source.file} at byte {block.start}: cannot be read: {caught.strerror or caught}; check the storage"
+        error = StorageError(text)
+        error.__cause__ = caught.with_traceback(None)
+        return error
+    except BaseException as caught:  # a reader that dies would leave the run waiting
+        return caught.with_traceback(None)
+    seconds = time.perf_counter() - start
+    with shared.lock:
+        shared.statistics.bytes_read += count
+        shared.statistics.reads += 1
+        shared.statistics.reading += seconds
+    if count < block.expected:
+        found = f"the end of the file, {block.expected - count} bytes too early"
+        hint = "it was truncated while in use: copy or convert it again"
+        return FormatError(source.file, block.start + count, "weights", found, hint)
+    return None
+
+
+def _settle(shared: Shared, lane: Lane, block: Block, error: BaseException | None) -> bool:
+    """Notes that a read is over. Whether its stage is complete, and to be checked."""
+    with shared.lock:
+        complete = False
+        if error is None:
+            complete = lane.ring.arrived(block.stage)
+        else:
+            lane.ring.failed(block.stage, error)
+        _tell(shared)
+        return complete
+
+
+def _tell(shared: Shared) -> None:
+    shared.wake_readers()
+    shared.news.ring()
+
+
+def _check(shared: Shared, lane: Lane, stage: int) -> BaseException | None:
+    """Checks a stage that arrived, if it is to be; what is wrong with it."""
+    try:
+        stamp = shared.source.stamp()
+        with shared.lock:
+            if stamp != shared.stamp:
+                shared.stamp, shared.changed = stamp, True
+                for every in shared.lanes:
+                    every.verified.clear()
+            first = stage not in lane.verified
+            crc = shared.checks == "always" or (first and (shared.checks == "once" or shared.changed))
+        if first or crc:
+            start = time.perf_counter()
+            parts = lane.stages[stage].parts
+            shared.checker({placed.part: lane.memory.array(placed.at, placed.part.nbytes) for placed in parts}, crc)
+            seconds = time.perf_counter() - start
+            with shared.lock:
+                shared.statistics.checking += seconds
+                lane.verified.add(stage)
+    except BaseException as caught:  # as in _read
+        return caught.with_traceback(None)
+    return None
