@@ -23,6 +23,7 @@ from edgert.kernels_cpu.installed import chosen, kernel_folder, survey
 from edgert.kernels_cpu.levels import LEVELS, host_arch, host_flags, host_levels
 from edgert.kernels_cpu.library import load_library
 from edgert.plan.budget import show_bytes
+from edgert.stream.probe import Storage, measure_storage
 
 EXTRAS = {
     "jit": ("numba", "llvmlite"),
@@ -34,8 +35,16 @@ EXTRAS = {
 
 @click.command(short_help="Show what this machine offers and what edgert makes of it.")
 @click.option("--no-test", is_flag=True, help="Leave out the self-test and the measurement of peaks.")
+@click.option(
+    "--storage",
+    is_flag=False,
+    flag_value=".",
+    metavar="[PATH]",
+    type=click.Path(exists=True),
+    help="Only measure how fast the storage under a file or folder is read, and keep that for plans.",
+)
 @json_option
-def command(no_test: bool, as_json: bool) -> None:
+def command(no_test: bool, storage: str | None, as_json: bool) -> None:
     """Show processor, ISA levels, kernels, memory, cache and extras; then test and measure the kernels.
 
     The exit code is 1 if no kernels can run or the self-test fails.
@@ -43,7 +52,15 @@ def command(no_test: bool, as_json: bool) -> None:
     \b
     edgert doctor
     edgert doctor --json > machine.json
+    edgert doctor --storage model.edge
     """
+    if storage is not None:
+        found = measure_storage(storage)
+        if as_json:
+            print_json(storage_json(found))
+        else:
+            click.echo("\n".join(storage_table(found)))
+        return
     facts = facts_of()
     if not no_test and facts["kernels"]["usable"]:
         facts |= tested()
@@ -186,3 +203,29 @@ def describe(facts: dict[str, Any]) -> list[str]:
     if "self_test" in facts:
         lines.append("self-test  " + ("; ".join(facts["self_test"]) or "float and int8 agree with the reference"))
     return lines
+
+
+def storage_table(storage: Storage) -> list[str]:
+    """A line for each size of a read, a column for each number of reads at a time."""
+    depths = sorted({depth for _, depth in storage.rates})
+    size, depth = storage.best
+    lines = [f"storage    {storage.where}, {storage.how}, random reads, MB/s", f"{'read':>10}"]
+    lines[-1] += "".join(f"{f'{d} at a time':>13}" for d in depths)
+    for block in sorted({block for block, _ in storage.rates}):
+        cells = (f"{storage.rates[block, d] / 1e6:.1f}" if (block, d) in storage.rates else "" for d in depths)
+        lines.append((f"{show_bytes(block):>10}" + "".join(f"{cell:>13}" for cell in cells)).rstrip())
+    lines.append(f"best       {storage.most / 1e6:.0f} MB/s: reads of {show_bytes(size)}, {depth} at a time")
+    useful = ", ".join(f"{show_bytes(storage.worth_while(d))} at depth {d}" for d in depths)
+    lines.append(f"half of the best rate of a depth is reached by reads of {useful}")
+    return lines
+
+
+def storage_json(storage: Storage) -> dict[str, Any]:
+    """The same as plain data; rates in bytes per second."""
+    block, depth = storage.best
+    rates = [{"block": b, "depth": d, "bytes_per_second": round(rate)} for (b, d), rate in storage.rates.items()]
+    return {
+        "where": storage.where, "how": storage.how, "source": storage.source, "rates": rates,
+        "best": {"block": block, "depth": depth, "bytes_per_second": round(storage.most)},
+        "worth_while": {str(d): storage.worth_while(d) for d in sorted({d for _, d in storage.rates})},
+    }  # fmt: skip

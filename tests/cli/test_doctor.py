@@ -16,6 +16,7 @@ from edgert.kernels_cpu.aot import build_library
 from edgert.kernels_cpu.installed import library_name
 from edgert.kernels_cpu.jit import cache_folder
 from edgert.kernels_cpu.levels import LEVELS, host_levels
+from edgert.stream import probe
 
 PLAIN = host_levels()[0]
 FOREIGN = LEVELS["armv8-a" if PLAIN.arch == "x86_64" else "x86-64-v3"]
@@ -113,3 +114,20 @@ def test_nothing_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.delenv("EDGERT_ISA")
     monkeypatch.setattr("edgert.runtime.selftest.self_test", lambda progress: ["it is wrong"])
     assert "self-test  it is wrong" in doctor(capsys, code=1)
+
+
+def test_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(probe, "CELL_SECONDS", 0.0)
+    file = tmp_path / "model.edge"
+    file.write_bytes(bytes(probe.BLOCKS[-1]))
+    found = doctor_json(capsys, "--storage", str(file))
+    assert found["source"] == "measured"
+    assert {rate["depth"] for rate in found["rates"]} == set(probe.DEPTHS)
+    assert found["best"]["bytes_per_second"] == max(rate["bytes_per_second"] for rate in found["rates"])
+    assert probe.load_storage(tmp_path).source == "measured"
+    out = doctor(capsys, "--storage", str(file))
+    assert "4 at a time" in out
+    assert "4.0 KB" in out
+    assert "processor" not in out
+    doctor(capsys, "--storage", str(tmp_path / "nothing"), code=2)
