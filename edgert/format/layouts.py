@@ -143,7 +143,10 @@ SIXTEEN = "n16"
 N_OF_M = "nm:N:M"
 """Stands for `nm:2:4` and so on: n16k64 with N of every M consecutive k kept (`encodings/nm.py`)."""
 
-LAYOUTS = ("row", *BLOCKED, GROUPED, N_OF_M, *BLOCKS, HALVED, SIXTEEN)
+NEURONS = "neurons"
+"""All that a neuron needs side by side (`encodings/neurons.py`)."""
+
+LAYOUTS = ("row", *BLOCKED, GROUPED, N_OF_M, *BLOCKS, HALVED, SIXTEEN, NEURONS)
 """`row` is C order, for any dtype and shape."""
 
 _N_OF_M = re.compile(r"nm:([1-9][0-9]?):(2|4|8|16|32)", re.ASCII)

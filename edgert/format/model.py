@@ -207,6 +207,18 @@ class StoredTensor:
         return cls._pack_sparse("fanin", name, values, layouts.SIXTEEN, encodings.FanIn().encode(values, scale))
 
     @classmethod
+    def pack_neurons(
+        cls, name: str, values: Array, scale: Array, encoding: Literal["neurons4", "neurons8"] = "neurons4"
+    ) -> StoredTensor:
+        """scale * (values - 8), or scale * values in neurons8: uint8 `values` [F, 2, D] of 0..15, or int8, the up row
+        and the down column of each neuron; float16 `scale` [F, 2, ceil(D/32)].
+
+        Raises FormatError if they are not that, or a scale is not finite.
+        """
+        parts = encodings.neurons_of(encoding).encode(values, scale)
+        return cls(name, "float32", values.shape, encoding, layouts.NEURONS, None, parts)
+
+    @classmethod
     def _pack_sparse(
         cls, encoding: str, name: str, values: Array, layout: str, parts: Mapping[str, Array]
     ) -> StoredTensor:

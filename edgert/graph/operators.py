@@ -13,6 +13,7 @@ from edgert.graph import (  # noqa: F401  (each import registers a family)
     infer_matmul,
     infer_mediapipe,
     infer_narrow,
+    infer_neurons,
     infer_norm,
     infer_pool,
     infer_quantized,

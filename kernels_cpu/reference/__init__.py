@@ -13,6 +13,7 @@ from edgert.kernels_cpu.reference import (  # noqa: F401  (each import registers
     matmul,
     mediapipe,
     narrow,
+    neurons,
     norm,
     pool,
     quantized,

@@ -16,6 +16,7 @@ from edgert.format.encodings.f16 import F16, encode_f16
 from edgert.format.encodings.fanin import FanIn
 from edgert.format.encodings.group4 import Group4
 from edgert.format.encodings.groups import Grouped
+from edgert.format.encodings.neurons import Neurons, Neurons4, Neurons8
 from edgert.format.encodings.nm import NM4, NM8
 from edgert.format.encodings.q4 import Q4, Q4M
 from edgert.format.encodings.q8 import Q8, Q8_LIMIT, encode_q8, row_sums
@@ -25,10 +26,11 @@ from edgert.format.encodings.sparse import Sparse
 from edgert.graph.ir import DTYPES, Array
 
 __all__ = [
-    "ENCODINGS", "GROUPED", "NM4", "NM8", "Q8_LIMIT", "QUANTIZED_DTYPES", "SPARSE", "Bitmap4", "Bitmap8", "Bitmap16",
-    "Block16", "BlockSparse", "FanIn", "Group4", "PartSpec", "RowGroup4", "Sparse", "check_part", "check_scale",
-    "check_sizes", "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16", "encode_q8", "grouped",
-    "groups_of", "part_specs", "row_sums", "sparse_of", "stored_specs", "wide_of", "widen",
+    "ENCODINGS", "GROUPED", "NEURONS", "NM4", "NM8", "Q8_LIMIT", "QUANTIZED_DTYPES", "SPARSE", "Bitmap4", "Bitmap8",
+    "Bitmap16", "Block16", "BlockSparse", "FanIn", "Group4", "PartSpec", "RowGroup4", "Sparse", "check_part",
+    "check_scale", "check_sizes", "check_whole", "check_zero_point", "decode", "encode_dense", "encode_f16",
+    "encode_q8", "grouped", "groups_of", "neurons_of", "part_specs", "row_sums", "sparse_of", "stored_specs",
+    "wide_of", "widen",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, Encoding] = {
@@ -36,6 +38,7 @@ _REGISTRY: dict[str, Encoding] = {
     for encoding in (
         Dense(), Q8(), Q4(), Q4M(), Q8G(), F16(),
         BlockSparse(), Block16(), Bitmap8(), Bitmap4(), Bitmap16(), NM8(), NM4(), Group4(), RowGroup4(), FanIn(),
+        Neurons4(), Neurons8(),
     )
 }  # fmt: skip
 
@@ -46,6 +49,9 @@ SPARSE = tuple(name for name, encoding in _REGISTRY.items() if encoding.sparse)
 
 GROUPED = tuple(name for name, encoding in _REGISTRY.items() if isinstance(encoding, Grouped))
 """Those with a scale per group of 32, in layout n16k64."""
+
+NEURONS = tuple(name for name, encoding in _REGISTRY.items() if isinstance(encoding, Neurons))
+"""Those that keep together what a neuron needs."""
 
 
 def part_specs(
@@ -141,6 +147,14 @@ def grouped(encoding: str) -> Grouped:
     found = _of(encoding)
     if not isinstance(found, Grouped):
         raise FormatError(None, None, f"one of the encodings {', '.join(GROUPED)}", encoding)
+    return found
+
+
+def neurons_of(encoding: str) -> Neurons:
+    """The encoding of that name if it is one of neurons. Raises FormatError."""
+    found = _of(encoding)
+    if not isinstance(found, Neurons):
+        raise FormatError(None, None, f"one of the encodings {', '.join(NEURONS)}", encoding)
     return found
 
 
