@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgert.format import encodings, layouts
-from edgert.format.parts import LazyParts, Parts
+from edgert.format.parts import Apart, LazyParts, Parts
 from edgert.graph.ir import Array, Graph, Quantization, TensorType
 
 
@@ -295,6 +295,16 @@ class StoredTensor:
             self._widened = StoredTensor(self.name, self.dtype, self.shape, wide, self.layout, self.quant, parts)
         return self._widened
 
+    def apart(self) -> StoredTensor:
+        """The same tensor, of which a part can be taken without the others being read, so unchecked with them. What is
+        expanded or widened comes from parts that were."""
+        if not isinstance(self.parts, Parts):
+            return self
+        same = replace(self, parts=Apart(self.parts))
+        same._expanded = self.expanded() if self.sparse else None
+        same._widened = self.widened() if encodings.wide_of(self.encoding) else None
+        return same
+
     def dense(self) -> Array:
         """Row-major values in the logical dtype. A view where the file has them so, otherwise a copy."""
         return encodings.decode(self.encoding, self.dtype, self.shape, self.layout, self.parts)
@@ -324,6 +334,13 @@ class Model:
     source: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     producer: str = "edgert"
+
+    def drop_pages(self) -> None:
+        """Gives back the memory of what was read by the mapping: the system reads it again where it is used. For those
+        who have their weights another way."""
+        for tensor in self.tensors.values():
+            if isinstance(tensor.parts, Parts) and tensor.parts.drop_pages():
+                return
 
     def unpacked_graph(self) -> Graph:
         """The graph with all its constants as row-major arrays: what reference execution needs."""

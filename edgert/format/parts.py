@@ -48,6 +48,10 @@ class Parts(Mapping[str, Array]):
         the parts would have given. crc: whether checksums are compared too; what kernels trust always is."""
         raise TypeError("parts that lie in no file cannot arrive from one")
 
+    def drop_pages(self) -> bool:
+        """Gives back the memory of all that was read of the file, by these and other parts; whether there is one."""
+        return False
+
     def __iter__(self) -> Iterator[str]:
         return (spec.role for spec in self.specs)
 
@@ -66,3 +70,19 @@ class LazyParts(Parts):
         if self._made is None:
             self._made = self._make()
         return self._made[role]
+
+
+class Apart(Parts):
+    """The same parts, each taken `alone`: for reading a small one without its large siblings."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.specs, self._parts = parts.specs, parts
+
+    def __getitem__(self, role: str) -> Array:
+        return self._parts.alone(role)
+
+    def place(self, role: str) -> FilePart | None:
+        return self._parts.place(role)
+
+    def check_arrived(self, arrived: Mapping[str, Array], *, crc: bool) -> None:
+        self._parts.check_arrived(arrived, crc=crc)

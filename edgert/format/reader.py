@@ -92,6 +92,11 @@ class MappedParts(Parts):
         start = self._data_offset + part.offset
         return FilePart(self._file, start, part.spec.nbytes, part.crc32, self._entry.name, role)
 
+    def drop_pages(self) -> bool:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+        return True
+
     def check_arrived(self, arrived: Mapping[str, Array], *, crc: bool) -> None:
         """As the base class says; parts of a sparse tensor that are missing in `arrived` are taken from the mapping."""
         parts = {}

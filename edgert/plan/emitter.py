@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgert.errors import KernelError
 from edgert.format.model import StoredTensor
+from edgert.format.parts import FilePart, Parts
 from edgert.graph.ir import Array
 from edgert.plan.lowering.api import Buffer
 from edgert.plan.memory import READ_AROUND, Arrangement, Block, arrange, round_up
@@ -24,6 +25,8 @@ ARENA, CONSTANTS, REGISTERS, STATE, FIRST_WEIGHTS = 0, 1, 2, 3, 4
 ROWS = 0
 """The register that has the number of rows of a run. Registers are int32, REGISTER_BYTES in all."""
 REGISTER_BYTES = 64
+LOOKUP_BYTES = 1 << 20
+"""Tables of less are weights like others where weights are streamed: reading rows of them one by one gains nothing."""
 
 
 @dataclass
@@ -45,21 +48,37 @@ class _RawOp:
     node: str
 
 
-class PlanEmitter:
-    """The Emitter that offers see. `step` and `node` say for whom they emit; the planner moves them on."""
+@dataclass(frozen=True)
+class Lookup:
+    """A LookupCall before its arena memory has a place. step: of the op that takes what was read."""
 
-    def __init__(self, *, varying_rows: bool = False) -> None:
-        self.varying_rows = varying_rows
+    step: int
+    part: FilePart
+    rows: int
+    lines: int
+    nbytes: int
+    indices: Buffer
+    window: Buffer
+    places: Buffer
+
+
+class PlanEmitter:
+    """The Emitter that offers see. `step` and `node` say for whom they emit; the planner moves them on. stream: parts
+    that lie in a file are only noted, so that none is read."""
+
+    def __init__(self, *, varying_rows: bool = False, stream: bool = False) -> None:
+        self.varying_rows, self.stream = varying_rows, stream
         self.step = 0
         self.node = ""
         self.ops: list[_RawOp] = []
+        self.lookups: list[Lookup] = []
         self._spans: list[_Span] = []
         self._constants: list[bytes] = []
         self._constant_offsets: list[int] = []
         self._constant_keys: dict[bytes, Buffer] = {}
         self._constant_bytes = 0
-        self._weights: list[tuple[str, Array]] = []
-        self._weight_keys: dict[tuple[str, str, int], Buffer] = {}
+        self._weights: list[tuple[str, Array | FilePart]] = []
+        self._weight_keys: dict[tuple[str, str, int | FilePart], Buffer] = {}
         self._states = Arrangement((), 0, 0)
 
     def place_states(self, sizes: Sequence[int]) -> list[Buffer]:
@@ -86,14 +105,31 @@ class PlanEmitter:
         self.ops.append(_RawOp(kernel, places, dict(params), chunks, scratch, self.node))
 
     def weights(self, stored: StoredTensor, role: str) -> Buffer:
-        """See lowering/api.py. The part is checked against its checksum here, when it is first taken."""
-        array = stored.parts[role]
-        key = (stored.name, role, id(array))
+        """See lowering/api.py. The part is checked against its checksum here, when it is first taken, or, where
+        weights are streamed, by those who read it."""
+        place = self._place(stored, role)
+        part = stored.parts[role] if place is None else place
+        key = (stored.name, role, id(part) if place is None else place)
         if key not in self._weight_keys:
-            array = np.ascontiguousarray(array)
-            self._weight_keys[key] = Buffer("weights", len(self._weights), array.nbytes)
-            self._weights.append((f"weights:{stored.name}.{role}", array))
+            self._weight_keys[key] = Buffer("weights", len(self._weights), part.nbytes)
+            held = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+            self._weights.append((f"weights:{stored.name}.{role}", held))
         return self._weight_keys[key]
+
+    def lookup(
+        self, stored: StoredTensor, role: str, indices: Buffer, *, count: int, lines: int
+    ) -> tuple[Buffer, Buffer] | None:
+        """See lowering/api.py."""
+        part = self._place(stored, role)
+        if part is None or part.nbytes < LOOKUP_BYTES:
+            return None
+        nbytes = part.nbytes // -(-stored.shape[0] // lines)
+        window, places = self.workspace(count * nbytes), self.workspace(4 * count)
+        self.lookups.append(Lookup(self.step, part, stored.shape[0], lines, nbytes, indices, window, places))
+        return window, places
+
+    def _place(self, stored: StoredTensor, role: str) -> FilePart | None:
+        return stored.parts.place(role) if self.stream and isinstance(stored.parts, Parts) else None
 
     def constant(self, value: Array) -> Buffer:
         """See lowering/api.py. Equal bytes are kept once."""
@@ -135,8 +171,8 @@ class PlanEmitter:
         span.last = max(span.last, last)
 
     @property
-    def weight_arrays(self) -> tuple[Array, ...]:
-        return tuple(array for _, array in self._weights)
+    def weight_parts(self) -> tuple[Array | FilePart, ...]:
+        return tuple(part for _, part in self._weights)
 
     def constant_bytes(self) -> npt.NDArray[np.uint8]:
         """The content of segment 'constants'."""
@@ -174,6 +210,6 @@ class PlanEmitter:
             Segment("constants", self._constant_bytes),
             Segment("registers", REGISTER_BYTES),
             Segment("state", self._states.nbytes),
-            *(Segment(name, array.nbytes) for name, array in self._weights),
+            *(Segment(name, part.nbytes) for name, part in self._weights),
         )
         return Program(ops, segments), arrangement

@@ -6,11 +6,13 @@ Printing it is explain.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from edgert.format.parts import FilePart
 from edgert.graph.ir import Array, Node, TensorType
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.reference import Quant
@@ -66,6 +68,26 @@ class HostCall:
 
 
 @dataclass(frozen=True)
+class LookupCall:
+    """Rows of a table that are read from the file before a native op takes them, so that the table needs no memory.
+
+    step: index of the op's Step. part: the table, `rows` rows, `lines` of which lie together in `nbytes` bytes.
+    indices: which rows, int32 or int64. window: offset in the arena where what is read goes, blocks of `nbytes` one
+    after the other. places: the indices into the window, int32. varying: only as many count as register ROWS says.
+    """
+
+    step: int
+    part: FilePart
+    rows: int
+    lines: int
+    nbytes: int
+    indices: Slot
+    window: int
+    places: Slot
+    varying: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """One line of the plan: a node, or a layout conversion before it.
 
@@ -97,21 +119,21 @@ class Step:
 class Plan:
     """Everything a session needs to run one model at fixed shapes on `threads` threads of one ISA level.
 
-    schedule: what runs, in order. constants: the bytes of segment 'constants'. weights: the arrays behind the
-    segments 'weights:...', in segment order. arena_bound: no arrangement could need less. peaks: 'measured'
-    or 'uncalibrated', where predicted times come from. states: equal for plans of one graph at the same
-    sizes, so that they can share the memory. later: nodes that wait for values of the run.
+    schedule: what runs, in order. constants: the bytes of segment 'constants'. weights: what is behind the segments
+    'weights:...', in segment order: arrays, or for streaming where the file has them. arena_bound: no arrangement
+    could need less. peaks: 'measured' or 'uncalibrated', where predicted times come from. states: equal for plans of
+    one graph at the same sizes, so that they can share the memory. later: nodes that wait for values of the run.
     """
 
     level: Level
     threads: int
     steps: tuple[Step, ...]
     program: Program
-    schedule: tuple[NativeRun | HostCall, ...]
+    schedule: tuple[NativeRun | HostCall | LookupCall, ...]
     inputs: dict[str, Slot]
     outputs: dict[str, Slot | Array]
     constants: npt.NDArray[np.uint8]
-    weights: tuple[Array, ...]
+    weights: tuple[Array | FilePart, ...]
     memory: MemoryUse
     arena_bound: int
     peaks: str
@@ -122,6 +144,18 @@ class Plan:
     def predicted_us(self) -> float:
         """Microseconds for one run, host ops included."""
         return sum(step.predicted_us for step in self.steps)
+
+    @property
+    def uses(self) -> tuple[tuple[int, FilePart], ...]:
+        """(op, part) of every use of a part that is streamed, in the order of a run."""
+        first = len(self.program.segments) - len(self.weights)
+        found = []
+        for index, op in enumerate(self.program.ops):
+            for operand in op.operands.values():
+                part = self.weights[operand.segment - first] if operand and operand.segment >= first else None
+                if isinstance(part, FilePart):
+                    found.append((index, part))
+        return tuple(use for use, _ in groupby(found))
 
     def count(self, kind: str) -> int:
         """How many steps are of `kind`."""

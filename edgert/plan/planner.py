@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edgert.device.cpu import last_cache, private_cache
 from edgert.errors import UnsupportedError
 from edgert.format.model import StoredTensor
+from edgert.format.parts import FilePart
 from edgert.graph.ir import Array, Graph, TensorType
 from edgert.kernels_cpu.abi import RECORD_BYTES
 from edgert.kernels_cpu.control import SYNC_BYTES
@@ -20,13 +21,13 @@ from edgert.kernels_cpu.reference import Quant
 from edgert.kernels_cpu.registry import kernels
 from edgert.plan.budget import MemoryUse, enforce
 from edgert.plan.cost import SCALING, Peaks, load_peaks, predict_us
-from edgert.plan.emitter import PlanEmitter
+from edgert.plan.emitter import Lookup, PlanEmitter
 from edgert.plan.layout import choose
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, layout_nbytes
 from edgert.plan.lowering.layout import conversion
 from edgert.plan.memory import Arrangement
 from edgert.plan.offers import RENAMES, Options, options_of
-from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source, State, Step
+from edgert.plan.plan import HostCall, LookupCall, NativeRun, Plan, Slot, Source, State, Step
 from edgert.plan.states import state_layouts
 from edgert.plan.work import node_bytes, node_macs
 from edgert.program import verify
@@ -56,6 +57,7 @@ def make_plan(
     activations: str = "int8",
     varying_rows: bool = False,
     sparse: str = "auto",
+    stream: bool = False,
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
@@ -63,14 +65,15 @@ def make_plan(
     key-value caches keep their numbers. activations: what meets weights in groups, see api.ACTIVATIONS.
     varying_rows: a run may have fewer rows (tokens) than the first dimension of the inputs says, see emitter.ROWS.
     sparse: whether kernels that skip zeros run, see api.SPARSE; where they do not, sparse weights are expanded, unless
-    `ram` has no room for that.
+    `ram` has no room for that. stream: weights that lie in a file are not taken but named in Plan.weights, for others
+    to read; `ram` then is what all the rest may take.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    options = (kv, activations, varying_rows, sparse)
+    options = (kv, activations, varying_rows, sparse, stream)
     plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     if sparse == "auto" and ram is not None and plan.memory.total > ram:
-        options = (kv, activations, varying_rows, "always")
+        options = (kv, activations, varying_rows, "always", stream)
         plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
@@ -103,11 +106,13 @@ class _Task:
 class _Planner:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
-        activations: str, varying_rows: bool, sparse: str,
+        activations: str, varying_rows: bool, sparse: str, stream: bool,
     ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
         self.kv, self.activations, self.varying_rows, self.sparse = kv, activations, varying_rows, sparse
+        self.stream = stream
+        self._seen = {name: tensors[name].apart() for name in graph.used() if name in tensors} if stream else tensors
         self._inputs = [name for name in graph.inputs if name not in graph.states]
         self._states: dict[str, str] = {}
         self._conversions: dict[tuple[str, str, str], Offer | Refusal] = {}
@@ -120,7 +125,7 @@ class _Planner:
         resident = weights <= max(private_cache() * self.threads, LAST_CACHE_SHARE * last_cache())
         every = [
             options_of(
-                node, graph, self.tensors, self.level, self.threads, self.peaks, self.kv, self.activations,
+                node, graph, self._seen, self.level, self.threads, self.peaks, self.kv, self.activations,
                 self.sparse, resident,
             )
             for node in graph.nodes
@@ -205,7 +210,7 @@ class _Planner:
     # ---- memory and ops
     def _lay_out(self, tasks: list[_Task], outputs: list[str]) -> Plan:
         graph, end = self.graph, len(tasks) + 1
-        emitter = PlanEmitter(varying_rows=self.varying_rows)
+        emitter = PlanEmitter(varying_rows=self.varying_rows, stream=self.stream)
         entries = [(name, self._states.get(name, "row")) for name in graph.inputs]
         root, last = _lifetimes(tasks, entries, outputs, end)
         buffers = self._state_buffers(emitter)
@@ -280,8 +285,11 @@ class _Planner:
         def slot(name: str) -> Slot:
             return Slot(arrangement.offsets[buffers[name, "row"].key], graph.types[name])
 
-        schedule: list[NativeRun | HostCall] = []
+        schedule: list[NativeRun | HostCall | LookupCall] = []
+        lookups = {lookup.step: lookup for lookup in emitter.lookups}
         for index, (task, (first, count)) in enumerate(zip(tasks, spans, strict=True)):
+            if index + 1 in lookups:
+                schedule.append(self._lookup_call(lookups[index + 1], task, arrangement))
             if task.offer is None:
                 schedule.append(self._host_call(index, task, slot))
             elif count and schedule and isinstance(schedule[-1], NativeRun):
@@ -301,7 +309,7 @@ class _Planner:
         )
         return Plan(
             self.level, self.threads, steps, program, tuple(schedule), {name: slot(name) for name in self._inputs},
-            results, emitter.constant_bytes(), emitter.weight_arrays,
+            results, emitter.constant_bytes(), emitter.weight_parts,
             self._memory(tasks, program.scratch, emitter, arrangement), arrangement.bound, self.peaks.source, states,
         )  # fmt: skip
 
@@ -353,8 +361,20 @@ class _Planner:
             tuple(kind.dtype if kind is not None else "" for kind in kinds_out),
         )  # fmt: skip
 
+    def _lookup_call(self, lookup: Lookup, task: _Task, arrangement: Arrangement) -> LookupCall:
+        """See plan.py. The indices are the one input of the node that is no constant."""
+        (read,) = (read for read in task.reads if isinstance(read, tuple))
+        kind = self.graph.types[read[0]]
+        at = arrangement.offsets
+        places = Slot(at[lookup.places.key], TensorType("int32", (kind.numel,)))
+        indices = Slot(at[lookup.indices.key], TensorType(kind.dtype, (kind.numel,)))
+        return LookupCall(
+            lookup.step - 1, lookup.part, lookup.rows, lookup.lines, lookup.nbytes, indices, at[lookup.window.key],
+            places, self.varying_rows,
+        )  # fmt: skip
+
     def _memory(self, tasks: list[_Task], scratch: int, emitter: PlanEmitter, arrangement: Arrangement) -> MemoryUse:
-        mapped = {id(array): array.nbytes for array in emitter.weight_arrays}
+        mapped = {id(part): part.nbytes for part in emitter.weight_parts if not isinstance(part, FilePart)}
         unpacked = {id(array): array.nbytes for array in self._dense.values()}
         host = 0
         for task in tasks:

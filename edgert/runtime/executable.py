@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgert.errors import MemoryBudgetError, UnsupportedError
+from edgert.format.parts import FilePart
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.abi import RECORD_BYTES
 from edgert.kernels_cpu.control import SYNC_BYTES
@@ -20,10 +22,14 @@ from edgert.kernels_cpu.library import KernelLibrary, kernel_table
 from edgert.kernels_cpu.reference import evaluate
 from edgert.plan.budget import show_bytes
 from edgert.plan.emitter import REGISTER_BYTES, ROWS
-from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Source
+from edgert.plan.plan import HostCall, LookupCall, NativeRun, Plan, Slot, Source
 from edgert.program import assemble, link
 from edgert.program.assembler import aligned_bytes
 from edgert.runtime.pool import Job, WorkerPool
+
+if TYPE_CHECKING:
+    from edgert.stream.store import WeightStore
+    from edgert.stream.table import Table
 
 _NativeSingle = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
@@ -38,6 +44,16 @@ class OpTime:
     start_us: float
     us: float
     predicted_us: float
+
+
+class _Call(Protocol):
+    """A part of a run."""
+
+    def __call__(self) -> None: ...
+
+    def reset(self) -> None:
+        """As if it had never run."""
+        ...
 
 
 class _Native:
@@ -99,14 +115,21 @@ class _Host:
 class Executable:
     """Memory for `plan`, its program linked to it, and the calls in order.
 
-    state: the memory of the plan's states, shared with other plans; zeros of its own if not given.
-    Raises MemoryBudgetError where the system does not give the memory.
+    state: the memory of the plan's states, shared with other plans; zeros of its own if not given. store: has the
+    weights of a plan for streaming, for one run at a time; its owner closes it. tables: those that rows are looked up
+    in; others are opened here. Raises MemoryBudgetError where the system does not give the memory.
     """
 
     def __init__(
-        self, plan: Plan, library: KernelLibrary | None, pool: WorkerPool | None, state: Array | None = None
+        self,
+        plan: Plan,
+        library: KernelLibrary | None,
+        pool: WorkerPool | None,
+        state: Array | None = None,
+        store: WeightStore | None = None,
+        tables: Mapping[FilePart, Table] | None = None,
     ) -> None:
-        self.plan = plan
+        self.plan, self.store = plan, store
         self.pool = pool if plan.threads > 1 else None
         try:
             self._arena = aligned_bytes(plan.memory.arena)
@@ -120,8 +143,9 @@ class Executable:
             ) from error
         self._constants[...] = plan.constants
         self._registers = aligned_bytes(REGISTER_BYTES).view(np.int32)
-        segments = [self._arena, self._constants, self._registers, self.state, *plan.weights]
-        self.program = link(assemble(plan.program), [int(array.ctypes.data) for array in segments])
+        weights = [part for part in plan.weights if not isinstance(part, FilePart)]
+        segments = [self._arena, self._constants, self._registers, self.state, *weights]
+        self.program = link(assemble(plan.program), [self._address(part) for part in (*segments[:4], *plan.weights)])
         self.table = np.zeros(1, np.int64)
         if library is not None:
             self.table = kernel_table(library, plan.program.kernels)
@@ -129,11 +153,54 @@ class Executable:
         self.memory = (*segments, self.program, self.table, self.scratch)
         self._inputs = {name: self._view(slot) for name, slot in plan.inputs.items()}
         self._outputs = {name: self.value(source) for name, source in plan.outputs.items()}
-        self._calls = [
-            _Native(self, call.first, call.count) if isinstance(call, NativeRun) else _Host(self, call)
-            for call in plan.schedule
-        ]
-        self._single_ops: list[tuple[int, _Native | _Host]] | None = None
+        self._gates = None
+        if store is not None:
+            from edgert.runtime.gates import Gates
+
+            self._gates = Gates(plan, store)
+        self._tables = tables or {}
+        self._calls = [made for call in plan.schedule for made in self._made(call)]
+        self._single_ops: list[tuple[int, list[_Call]]] | None = None
+
+    def _address(self, part: Array | FilePart) -> int:
+        if not isinstance(part, FilePart):
+            return int(part.ctypes.data)
+        if self.store is None:
+            raise ValueError("a plan for streaming needs a store")
+        return self.store.address(part)
+
+    def _made(self, call: NativeRun | HostCall | LookupCall) -> Iterator[_Call]:
+        """What is called for an entry of the schedule."""
+        if isinstance(call, HostCall):
+            yield _Host(self, call)
+        elif isinstance(call, LookupCall):
+            from edgert.runtime.gates import Lookup
+            from edgert.stream.table import Table
+
+            table = self._tables.get(call.part) or Table(call.part)
+            yield Lookup(call, table, self._arena, self._registers[ROWS:])
+        elif self._gates is None:
+            yield _Native(self, call.first, call.count)
+        else:
+            from edgert.runtime.gates import Gate
+
+            free: list[int] = []
+            for wanted, first, count, then in self._gates.cuts(call.first, call.count):
+                if free or wanted:
+                    yield Gate(self._gates.store, free, wanted)
+                yield _Native(self, first, count)
+                free = then
+            if free:
+                yield Gate(self._gates.store, free, [])
+
+    def _begin(self) -> None:
+        if self._gates is not None:
+            self._gates.store.begin(self._gates.order)
+
+    def _run(self) -> None:
+        self._begin()
+        for call in self._calls:
+            call()
 
     def _view(self, slot: Slot) -> Array:
         data = self._arena[slot.offset : slot.offset + slot.type.nbytes]
@@ -147,8 +214,7 @@ class Executable:
         """All outputs by name, as arrays of their own."""
         for name, view in self._inputs.items():
             view[...] = feeds[name]  # a third of what np.copyto takes to begin
-        for call in self._calls:
-            call()
+        self._run()
         return self.outputs()
 
     def outputs(self) -> dict[str, Array]:
@@ -167,8 +233,7 @@ class Executable:
             view[:rows] = feeds[name]
             view[rows:] = 0  # kernels that run all rows must find something there
         self._registers[ROWS] = rows
-        for call in self._calls:
-            call()
+        self._run()
         return {name: view[:rows] for name, view in self._outputs.items() if view is not None}
 
     def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
@@ -179,9 +244,11 @@ class Executable:
             np.copyto(view, feeds[name])
         times = []
         begin = time.perf_counter()
-        for index, call in self._single_ops:
+        self._begin()
+        for index, calls in self._single_ops:
             start = time.perf_counter()
-            call()
+            for call in calls:
+                call()
             end = time.perf_counter()
             step = self.plan.steps[index]
             times.append(
@@ -189,15 +256,19 @@ class Executable:
             )
         return times
 
-    def _steps(self) -> list[tuple[int, _Native | _Host]]:
-        hosts = {call.step: call for call in self.plan.schedule if isinstance(call, HostCall)}
-        return [
-            (index, _Host(self, hosts[index]) if index in hosts else _Native(self, step.first_op, step.ops))
-            for index, step in enumerate(self.plan.steps)
-            if index in hosts or step.ops
-        ]
+    def _steps(self) -> list[tuple[int, list[_Call]]]:
+        """The calls of each step by itself; waiting for weights is part of the step that needs them."""
+        others = [call for call in self.plan.schedule if not isinstance(call, NativeRun)]
+        steps = []
+        for index, step in enumerate(self.plan.steps):
+            calls: list[NativeRun | HostCall | LookupCall] = [call for call in others if call.step == index]
+            if step.ops:
+                calls.append(NativeRun(step.first_op, step.ops))
+            if calls:
+                steps.append((index, [made for call in calls for made in self._made(call)]))
+        return steps
 
     def reset(self) -> None:
         """See _Native.reset."""
-        for call in [*self._calls, *(call for _, call in self._single_ops or [])]:
+        for call in [*self._calls, *(call for _, calls in self._single_ops or [] for call in calls)]:
             call.reset()

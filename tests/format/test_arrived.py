@@ -64,3 +64,24 @@ def test_parts_that_are_made_lie_nowhere() -> None:
     assert parts.place("data") is None
     with pytest.raises(TypeError):
         parts.check_arrived({}, crc=True)
+
+
+def test_parts_can_be_taken_without_the_others(sparse_file: Path) -> None:
+    """Also where the others are damaged, which they say when they arrive."""
+    content = bytearray(sparse_file.read_bytes())
+    tensor = read_model(sparse_file).tensors["bitmap8"]
+    assert isinstance(tensor.parts, Parts)
+    place, start = tensor.parts.place("data"), np.array(tensor.parts["start"])
+    assert place is not None
+    content[place.offset] ^= 1
+    sparse_file.write_bytes(content)
+    model = read_model(sparse_file)
+    apart = model.tensors["bitmap8"].apart()
+    assert isinstance(apart.parts, Parts) and apart.parts.place("data") == place
+    assert np.array_equal(apart.parts["start"], start)
+    with pytest.raises(FormatError):
+        apart.parts.check_arrived(arrived(apart.parts, bytes(content)), crc=True)
+    with pytest.raises(FormatError):
+        apart.expanded().parts["data"]
+    model.drop_pages()
+    assert np.array_equal(apart.parts["start"], start)

@@ -81,6 +81,14 @@ class Emitter(Protocol):
         """A part of a stored tensor, as mapped from the file."""
         ...
 
+    def lookup(
+        self, stored: StoredTensor, role: str, indices: Buffer, *, count: int, lines: int
+    ) -> tuple[Buffer, Buffer] | None:
+        """(rows, int32 indices into them) of a table that is not kept in memory: before the node runs, the rows at
+        `indices`, int32 or int64 [count] in the arena, are read from the file, `lines` rows at a time, which lie
+        together there. None where the table is among the weights."""
+        ...
+
     def constant(self, value: Array) -> Buffer:
         """A small array made at planning (tap tables, effective biases); 64-byte aligned, zero padded to 64."""
         ...

@@ -48,14 +48,21 @@ def gather(site: Site) -> Offer | Refusal:
 
     def emit(emitter: Emitter, inputs: tuple[Buffer | None, ...], outputs: tuple[Buffer, ...]) -> None:
         places = inputs[1] if known is None else emitter.constant(known)
-        operands = {
-            "x": emitter.weights(stored, "data"), "indices": places, "y": outputs[0],
-            "rows_at": rows_present(emitter, y, rows),
-        }  # fmt: skip
+        found = None
+        if known is None and places is not None and stored.encoding != "q8":
+            lines = 1 if stored.layout == "row" else LINES
+            found = emitter.lookup(stored, "data", places, count=rows, lines=lines)
+        own = params
+        if found is None:
+            data = emitter.weights(stored, "data")
+        else:
+            data, places = found
+            own = params | {"table": rows * lines, "wide": 0}
+        operands = {"x": data, "indices": places, "y": outputs[0], "rows_at": rows_present(emitter, y, rows)}
         if stored.encoding == "q8":
             operands["scale"] = emitter.weights(stored, "scale")
         scratch = GROUP_SCRATCH if stored.encoding in GROUPED else 0
-        emitter.op(kernel, operands, params, chunks=chunks, scratch=scratch)
+        emitter.op(kernel, operands, own, chunks=chunks, scratch=scratch)
 
     reason = f"rows of {stored.encoding} where the file has them"
     return too_large(kernel, *(int(v) for v in params.values())) or Offer(
