@@ -64,7 +64,7 @@ ARROWS: dict[str, list[str]] = {
         "edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess", "edgert.audio",
     ],
     "edgert.kernels_cpu": ["edgert.errors"],
-    "edgert.kernels_gpu": ["edgert.errors"],
+    "edgert.kernels_gpu": ["edgert.errors", "edgert.kernels_cpu"],
     "edgert.converters": [
         "edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu.reference", "edgert.preprocess",
         "edgert.datasets",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,10 +19,10 @@ MANY = 200
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels(request: pytest.FixtureRequest) -> None:
     """Every kernel at every level, if most of them will be needed anyway."""
-    from harness import AOT_FOLDER
+    from harness import AOT_FOLDER, DEVICE_LEVELS
 
     folder = Path(__file__).parent
-    if AOT_FOLDER or sum(folder in item.path.parents for item in request.session.items) < MANY:
+    if AOT_FOLDER or DEVICE_LEVELS or sum(folder in item.path.parents for item in request.session.items) < MANY:
         return
     from harness import CACHE, LEVELS
 
@@ -31,3 +32,14 @@ def compiled_kernels(request: pytest.FixtureRequest) -> None:
     for level in LEVELS:
         names = [name for name, spec in kernels().items() if spec.available(level)]
         jit.compile_missing(jit.cache_folder(CACHE, level), level, ["engine", *names])
+
+
+@pytest.fixture(autouse=True)
+def tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an OpenCL device (EDGERT_TEST_DEVICE) floats of a test may differ a little: twins add in another order."""
+    import twins
+
+    if twins.DEVICE:
+        equal, near = twins.tolerant(np.testing.assert_array_equal, np.testing.assert_allclose)
+        monkeypatch.setattr(np.testing, "assert_array_equal", equal)
+        monkeypatch.setattr(np.testing, "assert_allclose", near)

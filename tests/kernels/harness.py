@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import twins
 
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.aot import build_library
@@ -27,8 +28,10 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _COMPILED = tuple(v for v in host_levels() if not AOT_FOLDER or Path(AOT_FOLDER, library_name(v)).exists())
 _FOREIGN = tuple(v for v in ALL_LEVELS.values() if v.arch == "aarch64" and v not in host_levels())
 ARM_LEVELS = () if AOT_FOLDER else tuple(v for v in _FOREIGN if "i8mm" not in v.features)
-LEVELS = (*_COMPILED, *ARM_LEVELS)
-"""What kernels are tested on: every level this machine runs, and the ARM levels in an emulator."""
+DEVICE_LEVELS = twins.levels() if twins.DEVICE else ()
+LEVELS = DEVICE_LEVELS or (*_COMPILED, *ARM_LEVELS)
+"""What kernels are tested on: every level this machine runs, and the ARM levels in an emulator. Or an OpenCL device,
+see twins.py."""
 needs_compiler = pytest.mark.skipif(bool(AOT_FOLDER), reason="compiles kernels, and here is no compiler")
 _machines: dict[tuple[str, ...], Any] = {}
 _libraries: dict[str, KernelLibrary] = {}
@@ -104,6 +107,10 @@ def call_kernel(
     """Runs all chunks of one op in this thread, in the given order ('forward' | 'backward'). `offsets` moves an
     operand's address into its buffer."""
     moved = offsets or {}
+    if level in DEVICE_LEVELS:
+        if chunks:
+            twins.run(level, name, operands, params, moved)
+        return
     if level in ARM_LEVELS:
         _emulate(level, name, operands, params, chunks, scratch, order, moved)
         return
