@@ -11,6 +11,7 @@ import os
 import random
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,8 +175,7 @@ def test_close_waits_for_reads_and_may_be_repeated(streamed: Streamed) -> None:
     store = WeightStore(source, streamed.division, Checks())
     source.delay = lambda: 0.02
     store.begin([0, 1])
-    while not store._shared.busy:
-        time.sleep(0.001)
+    wait_for(lambda: store._shared.busy > 0)
     store.close()
     assert readers() == 0
     assert source.closed == 1
@@ -195,6 +195,34 @@ def test_a_forgotten_store_stops_its_readers(streamed: Streamed) -> None:
     assert known() is None
     assert readers() == 0
     assert source.closed == 1
+
+
+def test_the_collector_may_find_it_in_a_reader(streamed: Streamed) -> None:
+    source = streamed.source()
+    store = WeightStore(source, streamed.division, Checks(), block=4 * PAGE)
+    store.itself = store  # type: ignore[attr-defined]
+    source.open.clear()
+    store.begin([0, 1])
+    del store
+
+    def collect() -> float:
+        gc.collect()
+        return 0.0
+
+    source.delay = collect
+    gc.disable()
+    try:
+        source.open.set()
+        wait_for(lambda: source.closed == 1)
+    finally:
+        gc.enable()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_memory_is_given_back(tmp_path: Path) -> None:
