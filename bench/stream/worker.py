@@ -1,7 +1,8 @@
 """One runtime with one model in a process of its own, told by lines on stdin what to time; runtimes.py asks.
 
-`python worker.py MODE FILE THREADS CONTEXT RAM`; MODE: llama.cpp, or of edgert: mapped, streamed, naive. RAM: bytes that
-edgert may plan with. A request is a JSON object on a line, and so is its answer. Needs nothing of the other runtime.
+`python worker.py MODE FILE THREADS CONTEXT RAM`; MODE: llama.cpp, or of edgert: mapped, streamed, naive. RAM: bytes
+that edgert may plan with. A request is a JSON object on a line, and so is its answer. Needs nothing of the other
+runtime.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ class Edgert:
             from bench.stream import naive
 
             naive.install()
-            options |= {"ram": naive.least(path, options), "stream": "always", "checks": "never"}
-        elif mode == "streamed":
+        if mode != "mapped":
             options |= {"ram": ram, "stream": "always"}
         self.version = edgert.__version__
         self._decoder = Decoder(read_model(path), **options)

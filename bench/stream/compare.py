@@ -1,0 +1,214 @@
+"""Tokens per second where the model is larger than RAM: edgert streamed, naive and mapped, and llama.cpp with mmap.
+
+All are in memory control groups of one limit, page cache included, and take turns within one run; before each turn the
+storage itself is measured, so that what is reached can be held against it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.measure import machine, save
+from bench.stream import group
+from bench.stream.generate import SHAPE, forget, smaller, write_edge, write_gguf
+from bench.stream.runtimes import Ended, Runtime
+from edgert.plan.budget import show_bytes
+from edgert.stream.probe import measure
+from edgert.stream.source import DirectSource
+
+MODES = ("streamed", "naive", "mapped", "llama.cpp")
+FILES = {"streamed": "model.edge", "naive": "naive.edge", "mapped": "mapped.edge", "llama.cpp": "model.gguf"}
+"""Of its own for each: the page cache of a file belongs to the group that touched it first."""
+SHARES = (100, 75, 50, 25, 12)
+"""Percent of the file that a group may have in RAM."""
+CONTEXT = 256
+RESERVE = 48 << 20
+"""Of a group's limit for Python, NumPy and the kernels: what is left is edgert's `ram`."""
+SECONDS, MOST = 8.0, 64
+"""A turn: so long at least one token, and so many at most."""
+PROMPT = 64
+
+
+@contextmanager
+def folder_of(given: str | None) -> Iterator[Path]:
+    """The folder `given`, which keeps the models, or one that is removed."""
+    if given is not None:
+        Path(given).mkdir(parents=True, exist_ok=True)
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def prepare(folder: Path, layers: int = SHAPE.layers) -> None:
+    """Makes what is not in `folder` yet, and clears the page cache of all."""
+    architecture = smaller(layers)
+    if not (folder / "model.edge").exists():
+        write_edge(folder / "model.edge", architecture)
+    if not (folder / "model.gguf").exists():
+        write_gguf(folder / "model.gguf", architecture)
+    for name in ("naive.edge", "mapped.edge"):
+        if not (folder / name).exists():
+            shutil.copyfile(folder / "model.edge", folder / name)
+    for name in FILES.values():
+        forget(folder / name)
+
+
+def modes() -> tuple[str, ...]:
+    """Those that can run here; says what is left out."""
+    python = os.environ.get("LLAMA_CPP_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import llama_cpp"], capture_output=True).returncode == 0:
+        return MODES
+    print("left out: llama_cpp is not installed; LLAMA_CPP_PYTHON names the Python that has it", file=sys.stderr)
+    return MODES[:-1]
+
+
+def roof(file: Path) -> float:
+    """Bytes per second of large reads of `file`, at random and in order, at the best depth."""
+    with closing(DirectSource(file)) as source:
+        rates = [
+            rate
+            for in_order in (False, True)
+            for rate in measure(
+                source, blocks=(1 << 20, 4 << 20), depths=(2, 4, 8), seconds=0.1, rounds=1, in_order=in_order
+            ).values()
+        ]
+    return max(rates)
+
+
+def at(share: int, folder: Path, names: Sequence[str], threads: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """All of `names` with `share` percent of the file as RAM, one after the other, `rounds` times."""
+    size = (folder / "model.edge").stat().st_size
+    limit = size * share // 100
+    found: dict[str, Any] = {"limit": limit, "roofs": [], "runtimes": {}}
+    with ExitStack() as stack:
+        running: dict[str, Runtime] = {}
+        for name in names:
+            entry: dict[str, Any] = {"decode": []}
+            found["runtimes"][name] = entry
+            try:
+                runtime = Runtime(name, folder / FILES[name], threads, CONTEXT, limit - RESERVE, limit)
+                stack.callback(runtime.close)
+                running[name] = runtime
+                entry |= {"version": runtime.version, "facts": runtime.facts}
+                runtime.ask(do="decode", seconds=0, least=2, most=2)  # the first tokens fill caches and the ring
+            except Ended as error:
+                entry["ended"] = str(error)
+                running.pop(name, None)
+        for _ in range(rounds):
+            for name in list(running):
+                found["roofs"].append(roof(folder / "model.edge"))
+                entry = found["runtimes"][name]
+                try:
+                    entry["decode"].append(running[name].ask(do="decode", seconds=seconds, least=1, most=MOST))
+                except Ended as error:
+                    entry["ended"] = str(error)
+                    del running[name]
+        for name, runtime in running.items():
+            entry = found["runtimes"][name]
+            try:
+                entry["prefill"] = runtime.ask(do="prefill", count=PROMPT)
+                assert runtime.group is not None
+                entry["group"] = vars(runtime.group.use())
+            except Ended as error:
+                entry["ended"] = str(error)
+    return summarize(found)
+
+
+def summarize(found: dict[str, Any]) -> dict[str, Any]:
+    """Adds medians, ratios to the streamed one, and shares of the roof, which is the median of those measured."""
+    found["roof"] = statistics.median(found["roofs"]) if found["roofs"] else 0.0
+    for entry in found["runtimes"].values():
+        if not entry["decode"]:
+            continue
+        entry["tokens_per_second"] = statistics.median(turn["tokens"] / turn["seconds"] for turn in entry["decode"])
+        entry["bytes_per_token"] = statistics.median(turn["read"] / turn["tokens"] for turn in entry["decode"])
+        read = statistics.median(turn["read"] / turn["seconds"] for turn in entry["decode"])
+        entry["share_of_roof"] = read / found["roof"]
+    streamed = found["runtimes"].get("streamed", {}).get("tokens_per_second")
+    for entry in found["runtimes"].values():
+        if streamed and "tokens_per_second" in entry:
+            entry["streamed_is_faster"] = streamed / entry["tokens_per_second"]
+    return found
+
+
+def lines(share: int, found: dict[str, Any]) -> list[str]:
+    """The results at one limit, for people."""
+    result = [f"{share} %: {show_bytes(found['limit'])}, storage {found['roof'] / 1e6:.0f} MB/s"]
+    for name, entry in found["runtimes"].items():
+        words = [f"  {name:10}"]
+        if "tokens_per_second" in entry:
+            words.append(
+                f"{entry['tokens_per_second']:8.2f} tokens/s, {entry['bytes_per_token'] / 1e6:7.1f} MB a token, "
+                f"{100 * entry['share_of_roof']:4.0f} % of the storage"
+            )
+            if "streamed_is_faster" in entry and name != "streamed":
+                words.append(f", streamed is {entry['streamed_is_faster']:.2f} times as fast")
+            if "prefill" in entry:
+                rate = entry["prefill"]["tokens"] / entry["prefill"]["seconds"]
+                words.append(f"; prompt {rate:.1f} tokens/s, peak {show_bytes(entry['group']['peak'])}")
+        if "ended" in entry:
+            words.append(f"  {entry['ended']}")
+        result.append("".join(words))
+    return result
+
+
+def run(
+    thread_counts: Sequence[int], rounds: int, out: Path, shares: Sequence[int] = SHARES, folder: str | None = None,
+    seconds: float = SECONDS, layers: int = SHAPE.layers, names: Sequence[str] | None = None,
+) -> None:  # fmt: skip
+    """Measures at every share, prints, and writes the raw numbers to `out`."""
+    try:
+        group.check()
+    except group.NoGroups as error:
+        print(f"streaming is left out: {error}", file=sys.stderr)
+        return
+    with folder_of(folder) as place:
+        prepare(place, layers)
+        record: dict[str, Any] = {
+            "machine": machine(), "shape": f"llama, {layers} layers, width {SHAPE.width}, ffn {SHAPE.ffn}",
+            "bytes": {name: (place / file).stat().st_size for name, file in FILES.items()},
+            "reserve": RESERVE, "context": CONTEXT, "threads": {},
+        }  # fmt: skip
+        chosen = tuple(names or modes())
+        for threads in thread_counts:
+            print(f"{threads} thread{'s' if threads > 1 else ''}, a file of {show_bytes(record['bytes']['streamed'])}")
+            results: dict[str, Any] = {}
+            record["threads"][str(threads)] = results
+            for share in shares:
+                results[str(share)] = at(share, place, chosen, threads, rounds, seconds)
+                print("\n".join(lines(share, results[str(share)])), flush=True)
+                save(out, record)
+
+
+@click.command()
+@click.option("--shares", default=",".join(map(str, SHARES)), help="Percent of the file, with commas.")
+@click.option("--threads", default="2", help="Thread counts, with commas.")
+@click.option("--rounds", default=3, help="Turns of each runtime.")
+@click.option("--seconds", default=SECONDS, help="Of a turn, at least.")
+@click.option("--layers", default=SHAPE.layers, help="Of the model: fewer for a short trial.")
+@click.option("--folder", help="Keeps the models there; default: a temporary one.")
+@click.option("--modes", "names", help=f"Of {', '.join(MODES)}, with commas.")
+@click.option("--out", default="bench/results/streaming.json", type=click.Path(path_type=Path))
+def main(
+    shares: str, threads: str, rounds: int, seconds: float, layers: int, folder: str | None, names: str | None,
+    out: Path,
+) -> None:  # fmt: skip
+    """Measure at chosen limits only."""
+    counts, percents = ([int(word) for word in text.split(",")] for text in (threads, shares))
+    run(counts, rounds, out, percents, folder, seconds, layers, names.split(",") if names else None)
+
+
+if __name__ == "__main__":
+    main()
