@@ -18,6 +18,11 @@ from edgert.graph.ir import Array, Graph, Node, Quantization, TensorType
 STEP = 64
 """Rows: pieces end where the widest panels of the kernels do, and whole blocks of every layout."""
 
+PIECES = 64
+"""Weights are cut so that none is more than this part of all: a small ring is enough, and a budget can be small."""
+SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 8 << 20
+"""Bytes: smaller pieces are read slower than larger ones, and larger ones not faster."""
+
 LOOKED_UP = ("Gather",)
 """Operators that read some rows of a table, and need no pieces of it."""
 
@@ -29,6 +34,13 @@ class Split:
     graph: Graph
     tensors: Mapping[str, StoredTensor]
     refused: Mapping[str, str]
+
+
+def limit_for(graph: Graph, tensors: Mapping[str, StoredTensor]) -> int:
+    """Bytes of the largest piece, for split_products: by those of all stored tensors that the graph uses."""
+    used = graph.used()
+    total = sum(tensor.nbytes for name, tensor in tensors.items() if name in used)
+    return min(max(total // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
 
 
 def split_products(graph: Graph, tensors: Mapping[str, StoredTensor], limit: int) -> Split:

@@ -81,7 +81,7 @@ class _Native:
             pool.run(self._job, self._epoch - 1)
 
     def reset(self) -> None:
-        """As if it had never run: for a forked child, where a run of another thread may be half done."""
+        """As if it had never run: after a run that did not end, such as one of another thread at a fork."""
         self._epoch = 0
         if self._executable.pool is not None:
             self._sync[:] = 0
@@ -161,6 +161,7 @@ class Executable:
         self._tables = tables or {}
         self._calls = [made for call in plan.schedule for made in self._made(call)]
         self._single_ops: list[tuple[int, list[_Call]]] | None = None
+        self._unfinished = False
 
     def _address(self, part: Array | FilePart) -> int:
         if not isinstance(part, FilePart):
@@ -194,6 +195,12 @@ class Executable:
                 yield Gate(self._gates.store, free, [])
 
     def _begin(self) -> None:
+        if self._unfinished:
+            # An error or Ctrl-C ended the run before this one anywhere: epochs may be ahead of sync words or behind.
+            if self.pool is not None:
+                self.pool.quiesce()
+            self.reset()
+        self._unfinished = True
         if self._gates is not None:
             self._gates.store.begin(self._gates.order)
 
@@ -201,6 +208,7 @@ class Executable:
         self._begin()
         for call in self._calls:
             call()
+        self._unfinished = False
 
     def _view(self, slot: Slot) -> Array:
         data = self._arena[slot.offset : slot.offset + slot.type.nbytes]
@@ -254,6 +262,7 @@ class Executable:
             times.append(
                 OpTime(step.node, step.op, step.kernel, 1e6 * (start - begin), 1e6 * (end - start), step.predicted_us)
             )
+        self._unfinished = False
         return times
 
     def _steps(self) -> list[tuple[int, list[_Call]]]:

@@ -10,11 +10,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
-from edgert.errors import InputError, UnsupportedError
+from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model, ModelInfo, read_model
 from edgert.graph.infer import bind_inputs, infer_types
 from edgert.graph.ir import Array, Graph
@@ -23,7 +23,7 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.plan import explain
-from edgert.plan.budget import parse_bytes
+from edgert.plan.budget import parse_bytes, show_bytes
 from edgert.plan.lowering.api import SPARSE
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
@@ -38,45 +38,70 @@ from edgert.runtime.inputs import (
     free_dims,
 )  # fmt: skip
 from edgert.runtime.pool import WorkerPool
+from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.state import Begin, State, unrolled
 
 if TYPE_CHECKING:
     from edgert.runtime.staged import Staged
+    from edgert.runtime.stream_plan import StreamedPlan
+    from edgert.stream.store import WeightStore
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
 MAX_THREADS = 256
 Bindings = tuple[tuple[str, int], ...]
+Stream = Literal["auto", "always", "never"]
+STREAM: tuple[Stream, ...] = ("auto", "always", "never")
+"""Which weights are streamed: those that a budget has no room for, all that are not kept, or none."""
+Checks = Literal["once", "always", "never"]
+CHECKS: tuple[Checks, ...] = ("once", "always", "never")
+"""When streamed bytes are compared with their checksums."""
 
 
 def load(
     path: str | os.PathLike[str],
     *,
     threads: int | None = None,
-    ram: str | int | None = None,
+    ram: str | int | SharedRam | None = None,
     device: str = "cpu",
     shapes: Mapping[str, int] | None = None,
     sparse: str = "auto",
+    stream: Stream = "auto",
+    checks: Checks = "once",
     on_compile: Progress | None = None,
 ) -> Session:
     """Opens the `.edge` file at `path` and plans it.
 
     threads: at most this many work on one run; default is the cores this process may use. ram: a budget
-    such as '512M' that the plan must fit. device: 'cpu'. shapes: sizes of named dimensions, {'N': 1}; those
+    such as '512M' that the session must fit, or a SharedRam that several divide: sizes of named dimensions are then
+    needed here. device: 'cpu'. shapes: sizes of named dimensions, {'N': 1}; those
     left out are bound by the inputs of each run. sparse: 'auto' skips the zeros of sparse weights where that is
-    predicted faster; 'always' and 'never' choose one side. on_compile: called with (kernels compiled, to compile)
+    predicted faster; 'always' and 'never' choose one side. stream: whether weights are read from the file in each run:
+    'auto' those that `ram` has no room for, 'never' none; 'always' reads them into memory of the session in any case,
+    where else the file is mapped. checks: when bytes that are read so are compared with their checksums: 'once',
+    'always' or 'never'. on_compile: called with (kernels compiled, to compile)
     where kernels must be compiled first, which takes seconds.
-    Raises FormatError, UnsupportedError, MemoryBudgetError, InputError or KernelError.
+    Raises FormatError, UnsupportedError, StorageError, MemoryBudgetError, InputError or KernelError.
     """
     if device != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
-    return Session(read_model(path), threads=threads, ram=ram, shapes=shapes, sparse=sparse, on_compile=on_compile)
+    return Session(
+        read_model(path), threads=threads, ram=ram, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
+        on_compile=on_compile,
+    )  # fmt: skip
 
 
 def check_sparse(sparse: str) -> None:
     """Raises InputError for what is not among the choices."""
     if sparse not in SPARSE:
         raise InputError(f"sparse: expected one of {', '.join(SPARSE)}, found {sparse!r}")
+
+
+def check_stream(stream: str, checks: str) -> None:
+    """Raises InputError for what is not among the choices."""
+    for name, found, choices in (("stream", stream, STREAM), ("checks", checks, CHECKS)):
+        if found not in choices:
+            raise InputError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")
 
 
 def check_threads(threads: int | None) -> None:
@@ -96,13 +121,16 @@ class Session:
         model: Model,
         *,
         threads: int | None = None,
-        ram: str | int | None = None,
+        ram: str | int | SharedRam | None = None,
         shapes: Mapping[str, int] | None = None,
         sparse: str = "auto",
+        stream: Stream = "auto",
+        checks: Checks = "once",
         on_compile: Progress | None = None,
     ) -> None:
         check_threads(threads)
         check_sparse(sparse)
+        check_stream(stream, checks)
         if model.info.language is not None and model.graph.states:
             raise UnsupportedError(
                 f"{model.info.name or 'the model'} is a language model: expected another; use edgert.LLM or "
@@ -112,8 +140,10 @@ class Session:
         self._graph, self._begin = unrolled(model.graph), Begin(model.graph)
         self._seen = self._begin.seen
         self._threads = threads or usable_cores()
-        self._ram = None if ram is None else parse_bytes(ram)
-        self._sparse = sparse
+        self._shared = ram if isinstance(ram, SharedRam) else None
+        self._share: Share | None = None
+        self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
+        self._sparse, self._stream, self._checks = sparse, stream, checks
         self._fixed = check_shapes(model.graph, shapes)
         self._static = not free_dims(model.graph)
         self._on_compile = on_compile
@@ -122,13 +152,23 @@ class Session:
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
+        self._store: WeightStore | None = None
+        """What reads weights for the one executable that there is then; several have theirs mapped."""
         self._latest: Plan | None = None
+        self._key: Bindings | None = None
+        """The sizes that were planned last."""
         self._sizes: tuple[dict[str, tuple[int, ...]], dict[str, int]] = {}, dict(self._fixed)
         """Shapes of the latest inputs, and what they bind."""
         self._lock = threading.Lock()
         self._closed = False
         tell_after_fork(self)
-        if self._static or set(free_dims(model.graph)) <= set(self._fixed):
+        free = [name for name in free_dims(model.graph) if name not in self._fixed]
+        if self._shared is not None and free:
+            raise InputError(
+                f"ram: a shared budget is divided before the first run: expected the sizes of all named dimensions, "
+                f"found {free[0]!r} free; give shapes={{{free[0]!r}: 1}}"
+            )
+        if self._static or not free:
             self._executable(self._fixed)
 
     # ---- what the model is
@@ -238,8 +278,15 @@ class Session:
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         if self._latest is None:
+            if self._key is not None:
+                return f"{self._level.name}, planned at the next run"
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
-        return explain.summary(self._latest, self.kernels and self.kernels + self._choice.note)
+        words = explain.summary(self._latest, self.kernels and self.kernels + self._choice.note)
+        if self._store is None:
+            return words
+        from edgert.runtime.stream_plan import in_words
+
+        return f"{words}, {in_words(self._store)}"
 
     @property
     def kernels(self) -> str:
@@ -253,15 +300,20 @@ class Session:
         else:
             self._ready[key] = self._build(bindings)
         found = self._ready[key]
-        self._latest = found.plan
+        self._latest, self._key = found.plan, key
         return found
 
     def _build(self, bindings: Mapping[str, int]) -> Executable | Staged:
         """What runs the model at these sizes: planned as a whole, or in stages where values decide."""
         graph, tensors = self._graph, self._model.tensors
         try:
-            graph = infer_types(graph, bindings)
-        except NeedsValue:
+            typed = infer_types(graph, bindings)
+        except NeedsValue as error:
+            if self._shared is not None or self._stream == "always":
+                raise UnsupportedError(
+                    f"{self.info.name or 'the model'}: its shapes depend on values, so that its weights are not "
+                    f"streamed and it shares no budget ({error}); give it a ram of its own"
+                ) from None
             # Few models come here; the others start the sooner.
             from edgert.plan.known import plan_known
             from edgert.runtime.staged import Staged
@@ -271,24 +323,66 @@ class Session:
             known = plan_known(graph, tensors, bindings, **self._options)
             staged = Staged(bound, tensors, lambda part: self._plan_and_link(part, staged), known)
             return staged
-        return self._plan_and_link(graph)
+        if self._bounded and self._stream != "never":
+            streamed = self._plan_streamed(bindings)
+            self._join(streamed)
+            if streamed.parts and (self._stream == "always" or (self._ram is not None and streamed.whole > self._ram)):
+                return self._link_streamed(streamed)
+        return self._plan_and_link(typed)
+
+    @property
+    def _bounded(self) -> bool:
+        return self._ram is not None or self._shared is not None or self._stream == "always"
 
     def _plan_and_link(self, graph: Graph, within: Staged | None = None) -> Executable:
         """within: whose part `graph` is; it is running, and stays."""
         plan = make_plan(graph, self._model.tensors, **self._options)
+        if self._store is not None:
+            self._let_go()
         self._make_room(plan, within)
+        return Executable(plan, *self._native(plan))
+
+    def _native(self, plan: Plan) -> tuple[KernelLibrary | None, WorkerPool | None]:
+        """The library with the kernels of `plan`, and the workers, where it takes any."""
         if plan.program.ops:
             if self._library is None:
                 self._library = load_library(self._choice, cache_root())
             self._library.prepare(plan.program.kernels, self._on_compile)
             if plan.threads > 1 and self._pool is None:
                 self._pool = WorkerPool(self._library, self._threads)
-        return Executable(plan, self._library, self._pool)
+        return self._library, self._pool
 
     @property
     def _options(self) -> dict[str, Any]:
         """Of make_plan."""
         return {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
+
+    # ---- memory
+    def _plan_streamed(self, bindings: Mapping[str, int]) -> StreamedPlan:
+        # Sessions whose weights stay where they are start the sooner.
+        from edgert.runtime.stream_plan import plan_streamed
+
+        # A copy of sparse weights with their zeros would take memory that a budget has better uses for.
+        sparse = "always" if self._sparse == "auto" else self._sparse
+        options = {**self._options, "sparse": sparse}
+        return plan_streamed(self._graph, self._model.tensors, bindings, **options)
+
+    def _join(self, streamed: StreamedPlan) -> None:
+        """Takes a share of the budget that several divide, once."""
+        if self._shared is not None and self._share is None:
+            name = self.info.name or "a model"
+            self._share = self._shared.join(self, name, streamed.least, streamed.whole)
+            self._ram = self._share.nbytes
+
+    def _link_streamed(self, streamed: StreamedPlan) -> Executable:
+        """In place of all other executables: what they hold is better used for weights."""
+        streamed.check(self._ram)
+        native = self._native(streamed.plan)
+        self._let_go()
+        division = streamed.divide(self._ram)
+        tables = streamed.open_tables(self._checks)
+        self._store = streamed.open_store(division, self._checks)
+        return Executable(streamed.plan, *native, None, self._store, tables)
 
     def _make_room(self, plan: Plan, within: Staged | None) -> None:
         """Lets executables go until the new one fits beside the others. Weights are shared, and counted once."""
@@ -311,15 +405,63 @@ class Session:
         held = sum(ready.held for ready in {*self._ready.values(), *([within] if within else [])})
         return self._ram is None or plan.memory.total + held <= self._ram
 
+    def _let_go(self) -> None:
+        """Drops all executables, and what reads their weights. No run is in progress."""
+        if self._pool is not None:
+            self._pool.quiesce()
+        self._latest = None
+        self._ready.clear()
+        if self._store is not None:
+            self._store.close()
+        self._store = None
+
+    def trim(self, ram: str | int | None = None) -> int:
+        """Gives memory back to the system: from the next run on the session keeps to `ram`, such as '40M', by default
+        to the smallest budget that it works with. The bytes that it may then take; 0 if that is not known before the
+        next run says the sizes of dimensions.
+
+        What was in memory is dropped at once, after a run in progress, and weights are streamed where they have no
+        room: the answers are the same, only later. With a larger `ram` they stay in memory again, unless the budget is
+        shared: what was given back is for others then. Raises MemoryBudgetError, and leaves all as it is, if it does
+        not work with so little.
+        """
+        wanted = None if ram is None else parse_bytes(ram)
+        with self._lock:
+            self._check_open()
+            least = self._least()
+            if wanted is not None and wanted < least:
+                raise MemoryBudgetError(
+                    f"expected at least ram={least} ({show_bytes(least)}) to go on with, found {show_bytes(wanted)}"
+                )
+            self._let_go()
+            self._model.drop_pages()
+            self._ram = wanted or least or self._ram
+            if self._share is not None and self._ram is not None:
+                self._ram = self._share.shrink(self._ram)
+            return self._ram or 0
+
+    def _least(self) -> int:
+        """Bytes of the smallest budget that works at the sizes of the latest run; 0 if nothing was planned yet, or
+        values decide."""
+        if self._key is None:
+            return 0
+        try:
+            streamed = self._plan_streamed(dict(self._key))
+        except NeedsValue:
+            return 0
+        return streamed.whole if self._stream == "never" else streamed.least
+
     # ---- ending
     def close(self) -> None:
         """Frees memory and ends worker threads; waits for a run in progress. May be called twice."""
         with self._lock:
             self._closed = True
+            self._let_go()
             if self._pool is not None:
                 self._pool.close()
-            self._pool = self._latest = None
-            self._ready.clear()
+            self._pool = None
+            if self._share is not None:
+                self._share.leave()
 
     def __enter__(self) -> Session:
         return self

@@ -38,9 +38,10 @@ class Share:
             member.trim(nbytes)
         self.shrink(nbytes)
 
-    def shrink(self, nbytes: int) -> None:
-        """The session has given back what is above `nbytes` and is promised no more than that."""
+    def shrink(self, nbytes: int) -> int:
+        """The session has given back what is above `nbytes`, and is promised no more than that: what it then has."""
         self.nbytes = min(self.nbytes, nbytes)
+        return self.nbytes
 
     def leave(self) -> None:
         """Gives everything back: the session has ended. May be called twice."""
