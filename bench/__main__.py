@@ -18,6 +18,8 @@ from bench import (
     sparse_matvec,
     sparse_network,
 )
+from bench.stream import compare as streaming
+from bench.stream import transport as streaming_transport
 from edgert.kernels_cpu.installed import chosen
 
 BENCHES = {
@@ -31,6 +33,8 @@ BENCHES = {
     "sparse-network": (sparse_network.run, 20),
     "sparse-language": (sparse_language.run, 4),
     "sparse-matvec": (sparse_matvec.run, 15),
+    "streaming": (streaming.run, 3),
+    "streaming-transport": (streaming_transport.run, 3),
 }
 """The benchmark, and how many rounds it makes if nobody says."""
 
