@@ -6,10 +6,11 @@ the measurement edgert/stream/probe.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgert.format.parts import FilePart
 from edgert.plan.budget import show_bytes
 from edgert.stream.probe import Storage
 from edgert.stream.stages import Division, Stage
@@ -63,23 +64,27 @@ class StreamCost:
 
 
 def predict(
-    division: Division, storage: Storage, compute_seconds: float, *, tokens: int = 1, looked_up: int = 0,
-    readers: int = READERS, block: int = BLOCK,
+    division: Division, storage: Storage, compute_seconds: float, *, uses: Collection[FilePart] | None = None,
+    tokens: int = 1, looked_up: int = 0, readers: int = READERS, block: int = BLOCK,
 ) -> StreamCost:  # fmt: skip
-    """The cost of a run that uses every stage once.
+    """The cost of a run that follows others like it, and uses the parts of `uses` or all.
 
     compute_seconds: the predicted time of a run with all weights in memory; every stage gets its share by bytes, as
     what stays is spread evenly among the stages. tokens: that a run advances. looked_up: see StreamCost.
     """
-    reads = [_read_seconds(stage, storage, readers, block) for stage in division.stages]
+    wanted = None if uses is None else set(uses)
+    stays = sum(part.nbytes for part in division.resident if wanted is None or part in wanted)
+    stages = [
+        stage for stage in division.stages if wanted is None or not wanted.isdisjoint(p.part for p in stage.parts)
+    ]
+    reads = [_read_seconds(stage, storage, readers, block) for stage in stages]
     tables = looked_up / storage.bandwidth(min(looked_up, block), 1) if looked_up else 0.0
-    alone = compute_seconds + tables + GATE_SECONDS * len(division.stages)
-    total = division.streamed_bytes
-    shares = [alone * stage.nbytes / total for stage in division.stages]
+    alone = compute_seconds + tables + GATE_SECONDS * len(stages)
+    total = sum(stage.nbytes for stage in stages)
+    shares = [alone * stage.nbytes / total for stage in stages]
     return StreamCost(
-        read=total, stays=sum(part.nbytes for part in division.resident), ring=division.ring, looked_up=looked_up,
-        read_seconds=sum(reads), compute_seconds=compute_seconds,
-        seconds=_lap(division.stages, reads, shares) if division.stages else alone, tokens=tokens,
+        read=total, stays=stays, ring=division.ring, looked_up=looked_up, read_seconds=sum(reads),
+        compute_seconds=compute_seconds, seconds=_lap(stages, reads, shares) if stages else alone, tokens=tokens,
         worth_while=storage.worth_while(readers), storage=storage.source,
     )  # fmt: skip
 

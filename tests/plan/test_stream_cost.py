@@ -73,6 +73,14 @@ def test_a_chunk_reads_once() -> None:
     assert many.tokens_per_second > 30 * one.tokens_per_second
 
 
+def test_a_run_that_uses_less() -> None:
+    division = half()
+    wanted = parts(32, MB)[:16]
+    cost = predict(division, DISK, 0.001, uses=wanted)
+    assert 12 * MB < cost.read + cost.stays < 20 * MB  # stages hold neighbours together
+    assert predict(division, DISK, 0.001, uses=parts(32, MB)) == predict(division, DISK, 0.001)
+
+
 def test_tables_are_read_before_anything_else() -> None:
     without, with_rows = predict(half(), DISK, 1.0), predict(half(), DISK, 1.0, looked_up=10 * MB)
     assert with_rows.seconds - without.seconds == pytest.approx(10 * MB / RATE, rel=0.01)
