@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import math
-import mmap
 import os
 import random
 import time
@@ -23,6 +22,7 @@ from tempfile import NamedTemporaryFile
 
 from edgert.cache import cache_root
 from edgert.errors import StorageError
+from edgert.stream.memory import Memory
 from edgert.stream.source import DirectSource, Source
 from edgert.stream.stages import PAGE
 
@@ -135,7 +135,8 @@ def measure(
         if block <= max(source.size, PAGE) and (block * depth <= MOST_BYTES or depth == 1)
     ]  # fmt: skip
     rates = dict.fromkeys(cells, 0.0)
-    with mmap.mmap(-1, max(block * depth for block, depth in cells)) as buffer, memoryview(buffer) as view:
+    buffer = Memory(max(block * depth for block, depth in cells))  # what a store reads into: the pages count
+    with buffer.view as view:
         for turn in range(rounds):
             for block, depth in cells:
                 with ThreadPoolExecutor(depth) as pool:

@@ -119,8 +119,8 @@ class Ring:
         if stage != expected:
             raise RuntimeError(f"stage {stage} is not the next one of this run's order, which is {expected}")
         phase = self.phase[stage]
+        self._whole = False
         if phase is Phase.LOADED:
-            self._whole = False
             self.held[stage] += 1
             self._taken += 1
             self._whole = True
@@ -129,6 +129,7 @@ class Ring:
             error, self.errors[stage] = self.errors[stage], None  # which holds the frames it was raised through
             raise error or RuntimeError(f"stage {stage} could not be read; begin() tries again")
         self.advance()
+        self._whole = True
         if self.phase[stage] is Phase.EMPTY and not self.busy and not self.due:
             holding = [other for other in self._overlapping[stage] if self.held[other]]
             raise RuntimeError(f"stage {stage} cannot come while stages {holding} in its place are not released")
