@@ -101,6 +101,6 @@ static inline int requantize(float v, int zero_point, int low, int high) {
 }
 
 static inline int4 requantize4(float4 v, int zero_point, int low, int high) {
-    const int4 rounded = convert_int4_rte(clamp(v, -65536.0f, 65536.0f));
-    return clamp(clamp(rounded + zero_point, ACT_LOW, ACT_HIGH), low, high);
+    const int4 rounded = convert_int4_rte(clamp(v, (float4)(-65536.0f), (float4)(65536.0f)));
+    return clamp(clamp(rounded + zero_point, (int4)(ACT_LOW), (int4)(ACT_HIGH)), (int4)(low), (int4)(high));
 }

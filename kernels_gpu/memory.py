@@ -1,0 +1,164 @@
+"""Memory of a device: segments that the host uses as well, and weights, which are placed there once.
+
+Where the device computes in the host's memory nothing is copied; elsewhere only the bytes that are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgert.errors import DeviceMemoryError
+from edgert.kernels_gpu.context import Context, translated
+from edgert.kernels_gpu.launch import Place
+
+PAGE = 4096
+"""Host memory that begins and ends on pages is taken by drivers as it is."""
+AROUND = 1024
+"""Bytes before and behind the weights of a buffer: kernels may read up to 64 beyond an operand."""
+BUFFER = 1 << 30
+"""Weights are put together in buffers of this size, or what the device allows, if that is less: drivers of phones pin
+each buffer as a whole."""
+
+Bytes = npt.NDArray[np.uint8]
+Range = tuple[int, int]
+"""First byte, and the one after the last."""
+
+
+def require(context: Context, nbytes: int, what: str) -> None:
+    """Raises DeviceMemoryError if the device has less than `nbytes` in all, before any of it is taken."""
+    device = context.device
+    if nbytes > device.capabilities.global_memory:
+        raise DeviceMemoryError(
+            f"{what} takes {_megabytes(nbytes)} on {device.spec} {device.name}, which has "
+            f"{_megabytes(device.capabilities.global_memory)}; use smaller shapes or weights (q4), or run with "
+            "--device cpu"
+        )
+
+
+def page_aligned(nbytes: int) -> Bytes:
+    """Zeroed bytes in whole pages, at least one; only what is used takes memory."""
+    size = -(-max(nbytes, 1) // PAGE) * PAGE
+    raw = np.zeros(size + PAGE, np.uint8)
+    start = -raw.ctypes.data % PAGE
+    return raw[start : start + size]
+
+
+class Mirror:
+    """One segment that host and device use in turn: `host` is what the host sees of it, `buffer` what the device does.
+
+    Between to_host() and to_device() the host may use the ranges that it asked for, else the device. `host` stays at
+    its address. Raises DeviceMemoryError where the device does not give the memory.
+    """
+
+    def __init__(self, context: Context, nbytes: int, what: str) -> None:
+        self.context, self.nbytes = context, nbytes
+        can = context.device.capabilities
+        if nbytes > can.max_allocation:
+            raise DeviceMemoryError(
+                f"{what} takes {_megabytes(nbytes)} in one piece; {context.device.spec} {context.device.name} allows "
+                f"{_megabytes(can.max_allocation)}; use smaller shapes, or run with --device cpu"
+            )
+        self.host = page_aligned(nbytes)
+        self.shared = can.unified
+        flags, cl = context.cl.mem_flags, context.cl
+        with translated(context.device, f"{what} ({_megabytes(nbytes)}) was placed"):
+            if self.shared:
+                self.buffer = cl.Buffer(context.handle, flags.READ_WRITE | flags.USE_HOST_PTR, hostbuf=self.host)
+            else:
+                self.buffer = cl.Buffer(context.handle, flags.READ_WRITE, self.host.size)
+                cl.enqueue_copy(context.queue, self.buffer, self.host)
+        self._mapped: list[Any] = []
+
+    def place(self, offset: int, nbytes: int) -> Place:
+        """Bytes of this segment as an operand."""
+        return Place(self.buffer, offset, nbytes)
+
+    def to_host(self, ranges: Iterable[Range], *, written: bool = False) -> None:
+        """Waits for what was enqueued; then the host may read `ranges`, and write them if it says so here."""
+        cl, queue = self.context.cl, self.context.queue
+        with translated(self.context.device, "its memory was read", waiting=True):
+            for start, stop in ranges:
+                if not self.shared:
+                    cl.enqueue_copy(queue, self.host[start:stop], self.buffer, src_offset=start)
+                    continue
+                flags = cl.map_flags.READ | (cl.map_flags.WRITE if written else 0)
+                array, _ = cl.enqueue_map_buffer(queue, self.buffer, flags, start, (stop - start,), np.uint8)
+                self._mapped.append(array)
+
+    def to_device(self, ranges: Iterable[Range]) -> None:
+        """The device may use this segment again, with what the host wrote to `ranges`."""
+        cl, queue = self.context.cl, self.context.queue
+        with translated(self.context.device, "its memory was written"):
+            for array in self._mapped:
+                array.base.release(queue)
+            self._mapped.clear()
+            if not self.shared:
+                for start, stop in ranges:
+                    cl.enqueue_copy(
+                        queue, self.buffer, self.host[start:stop], dst_offset=start, is_blocking=False
+                    )  # fmt: skip
+
+
+class Weights:
+    """Arrays that the device only reads, placed once. `places[i]` is where array i lies; `copied` bytes were moved.
+
+    A processor reads them where they are: in the mapped file. A GPU gets them in few large buffers, also one that
+    shares the host's memory: the parts of a file do not begin on pages.
+    """
+
+    def __init__(self, context: Context, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        self.context = context
+        self._arrays = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+        self.copied = 0
+        with translated(context.device, "weights were placed"):
+            in_place = context.device.kind == "CPU" and context.device.capabilities.unified
+            self.places = self._in_place() if in_place else self._together()
+            context.queue.finish()
+
+    def _in_place(self) -> list[Place]:
+        cl, context = self.context.cl, self.context
+        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
+        none = np.zeros(64, np.uint8)
+        return [
+            Place(cl.Buffer(context.handle, flags, hostbuf=array if array.size else none), 0, array.size)
+            for array in self._arrays
+        ]
+
+    def _together(self) -> list[Place]:
+        cl, context = self.context.cl, self.context
+        can = context.device.capabilities
+        limit = min(BUFFER, can.max_allocation)
+        groups: list[list[tuple[int, int]]] = []  # (index, offset)
+        end = limit
+        for index, array in enumerate(self._arrays):
+            size = -(-array.size // can.alignment) * can.alignment
+            if array.size + 2 * AROUND > can.max_allocation:
+                raise DeviceMemoryError(
+                    f"one weight takes {_megabytes(array.size)}; {context.device.spec} {context.device.name} allows "
+                    f"{_megabytes(can.max_allocation)} in one piece; convert with fewer bits (q4), or run with "
+                    "--device cpu"
+                )
+            if not groups or end + size + AROUND > limit:
+                groups.append([])
+                end = AROUND
+            groups[-1].append((index, end))
+            end += size
+        places: dict[int, Place] = {}
+        for group in groups:
+            last, offset = group[-1]
+            buffer = cl.Buffer(context.handle, cl.mem_flags.READ_ONLY, offset + self._arrays[last].size + AROUND)
+            for index, offset in group:
+                array = self._arrays[index]
+                if array.size:
+                    cl.enqueue_copy(context.queue, buffer, array, dst_offset=offset, is_blocking=False)
+                places[index] = Place(buffer, offset, array.size)
+                self.copied += array.size
+        return [places[index] for index in range(len(self._arrays))]
+
+
+def _megabytes(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):.1f} MB"
