@@ -18,7 +18,8 @@ from edgert.errors import InputError
 from edgert.format import ModelInfo
 from edgert.graph.ir import Array, Graph
 from edgert.kernels_cpu.library import Progress
-from edgert.llm.decoder import CONTEXT, DEFAULT_CONTEXT
+from edgert.llm.decoder import DEFAULT_CONTEXT
+from edgert.llm.plans import CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
 from edgert.runtime.session import Session, load

@@ -24,7 +24,8 @@ from edgert.format.store import store
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
 from edgert.kernels_cpu.library import open_library
-from edgert.llm.decoder import CONTEXT, MODES, TOKENS, Decoder, Mode
+from edgert.llm.decoder import Decoder
+from edgert.llm.plans import CONTEXT, MODES, TOKENS, Mode
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes, show_bytes
 from edgert.plan.known import plan_known

@@ -7,49 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgert.cache import cache_root
-from edgert.device.cpu import private_cache, usable_cores
+from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
-from edgert.graph.infer import infer_types
-from edgert.graph.ir import Array, Graph
-from edgert.graph.prune import prune
+from edgert.graph.ir import Array
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
+from edgert.llm.plans import MIN_CHUNK, Mode, Options, Plans, fitting
+from edgert.llm.streamed import StreamedWeights
 from edgert.plan import explain
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
 from edgert.plan.lowering.api import ACTIVATIONS, KV
 from edgert.plan.plan import Plan, State
-from edgert.plan.planner import make_plan
 from edgert.program.assembler import aligned_bytes
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
-from edgert.runtime.session import check_sparse, check_threads
+from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
+from edgert.stream.readers import Checks
 
-TOKENS, CONTEXT = "T", "C"
-"""Named dimensions of a decoder's graph: tokens of a run, positions of the cache."""
 DEFAULT_CONTEXT = 2048
 """Positions if nobody asks for more: the cache of a small model then takes tens of megabytes."""
-MIN_CHUNK, MAX_CHUNK = 16, 256
-"""Tokens of a prefill run. Fewer would read the weights too often, more no longer gain."""
-SPARSE_CHUNK = 128
-"""At least so many where weights are sparse: the tokens of a run share the work of unpacking them."""
-SCORE_BYTES = 32 << 20
-"""Logits of a score run: at most this, and at least one row."""
-MAX_SCORE_CHUNK = 64
-
-FEW = 8
-"""Tokens of a short run, of which the logits are asked for or not: its products stream the weights as for one token."""
-
-Mode = Literal["decode", "few", "prefill", "score"]
-MODES: tuple[Mode, ...] = ("decode", "few", "prefill", "score")
 
 
 @dataclass(frozen=True)
@@ -79,15 +63,18 @@ class Decoder:
         activations: str = "int8",
         chunk: int | None = None,
         sparse: str = "auto",
+        stream: Stream = "auto",
+        checks: Checks = "once",
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
         such as '300M' that weights, cache and programs must fit. kv: 'f16' or 'int8' numbers in the cache.
         activations: 'int8', or 'int16' where the last digit counts: the float model's answers, at up to twice the work.
-        chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse: see `edgert.load`.
+        chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse, stream, checks: see
+        `edgert.load`; a streamed model reads each weight once for a token, or for a prefill run, which is then longer.
 
-        Raises InputError, UnsupportedError or MemoryBudgetError.
+        Raises InputError, UnsupportedError or MemoryBudgetError, which says what would fit.
         """
         language = model.info.language
         if language is None or not model.graph.states:
@@ -97,6 +84,7 @@ class Decoder:
             )
         check_threads(threads)
         check_sparse(sparse)
+        check_stream(stream, checks)
         if kv not in KV:
             raise InputError(f"kv: expected one of {', '.join(KV)}, found {kv!r}")
         if activations not in ACTIVATIONS:
@@ -105,25 +93,24 @@ class Decoder:
         self.n_ctx = min(longest, DEFAULT_CONTEXT) if n_ctx is None else n_ctx
         if isinstance(self.n_ctx, bool) or not 1 <= self.n_ctx <= longest:
             raise InputError(f"n_ctx: expected 1..{longest} positions, the model's own length, found {n_ctx!r}")
-        self.model, self.kv, self.activations, self.sparse = model, kv, activations, sparse
+        if chunk is not None and chunk < 1:
+            raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
+        self.model, self.kv, self.activations, self.checks = model, kv, activations, checks
         self.vocabulary = language.vocabulary
         self._choice = chosen(level)
         self.level = self._choice.level
         self.threads = threads or usable_cores()
         self.n_past = 0
         self._on_compile = on_compile
-        least = SPARSE_CHUNK if self._has_sparse else MIN_CHUNK
-        self._chunk = min(chunk or max(least, chunk_for(model.graph)), self.n_ctx)
-        if self._chunk < 1:
-            raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
-        self._plans: dict[Mode, Plan] = {}
+        self._stream = stream
+        self._ram = None if ram is None else parse_bytes(ram)
+        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk)
+        self._plans = fitting(model, options, self._ram, stream)
         self._ready: dict[Mode, Executable] = {}
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._state: Array | None = None
-        self._budgeted = ram is not None
-        if ram is not None:
-            self._fit(parse_bytes(ram))
+        self._weights: StreamedWeights | None = None
         tell_after_fork(self)
 
     # ---- running
@@ -133,9 +120,10 @@ class Decoder:
         Raises InputError for ids that do not exist and for more tokens than the cache has room for.
         """
         ids = self._checked(tokens)
-        for start in range(0, len(ids), self._chunk):
-            part = ids[start : start + self._chunk]
-            self._run(self._mode(len(part), "prefill"), part)
+        rows = self._plans.rows("prefill")
+        for start in range(0, len(ids), rows):
+            part = ids[start : start + rows]
+            self._run(self._plans.mode(len(part), "prefill"), part)
             if progress is not None:
                 progress(start + len(part), len(ids))
 
@@ -147,10 +135,10 @@ class Decoder:
         """Extends the cache by `tokens`: the logits [n, V] of what follows each, a new array. Raises InputError."""
         ids = self._checked(tokens)
         result = np.empty((len(ids), self.vocabulary), np.float32)
-        rows = self._rows("score")
+        rows = self._plans.rows("score")
         for start in range(0, len(ids), rows):
             part = ids[start : start + rows]
-            result[start : start + rows] = self._run(self._mode(len(part), "score"), part)["logits"]
+            result[start : start + rows] = self._run(self._plans.mode(len(part), "score"), part)["logits"]
         return result
 
     def truncate(self, count: int) -> None:
@@ -190,48 +178,7 @@ class Decoder:
     # ---- planning
     def plan(self, mode: Mode) -> Plan:
         """The plan of one token, of a short run, of a prefill run or of a score run."""
-        if mode not in self._plans:
-            self._plans[mode] = self._make_plan(mode, self._rows(mode))
-        return self._plans[mode]
-
-    def _rows(self, mode: Mode) -> int:
-        if mode == "decode":
-            return 1
-        if mode == "prefill":
-            return self._chunk
-        score = max(1, min(self._chunk, MAX_SCORE_CHUNK, SCORE_BYTES // (4 * self.vocabulary or 1)))
-        return score if mode == "score" else min(FEW, score)
-
-    def _mode(self, count: int, many: Mode) -> Mode:
-        """The cheapest mode for `count` tokens: the cache and the logits are the same in all."""
-        if count == 1:
-            return "decode"
-        return "few" if count <= self._rows("few") else many
-
-    def _make_plan(self, mode: Mode, rows: int) -> Plan:
-        graph = self.model.graph
-        graph = prune(graph, [] if mode == "prefill" else ["logits"])
-        graph = infer_types(graph, {TOKENS: rows, CONTEXT: self.n_ctx})
-        return make_plan(
-            graph,
-            self.model.tensors,
-            level=self.level,
-            threads=self.threads,
-            kv=self.kv,
-            activations=self.activations,
-            varying_rows=rows > 1,
-            sparse=self._side(mode),
-        )
-
-    def _side(self, mode: Mode) -> str:
-        """What decoding does with sparse weights, all modes do: a second copy would take memory for little time."""
-        if self.sparse != "auto" or mode == "decode" or not self._has_sparse:
-            return self.sparse
-        return "always" if any(step.sparse for step in self.plan("decode").steps) else "never"
-
-    @property
-    def _has_sparse(self) -> bool:
-        return any(tensor.sparse for tensor in self.model.tensors.values())
+        return self._plans.plan(mode)
 
     def _executable(self, mode: Mode) -> Executable:
         if mode not in self._ready:
@@ -243,7 +190,10 @@ class Decoder:
                 self._pool = WorkerPool(self._library, self.threads)
             if self._state is None:
                 self._state = self._allocate(plan.memory.state)
-            self._ready[mode] = Executable(plan, self._library, self._pool, self._state)
+            if self._plans.stream and self._weights is None:
+                self._weights = StreamedWeights(self._plans, self._ram, self.checks)
+            store, tables = (None, None) if self._weights is None else (self._weights.store, self._weights.tables)
+            self._ready[mode] = Executable(plan, self._library, self._pool, self._state, store, tables)
         return self._ready[mode]
 
     def _allocate(self, nbytes: int) -> Array:
@@ -257,38 +207,52 @@ class Decoder:
     def memory(self) -> MemoryUse:
         """What decode and prefill need together: weights and cache once, the rest of each. Short runs count if they
         have been planned, and always within a budget."""
-        modes: list[Mode] = ["decode", "prefill"]
-        if self._budgeted or "few" in self._plans:
-            modes.append("few")
-        uses = [self.plan(mode).memory for mode in modes]
-        return replace(
-            self.plan("prefill").memory, arena=sum(u.arena for u in uses), constants=sum(u.constants for u in uses),
-            weights=max(u.weights for u in uses), scratch=sum(u.scratch for u in uses),
-            records=sum(u.records for u in uses), host=max(u.host for u in uses),
-        )  # fmt: skip
-
-    def _fit(self, ram: int) -> None:
-        """Halves the prefill run until everything fits `ram`; at last does without dense copies of sparse weights."""
-        while (use := self.memory()).total > ram:
-            if self._chunk <= MIN_CHUNK and self.sparse == "auto" and self._has_sparse:
-                self.sparse = "always"
-                self._plans.clear()
-                continue
-            if self._chunk <= MIN_CHUNK:
-                raise MemoryBudgetError(
-                    f"expected a plan within {show_bytes(ram)}, found {use.describe()} with a context of {self.n_ctx}; "
-                    f"the smallest budget that works is ram={use.total} ({show_bytes(use.total)}), or use a smaller "
-                    "n_ctx, kv='int8' or int4 weights"
-                )
-            self._chunk = max(MIN_CHUNK, self._chunk // 2)
-            del self._plans["prefill"]
+        use = self._plans.memory()
+        if not self._plans.stream:
+            return use
+        division = self._plans.divide(self._ram)
+        return replace(use, resident=division.resident_bytes, ring=division.ring)
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         self._executable("decode")
         plan = replace(self.plan("decode"), memory=self.memory())
         origin = self._library.origin + self._choice.note if self._library is not None else ""
-        return f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._chunk}"
+        words = f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
+        return words if self._weights is None else f"{words}, {self._weights.describe()}"
+
+    # ---- streaming
+    @property
+    def streamed(self) -> StreamedWeights | None:
+        """What reads the weights, and what it did; None where they are mapped, and before the first run."""
+        return self._weights
+
+    def trim(self, ram: str | int | None = None) -> int:
+        """Gives memory back to the system: from now on `ram` bytes are enough, such as '40M', by default the fewest
+        that work; returned. The cache stays as it is, weights are read again where they have no room: the answers are
+        the same. Raises MemoryBudgetError, and leaves all as it is, if it does not work with so little.
+        """
+        wanted = self._fewest() if ram is None else parse_bytes(ram)
+        plans = fitting(self.model, self._plans.options, wanted, self._stream)
+        self._let_go()
+        self._plans, self._ram = plans, wanted
+        self.model.drop_pages()
+        return wanted
+
+    def _fewest(self) -> int:
+        """Bytes of the smallest budget that works with this context."""
+        stream = self._stream != "never"
+        shortest = Plans(self.model, self._plans.options, stream=stream, bounded=True, chunk=MIN_CHUNK)
+        return shortest.least
+
+    def _let_go(self) -> None:
+        """Forgets the programs, and what reads their weights. No run is in progress."""
+        if self._pool is not None:
+            self._pool.quiesce()
+        self._ready.clear()
+        if self._weights is not None:
+            self._weights.close()
+        self._weights = None
 
     # ---- the cache as data
     @property
@@ -349,10 +313,10 @@ class Decoder:
     # ---- ending
     def close(self) -> None:
         """Ends worker threads and frees memory. May be called twice."""
+        self._let_go()
         if self._pool is not None:
             self._pool.close()
         self._pool = self._state = None
-        self._ready.clear()
         self.n_past = 0
 
     def after_fork(self) -> None:
@@ -361,15 +325,3 @@ class Decoder:
             self._pool.restart()
         for executable in self._ready.values():
             executable.reset()
-
-
-def chunk_for(graph: Graph) -> int:
-    """Tokens of a prefill run such that what one layer passes on stays in a core's own cache."""
-    widths = [
-        graph.types[node.inputs[1]].shape[0]
-        for node in graph.nodes
-        if node.op == "Gemm" and node.outputs[0] not in graph.outputs and node.inputs[1] in graph.types
-    ]
-    widest = max((size for size in widths if isinstance(size, int)), default=1)
-    tokens = private_cache() // (4 * widest)
-    return max(MIN_CHUNK, min(MAX_CHUNK, tokens // MIN_CHUNK * MIN_CHUNK))

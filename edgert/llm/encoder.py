@@ -20,7 +20,7 @@ from edgert.graph.ir import Array
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
-from edgert.llm.decoder import TOKENS
+from edgert.llm.plans import TOKENS
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
 from edgert.plan.plan import Plan

@@ -39,7 +39,8 @@ class MemoryUse:
     """Bytes a plan needs. arena: intermediate tensors. constants: tables made at planning. weights: parts
     used, mapped from the file (the system may drop and read them again). scratch: all threads together.
     records: op records and their sync words. host: an estimate of what NumPy allocates inside host ops.
-    state: what lives from run to run, such as a key-value cache."""
+    state: what lives from run to run, such as a key-value cache. resident, ring: of streamed weights what stays, and
+    what the others are read to."""
 
     arena: int
     constants: int
@@ -48,14 +49,16 @@ class MemoryUse:
     records: int
     host: int
     state: int = 0
+    resident: int = 0
+    ring: int = 0
 
     @property
     def total(self) -> int:
-        return self.arena + self.constants + self.weights + self.scratch + self.records + self.host + self.state
+        return sum(asdict(self).values())
 
     def describe(self) -> str:
         """'6.2 MB (arena 2.1 MB, weights 3.9 MB mapped, ...)'; empty parts are left out."""
-        words = {"weights": " mapped", "host": " est."}
+        words = {"weights": " mapped", "host": " est.", "resident": " of weights", "ring": " for the others"}
         parts = [
             f"{name} {show_bytes(nbytes)}{words.get(name, '')}"
             for name, nbytes in sorted(asdict(self).items(), key=lambda item: -item[1])

@@ -75,6 +75,24 @@ def least(parts: Sequence[FilePart]) -> int:
     return min(everything, _pages(stays) + 2 * PAGE * bool(stays) + max(streamed) + 2 * PAGE)
 
 
+def merged(runs: Iterable[Sequence[FilePart]]) -> list[FilePart]:
+    """What several kinds of runs use, for `divide`: in the order of the first, then what only others use. A tensor that
+    any of them uses again, after others, is so in the result."""
+    result: list[FilePart] = []
+    every: dict[str, list[FilePart]] = {}
+    for run in runs:
+        fresh = [part for part in run if part.tensor not in every]
+        for part in run:
+            own = every.setdefault(part.tensor, [])
+            if part not in own:
+                own.append(part)
+        result += fresh
+        again = [unit.parts[0] for unit in _units(run) if not unit.single]
+        result = [*again, *result, *again]
+    # All parts of a tensor at its first use, whichever run uses them.
+    return [other for part in result for other in every[part.tensor]]
+
+
 def _units(parts: Sequence[FilePart]) -> list[_Unit]:
     """The tensors in order of first use."""
     found: dict[str, list[FilePart]] = {}

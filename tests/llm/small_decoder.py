@@ -26,8 +26,12 @@ def grouped(rng: np.random.Generator, name: str, rows: int, columns: int, encodi
     return StoredTensor.pack_q4m(name, values, (scale / 4).astype(np.float16), (-2 * scale).astype(np.float16))
 
 
-def tiny_decoder(encoding: str = "q4", seed: int = 0) -> Model:
-    """tokens, positions [T] and a cache of C positions to logits [T, V]; tied embeddings in q8g."""
+def tiny_decoder(
+    encoding: str = "q4", seed: int = 0, *, width: int = WIDTH, inner: int = INNER, vocabulary: int = VOCABULARY,
+    layers: int = LAYERS, tied: bool = True,
+) -> Model:  # fmt: skip
+    """tokens, positions [T] and a cache of C positions to logits [T, V]; embeddings in q8g, which also make the logits
+    if they are tied."""
     rng = np.random.default_rng(seed)
     graph = Graph("tiny")
     tensors: dict[str, StoredTensor] = {}
@@ -47,38 +51,39 @@ def tiny_decoder(encoding: str = "q4", seed: int = 0) -> Model:
         graph.nodes.append(Node(op, tuple(inputs), tuple(outputs), dict(attrs), outputs[0]))
         return outputs[0]
 
-    table = weight("embedding", VOCABULARY, WIDTH, "q8g")
+    table = weight("embedding", vocabulary, width, "q8g")
     rope = vector("inv_freq", 10000.0 ** (-np.arange(DEPTH // 2) * 2 / DEPTH))
     x = node("Gather", [table, "tokens"], ["x"], axis=0)
-    for i in range(LAYERS):
+    for i in range(layers):
         state = [f"past_key.{i}", f"past_value.{i}"]
         for name in state:
             graph.types[name] = TensorType("float32", (KV_HEADS, "C", DEPTH))
             graph.states[name] = name.replace("past", "present")
         graph.inputs += state
-        norm = vector(f"norm1.{i}", rng.uniform(0.5, 1.5, WIDTH))
+        norm = vector(f"norm1.{i}", rng.uniform(0.5, 1.5, width))
         h = node("RMSNormalization", [x, norm], [f"h1.{i}"], axis=-1, epsilon=1e-5)
-        w = weight(f"qkv_w.{i}", QKV, WIDTH, encoding)
+        w = weight(f"qkv_w.{i}", QKV, width, encoding)
         qkv = node("Gemm", [h, w], [f"qkv.{i}"], transB=1)
         presents = [graph.states[name] for name in state]
         y = node(
             "GroupQueryAttention", [qkv, *state, "positions", rope], [f"y.{i}", *presents],
             num_heads=HEADS, kv_num_heads=KV_HEADS, causal=1,
         )  # fmt: skip
-        w = weight(f"o_w.{i}", WIDTH, HEADS * DEPTH, encoding)
+        w = weight(f"o_w.{i}", width, HEADS * DEPTH, encoding)
         x = node("Gemm", [y, w, "", x], [f"x1.{i}"], transB=1, residual=1)
-        norm = vector(f"norm2.{i}", rng.uniform(0.5, 1.5, WIDTH))
+        norm = vector(f"norm2.{i}", rng.uniform(0.5, 1.5, width))
         h = node("RMSNormalization", [x, norm], [f"h2.{i}"], axis=-1, epsilon=1e-5)
-        w = weight(f"gate_up_w.{i}", 2 * INNER, WIDTH, encoding)
+        w = weight(f"gate_up_w.{i}", 2 * inner, width, encoding)
         g = node("GLU", [node("Gemm", [h, w], [f"gate_up.{i}"], transB=1)], [f"glu.{i}"], activation="Silu")
-        w = weight(f"down_w.{i}", WIDTH, INNER, encoding)
+        w = weight(f"down_w.{i}", width, inner, encoding)
         x = node("Gemm", [g, w, "", x], [f"x2.{i}"], transB=1, residual=1)
-    norm = vector("norm", rng.uniform(0.5, 1.5, WIDTH))
+    norm = vector("norm", rng.uniform(0.5, 1.5, width))
     h = node("RMSNormalization", [x, norm], ["h"], axis=-1, epsilon=1e-5)
-    node("Gemm", [h, table], ["logits"], transB=1)
+    head = table if tied else weight("head", vocabulary, width, encoding)
+    node("Gemm", [h, head], ["logits"], transB=1)
     graph.outputs = ["logits", *graph.states.values()]
-    graph.types["logits"] = TensorType("float32", ("T", VOCABULARY))
+    graph.types["logits"] = TensorType("float32", ("T", vocabulary))
     for past, present in graph.states.items():
         graph.types[present] = graph.types[past]
-    info = ModelInfo(name="tiny", task="text-generation", language=LanguageInfo("llama", CONTEXT, VOCABULARY))
+    info = ModelInfo(name="tiny", task="text-generation", language=LanguageInfo("llama", CONTEXT, vocabulary))
     return Model(graph, tensors, info)

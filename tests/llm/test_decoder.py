@@ -12,7 +12,8 @@ import small_decoder as tiny
 from edgert.errors import EdgertError, InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model, StoredTensor, read_model, write_model
 from edgert.graph.execute import run_graph
-from edgert.llm.decoder import MODES, Decoder
+from edgert.llm.decoder import Decoder
+from edgert.llm.plans import MODES
 from edgert.runtime.session import Session
 
 IDS = np.random.default_rng(3).integers(0, tiny.VOCABULARY, 60).tolist()

@@ -1,0 +1,280 @@
+"""The plans of a decoder, one for each kind of run, and how they fit a budget: mapped weights, or streamed ones.
+
+Running them is decoder.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgert.device.cpu import private_cache
+from edgert.errors import MemoryBudgetError
+from edgert.format import Model
+from edgert.format.model import StoredTensor
+from edgert.format.parts import FilePart
+from edgert.graph.infer import infer_types
+from edgert.graph.ir import Graph
+from edgert.graph.prune import prune
+from edgert.kernels_cpu.levels import Level
+from edgert.plan.budget import MemoryUse, show_bytes
+from edgert.plan.plan import LookupCall, Plan
+from edgert.plan.planner import make_plan
+from edgert.plan.residency import divide, least, merged
+from edgert.plan.split import split_products
+from edgert.stream.stages import PAGE, Division
+
+TOKENS, CONTEXT = "T", "C"
+"""Named dimensions of a decoder's graph: tokens of a run, positions of the cache."""
+MIN_CHUNK, MAX_CHUNK = 16, 256
+"""Tokens of a prefill run. Fewer would read the weights too often, more no longer gain."""
+SPARSE_CHUNK = 128
+"""At least so many where weights are sparse: the tokens of a run share the work of unpacking them."""
+STREAMED_CHUNK = 1024
+"""At most so many where weights are streamed: every run of a prefill reads all of them from the storage."""
+CHUNK_SHARE = 8
+"""A larger streamed prefill run takes at most this part of the room for weights: decoding reads less with more room."""
+SCORE_BYTES = 32 << 20
+"""Logits of a score run: at most this, and at least one row."""
+MAX_SCORE_CHUNK = 64
+FEW = 8
+"""Tokens of a short run, of which the logits are asked for or not: its products stream the weights as for one token."""
+PIECES = 64
+"""Products are cut for streaming so that none has more than this part of all weights: a small ring is enough."""
+SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 8 << 20
+CONTEXT_STEP = 16
+"""Contexts that an error message suggests are multiples of this."""
+
+Mode = Literal["decode", "few", "prefill", "score"]
+MODES: tuple[Mode, ...] = ("decode", "few", "prefill", "score")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the plans are for. chunk: most tokens of a prefill run, None to choose. The rest as for Decoder."""
+
+    n_ctx: int
+    level: Level
+    threads: int
+    kv: str
+    activations: str
+    sparse: str
+    chunk: int | None = None
+
+
+class Plans:
+    """The plans for `model`, made when they are asked for. stream: its weights are streamed. bounded: a budget is to be
+    kept. chunk: tokens of a prefill run, by default as the options say."""
+
+    def __init__(
+        self, model: Model, options: Options, *, stream: bool = False, bounded: bool = False, chunk: int = 0,
+        sparse: str = "",
+    ) -> None:  # fmt: skip
+        self.model, self.options, self.stream, self.bounded = model, options, stream, bounded
+        self.sparse = sparse or options.sparse
+        self.graph: Graph = model.graph
+        self.tensors: Mapping[str, StoredTensor] = model.tensors
+        self._plans: dict[Mode, Plan] = {}
+        if stream:
+            # A copy of sparse weights with their zeros would take memory, and the file would be read for nothing.
+            self.sparse = "always" if self.sparse == "auto" and self.has_sparse else self.sparse
+            used = self.graph.used()
+            total = sum(tensor.nbytes for name, tensor in self.tensors.items() if name in used)
+            limit = min(max(total // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
+            split = split_products(self.graph, self.tensors, limit)
+            self.graph, self.tensors = split.graph, split.tensors
+        smallest = SPARSE_CHUNK if self.has_sparse else MIN_CHUNK
+        self.chunk = min(chunk or options.chunk or max(smallest, chunk_for(model.graph)), options.n_ctx)
+
+    def by(self, chunk: int) -> Plans:
+        """The same with prefill runs of `chunk` tokens. Plans that do not depend on it are kept."""
+        other = copy(self)
+        other.chunk = min(chunk, self.options.n_ctx)
+        other._plans = {mode: plan for mode, plan in self._plans.items() if other.rows(mode) == self.rows(mode)}
+        return other
+
+    # ---- one by one
+    def plan(self, mode: Mode) -> Plan:
+        """The plan of one token, of a short run, of a prefill run or of a score run."""
+        if mode not in self._plans:
+            self._plans[mode] = self._make_plan(mode, self.rows(mode))
+        return self._plans[mode]
+
+    def rows(self, mode: Mode) -> int:
+        """The most tokens of a run."""
+        if mode == "decode":
+            return 1
+        if mode == "prefill":
+            return self.chunk
+        language = self.model.info.language
+        vocabulary = language.vocabulary if language is not None else 0
+        score = max(1, min(self.chunk, MAX_SCORE_CHUNK, SCORE_BYTES // (4 * vocabulary or 1)))
+        # The logits of many tokens have no place in a budget that has none for the weights.
+        return score if mode == "score" and not self.stream else min(FEW, score)
+
+    def mode(self, count: int, many: Mode) -> Mode:
+        """The cheapest mode for `count` tokens: the cache and the logits are the same in all."""
+        if count == 1:
+            return "decode"
+        return "few" if count <= self.rows("few") else many
+
+    def _make_plan(self, mode: Mode, rows: int) -> Plan:
+        options = self.options
+        graph = prune(self.graph, [] if mode == "prefill" else ["logits"])
+        graph = infer_types(graph, {TOKENS: rows, CONTEXT: options.n_ctx})
+        return make_plan(
+            graph, self.tensors, level=options.level, threads=options.threads, kv=options.kv,
+            activations=options.activations, varying_rows=rows > 1, sparse=self._side(mode), stream=self.stream,
+        )  # fmt: skip
+
+    def _side(self, mode: Mode) -> str:
+        """What decoding does with sparse weights, all modes do: a second copy would take memory for little time."""
+        if self.sparse != "auto" or mode == "decode" or not self.has_sparse:
+            return self.sparse
+        return "always" if any(step.sparse for step in self.plan("decode").steps) else "never"
+
+    @property
+    def has_sparse(self) -> bool:
+        return any(tensor.sparse for tensor in self.model.tensors.values())
+
+    # ---- together
+    def memory(self) -> MemoryUse:
+        """What decode and prefill need together: weights and cache once, the rest of each; of streamed weights nothing.
+        Short runs count if they have been planned, and always within a budget."""
+        uses = [self.plan(mode).memory for mode in self._counted()]
+        return replace(
+            self.plan("prefill").memory, arena=sum(u.arena for u in uses), constants=sum(u.constants for u in uses),
+            weights=max(u.weights for u in uses), scratch=sum(u.scratch for u in uses),
+            records=sum(u.records for u in uses), host=max(u.host for u in uses),
+        )  # fmt: skip
+
+    def _counted(self) -> Iterator[Mode]:
+        yield from ("decode", "prefill")
+        if self.bounded or "few" in self._plans:
+            yield "few"
+
+    @property
+    def parts(self) -> list[FilePart]:
+        """The weights that are streamed, in the order of decoding."""
+        return merged([part for _, part in self.plan(mode).uses] for mode in ("decode", "prefill", "few"))
+
+    @property
+    def tables(self) -> tuple[FilePart, ...]:
+        """The tables that rows are looked up in."""
+        return tuple(dict.fromkeys(call.part for call in self.plan("decode").schedule if isinstance(call, LookupCall)))
+
+    @property
+    def looked_up(self) -> int:
+        """Bytes that decoding a token reads of tables."""
+        return sum(call.nbytes for call in self.plan("decode").schedule if isinstance(call, LookupCall))
+
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest budget that works, with runs as they are planned now."""
+        return self.memory().total + (least(self.parts) if self.stream else 0)
+
+    @property
+    def whole(self) -> int:
+        """Bytes with all weights in memory."""
+        return self.memory().total + sum(part.nbytes + 2 * PAGE for part in dict.fromkeys(self.parts))
+
+    def divide(self, ram: int | None) -> Division:
+        """What of the weights stays within a budget of `ram` bytes in all; None: everything. Raises MemoryBudgetError
+        for less than `least`."""
+        return divide(self.parts, 2 * self.whole if ram is None else ram - self.memory().total)
+
+
+def fitting(model: Model, options: Options, ram: int | None, stream: str) -> Plans:
+    """Plans that keep to `ram` bytes. stream: 'auto' for weights that have no room, 'always', 'never'.
+
+    Mapped: halves the prefill run until everything fits, at last does without dense copies of sparse weights.
+    Raises MemoryBudgetError, which says what would fit.
+    """
+    if stream == "always":
+        return _streamed(model, options, ram)
+    if ram is None:
+        return Plans(model, options)
+    try:
+        return _mapped(model, options, ram)
+    except MemoryBudgetError:
+        if stream == "never":
+            raise
+    return _streamed(model, options, ram)
+
+
+def _mapped(model: Model, options: Options, ram: int) -> Plans:
+    plans = Plans(model, options, bounded=True)
+    while (use := plans.memory()).total > ram:
+        if plans.chunk > MIN_CHUNK:
+            plans = plans.by(max(MIN_CHUNK, plans.chunk // 2))
+        elif plans.sparse == "auto" and plans.has_sparse:
+            plans = Plans(model, options, bounded=True, chunk=plans.chunk, sparse="always")
+        else:
+            raise MemoryBudgetError(
+                f"expected a plan within {show_bytes(ram)}, found {use.describe()} with a context of {options.n_ctx}; "
+                f"the smallest budget that works is ram={use.total} ({show_bytes(use.total)}), or use a smaller "
+                "n_ctx, kv='int8' or int4 weights"
+            )
+    return plans
+
+
+def _streamed(model: Model, options: Options, ram: int | None) -> Plans:
+    """With the longest prefill run that leaves most of the room to weights."""
+    shortest = Plans(model, options, stream=True, bounded=True, chunk=min(options.chunk or MIN_CHUNK, MIN_CHUNK))
+    if ram is not None and shortest.least > ram:
+        raise MemoryBudgetError(_advice(shortest, ram))
+    smallest = shortest.memory().total
+    chunk = min(options.chunk or STREAMED_CHUNK, options.n_ctx)
+    while chunk > shortest.chunk:
+        plans = shortest.by(chunk)
+        if ram is None or (plans.least <= ram and plans.memory().total - smallest <= (ram - smallest) // CHUNK_SHARE):
+            return plans
+        chunk //= 2
+    return shortest
+
+
+def _advice(plans: Plans, ram: int) -> str:
+    """What is missing, and what would fit: each suggestion was planned."""
+    options, needed = plans.options, plans.least
+    fits = [_context(plans, ram)]
+    if options.kv != "int8":
+        short = _again(plans, replace(options, kv="int8"))
+        context = _context(short, ram)
+        fits.append(context and ("--kv int8" if short.least <= ram else f"--kv int8 {context}"))
+    fits = [flags for flags in fits if flags]
+    return (
+        f"expected a plan within {show_bytes(ram)}, found {plans.memory().describe()} and "
+        f"{show_bytes(least(plans.parts))} to stream weights through, with a context of {options.n_ctx}; the smallest "
+        f"budget that works is ram={needed} ({show_bytes(needed)})"
+        + (f"; within {show_bytes(ram)} fits {' or '.join(fits)}" if fits else "")
+    )
+
+
+def _again(plans: Plans, options: Options) -> Plans:
+    return Plans(plans.model, options, stream=True, bounded=True, chunk=plans.chunk)
+
+
+def _context(plans: Plans, ram: int) -> str:
+    """'--n-ctx N' for a context that fits `ram`, about the longest; '' if none does."""
+    while plans.least > ram:
+        each = max(1, plans.memory().state // plans.options.n_ctx)
+        tokens = plans.options.n_ctx - max(CONTEXT_STEP, -(-(plans.least - ram) // each))
+        tokens = tokens // CONTEXT_STEP * CONTEXT_STEP
+        if tokens <= 0:
+            return ""
+        plans = _again(plans, replace(plans.options, n_ctx=tokens))
+    return f"--n-ctx {plans.options.n_ctx}"
+
+
+def chunk_for(graph: Graph) -> int:
+    """Tokens of a prefill run such that what one layer passes on stays in a core's own cache."""
+    widths = [
+        graph.types[node.inputs[1]].shape[0]
+        for node in graph.nodes
+        if node.op == "Gemm" and node.outputs[0] not in graph.outputs and node.inputs[1] in graph.types
+    ]
+    widest = max((size for size in widths if isinstance(size, int)), default=1)
+    tokens = private_cache() // (4 * widest)
+    return max(MIN_CHUNK, min(MAX_CHUNK, tokens // MIN_CHUNK * MIN_CHUNK))

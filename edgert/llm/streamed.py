@@ -1,0 +1,63 @@
+"""The weights of a decoder that are read in every run: one store for all of its programs, and what it did.
+
+What stays and what is streamed was planned in plans.py and plan/residency.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from edgert.format.parts import FilePart
+from edgert.llm.plans import Plans
+from edgert.plan.stream_cost import StreamCost, describe, predict
+from edgert.runtime.stream_plan import check_parts
+from edgert.stream.probe import load_storage
+from edgert.stream.readers import Checks
+from edgert.stream.source import DirectSource
+from edgert.stream.statistics import Statistics
+from edgert.stream.store import WeightStore
+from edgert.stream.table import Table
+
+
+class StreamedWeights:
+    """What `plans` stream within `ram` bytes. What stays is read now, and what rows are looked up in is checked.
+
+    Raises FormatError, StorageError or MemoryBudgetError.
+    """
+
+    def __init__(self, plans: Plans, ram: int | None, checks: Checks) -> None:
+        division, tensors = plans.divide(ram), plans.tensors
+
+        def check(arrived: Mapping[FilePart, npt.NDArray[Any]], crc: bool) -> None:
+            check_parts(tensors, arrived, crc)
+
+        self._file = plans.parts[0].file
+        self._compute, self._looked_up = plans.plan("decode").predicted_us / 1e6, plans.looked_up
+        self.tables = {part: Table(part, check=checks != "never") for part in plans.tables}
+        self.store = WeightStore(DirectSource(self._file), division, check, checks=checks)
+        plans.model.drop_pages()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was read and waited for so far."""
+        return self.store.statistics
+
+    def cost(self) -> StreamCost:
+        """What decoding a token is predicted to take."""
+        return predict(self.store.division, load_storage(self._file), self._compute, looked_up=self._looked_up)
+
+    def describe(self) -> str:
+        """For the first line of a run."""
+        division, how = self.store.division, self.store.source.how
+        if not division.stages:
+            return f"all weights read into memory ({how})"
+        return f"{describe(self.cost())}, {how}"
+
+    def close(self) -> None:
+        """Stops reading, and gives memory and file back. May be called twice."""
+        self.store.close()
+        for table in self.tables.values():
+            table.close()
