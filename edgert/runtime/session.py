@@ -9,6 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -281,12 +282,14 @@ class Session:
             if self._key is not None:
                 return f"{self._level.name}, planned at the next run"
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
-        words = explain.summary(self._latest, self.kernels and self.kernels + self._choice.note)
+        plan, kernels = self._latest, self.kernels and self.kernels + self._choice.note
         if self._store is None:
-            return words
+            return explain.summary(plan, kernels)
         from edgert.runtime.stream_plan import in_words
 
-        return f"{words}, {in_words(self._store)}"
+        division = self._store.division
+        memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
+        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {in_words(self._store)}"
 
     @property
     def kernels(self) -> str:
@@ -324,9 +327,10 @@ class Session:
             staged = Staged(bound, tensors, lambda part: self._plan_and_link(part, staged), known)
             return staged
         if self._bounded and self._stream != "never":
-            streamed = self._plan_streamed(bindings)
-            self._join(streamed)
-            if streamed.parts and (self._stream == "always" or (self._ram is not None and streamed.whole > self._ram)):
+            self._join(bindings)
+            streamed = self._plan_streamed(bindings, self._ram)
+            fits = self._ram is None or streamed.whole <= self._ram
+            if streamed.parts and (self._stream == "always" or not fits):
                 return self._link_streamed(streamed)
         return self._plan_and_link(typed)
 
@@ -358,20 +362,20 @@ class Session:
         return {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
 
     # ---- memory
-    def _plan_streamed(self, bindings: Mapping[str, int]) -> StreamedPlan:
+    def _plan_streamed(self, bindings: Mapping[str, int], ram: int | None) -> StreamedPlan:
         # Sessions whose weights stay where they are start the sooner.
         from edgert.runtime.stream_plan import plan_streamed
 
         # A copy of sparse weights with their zeros would take memory that a budget has better uses for.
         sparse = "always" if self._sparse == "auto" else self._sparse
-        options = {**self._options, "sparse": sparse}
+        options = {**self._options, "ram": ram, "sparse": sparse}
         return plan_streamed(self._graph, self._model.tensors, bindings, **options)
 
-    def _join(self, streamed: StreamedPlan) -> None:
+    def _join(self, bindings: Mapping[str, int]) -> None:
         """Takes a share of the budget that several divide, once."""
         if self._shared is not None and self._share is None:
-            name = self.info.name or "a model"
-            self._share = self._shared.join(self, name, streamed.least, streamed.whole)
+            smallest, largest = self._plan_streamed(bindings, 0), self._plan_streamed(bindings, None)
+            self._share = self._shared.join(self, self.info.name or "a model", smallest.least, largest.whole)
             self._ram = self._share.nbytes
 
     def _link_streamed(self, streamed: StreamedPlan) -> Executable:
@@ -382,6 +386,7 @@ class Session:
         division = streamed.divide(self._ram)
         tables = streamed.open_tables(self._checks)
         self._store = streamed.open_store(division, self._checks)
+        self._model.drop_pages()
         return Executable(streamed.plan, *native, None, self._store, tables)
 
     def _make_room(self, plan: Plan, within: Staged | None) -> None:
@@ -417,8 +422,8 @@ class Session:
 
     def trim(self, ram: str | int | None = None) -> int:
         """Gives memory back to the system: from the next run on the session keeps to `ram`, such as '40M', by default
-        to the smallest budget that it works with. The bytes that it may then take; 0 if that is not known before the
-        next run says the sizes of dimensions.
+        to the smallest budget that it works with on its threads. The bytes that it may then take; 0 if that is not
+        known before the next run says the sizes of dimensions.
 
         What was in memory is dropped at once, after a run in progress, and weights are streamed where they have no
         room: the answers are the same, only later. With a larger `ram` they stay in memory again, unless the budget is
@@ -428,7 +433,7 @@ class Session:
         wanted = None if ram is None else parse_bytes(ram)
         with self._lock:
             self._check_open()
-            least = self._least()
+            least = self._least(wanted)
             if wanted is not None and wanted < least:
                 raise MemoryBudgetError(
                     f"expected at least ram={least} ({show_bytes(least)}) to go on with, found {show_bytes(wanted)}"
@@ -440,13 +445,13 @@ class Session:
                 self._ram = self._share.shrink(self._ram)
             return self._ram or 0
 
-    def _least(self) -> int:
-        """Bytes of the smallest budget that works at the sizes of the latest run; 0 if nothing was planned yet, or
-        values decide."""
+    def _least(self, wanted: int | None) -> int:
+        """Bytes of the smallest budget that works at the sizes of the latest run, with one thread if `wanted` has no
+        room for more; 0 if nothing was planned yet, or values decide."""
         if self._key is None:
             return 0
         try:
-            streamed = self._plan_streamed(dict(self._key))
+            streamed = self._plan_streamed(dict(self._key), wanted)
         except NeedsValue:
             return 0
         return streamed.whole if self._stream == "never" else streamed.least

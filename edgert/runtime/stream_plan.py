@@ -47,9 +47,14 @@ class StreamedPlan:
         return self.plan.memory.total + least(self.parts)
 
     @property
+    def tables(self) -> tuple[FilePart, ...]:
+        """What rows are looked up in: it lies in the file alone."""
+        return tuple(dict.fromkeys(call.part for call in self.plan.schedule if isinstance(call, LookupCall)))
+
+    @property
     def whole(self) -> int:
-        """Bytes with all weights in memory."""
-        return self.plan.memory.total + sum(part.nbytes for part in dict.fromkeys(self.parts))
+        """Bytes with all of the file that is used in memory, as a mapping has it."""
+        return self.plan.memory.total + sum(part.nbytes for part in dict.fromkeys((*self.parts, *self.tables)))
 
     def check(self, ram: int | None) -> None:
         """Raises MemoryBudgetError if `ram` bytes are too few."""
@@ -72,8 +77,7 @@ class StreamedPlan:
 
     def open_tables(self, checks: Checks) -> dict[FilePart, Table]:
         """What rows are looked up in. Raises FormatError, StorageError."""
-        parts = {call.part for call in self.plan.schedule if isinstance(call, LookupCall)}
-        return {part: Table(part, check=checks != "never") for part in parts}
+        return {part: Table(part, check=checks != "never") for part in self.tables}
 
     def _check(self, arrived: Mapping[FilePart, npt.NDArray[Any]], crc: bool) -> None:
         """See stream.readers.Checker."""
@@ -81,14 +85,11 @@ class StreamedPlan:
 
 
 def in_words(store: WeightStore) -> str:
-    """'streams 9.1 MB a run through 3.2 MB (O_DIRECT), 5.3 MB stay'."""
-    division = store.division
+    """'streams 9.1 MB a run (O_DIRECT)'."""
+    division, how = store.division, store.source.how
     if not division.stages:
-        return f"{show_bytes(division.resident_bytes)} of weights read into memory ({store.source.how})"
-    return (
-        f"streams {show_bytes(division.streamed_bytes)} a run through {show_bytes(division.ring)} "
-        f"({store.source.how}), {show_bytes(division.resident_bytes)} of weights stay"
-    )
+        return f"weights read into memory ({how})"
+    return f"streams {show_bytes(division.streamed_bytes)} a run ({how})"
 
 
 def check_parts(tensors: Mapping[str, StoredTensor], arrived: Mapping[FilePart, npt.NDArray[Any]], crc: bool) -> None:
