@@ -5,6 +5,7 @@ What a token is (tokenizer.py), and which one comes next (sampler.py), is not kn
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,7 @@ from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
+from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.stream.readers import Checks
 
 DEFAULT_CONTEXT = 2048
@@ -58,7 +60,7 @@ class Decoder:
         *,
         n_ctx: int | None = None,
         threads: int | None = None,
-        ram: str | int | None = None,
+        ram: str | int | SharedRam | None = None,
         kv: str = "f16",
         activations: str = "int8",
         chunk: int | None = None,
@@ -69,8 +71,9 @@ class Decoder:
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
-        such as '300M' that weights, cache and programs must fit. kv: 'f16' or 'int8' numbers in the cache.
-        activations: 'int8', or 'int16' where the last digit counts: the float model's answers, at up to twice the work.
+        such as '300M' that weights, cache and programs must fit, or a SharedRam that several divide. kv: 'f16' or
+        'int8' numbers in the cache. activations: 'int8', or 'int16' where the last digit counts: the float model's
+        answers, at up to twice the work.
         chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse, stream, checks: see
         `edgert.load`; a streamed model reads each weight once for a token, or for a prefill run, which is then longer.
 
@@ -103,8 +106,15 @@ class Decoder:
         self.n_past = 0
         self._on_compile = on_compile
         self._stream = stream
-        self._ram = None if ram is None else parse_bytes(ram)
+        # Held for a run, so that another thread may trim between two.
+        self._lock = threading.RLock()
         options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk)
+        self._share: Share | None = None
+        self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
+        if isinstance(ram, SharedRam):
+            self._plans = Plans(model, options)
+            self._share = self._join(ram)
+            self._ram = self._share.nbytes
         self._plans = fitting(model, options, self._ram, stream)
         self._ready: dict[Mode, Executable] = {}
         self._library: KernelLibrary | None = None
@@ -120,25 +130,25 @@ class Decoder:
         Raises InputError for ids that do not exist and for more tokens than the cache has room for.
         """
         ids = self._checked(tokens)
-        rows = self._plans.rows("prefill")
-        for start in range(0, len(ids), rows):
-            part = ids[start : start + rows]
-            self._run(self._plans.mode(len(part), "prefill"), part)
+        done = 0
+        while done < len(ids):
+            done += len(self._run("prefill", ids[done:])[0])
             if progress is not None:
-                progress(start + len(part), len(ids))
+                progress(done, len(ids))
 
     def decode(self, token: int) -> npt.NDArray[np.float32]:
         """Extends the cache by `token`: the logits [V] of what follows it, a new array. Raises InputError."""
-        return np.array(self._run("decode", self._checked([token]))["logits"][0])
+        return np.array(self._run("decode", self._checked([token]))[1]["logits"][0])
 
     def score(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Extends the cache by `tokens`: the logits [n, V] of what follows each, a new array. Raises InputError."""
         ids = self._checked(tokens)
         result = np.empty((len(ids), self.vocabulary), np.float32)
-        rows = self._plans.rows("score")
-        for start in range(0, len(ids), rows):
-            part = ids[start : start + rows]
-            result[start : start + rows] = self._run(self._plans.mode(len(part), "score"), part)["logits"]
+        done = 0
+        while done < len(ids):
+            part, outputs = self._run("score", ids[done:])
+            result[done : done + len(part)] = outputs["logits"]
+            done += len(part)
         return result
 
     def truncate(self, count: int) -> None:
@@ -150,10 +160,11 @@ class Decoder:
     def profile(self, token: int) -> list[OpTime]:
         """Decodes `token` op by op, timing each; the cache is left as it was."""
         self._checked([token])
-        executable = self._executable("decode")
         feeds = {"tokens": np.array([token], np.int32), "positions": np.array([self.n_past], np.int32)}
-        executable.run_rows(1, feeds)
-        return executable.profile(feeds)
+        with self._lock:
+            executable = self._executable("decode")
+            executable.run_rows(1, feeds)
+            return executable.profile(feeds)
 
     def _checked(self, tokens: Sequence[int]) -> npt.NDArray[np.int32]:
         ids = np.asarray(tokens)
@@ -169,11 +180,15 @@ class Decoder:
             )
         return ids.astype(np.int32)
 
-    def _run(self, mode: Mode, ids: npt.NDArray[np.int32]) -> dict[str, Array]:
-        positions = np.arange(self.n_past, self.n_past + len(ids), dtype=np.int32)
-        outputs = self._executable(mode).run_rows(len(ids), {"tokens": ids, "positions": positions})
-        self.n_past += len(ids)
-        return outputs
+    def _run(self, many: Mode, ids: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], dict[str, Array]]:
+        """As many of `ids` as one run takes, and its outputs for them."""
+        with self._lock:
+            part = ids[: self._plans.rows(many)]
+            positions = np.arange(self.n_past, self.n_past + len(part), dtype=np.int32)
+            executable = self._executable(self._plans.mode(len(part), many))
+            outputs = executable.run_rows(len(part), {"tokens": part, "positions": positions})
+            self.n_past += len(part)
+            return part, outputs
 
     # ---- planning
     def plan(self, mode: Mode) -> Plan:
@@ -230,14 +245,31 @@ class Decoder:
     def trim(self, ram: str | int | None = None) -> int:
         """Gives memory back to the system: from now on `ram` bytes are enough, such as '40M', by default the fewest
         that work; returned. The cache stays as it is, weights are read again where they have no room: the answers are
-        the same. Raises MemoryBudgetError, and leaves all as it is, if it does not work with so little.
+        the same. Other threads may call it, and wait for one run in progress: a token, or a part of a prompt.
+
+        What is given back of a shared budget is for others from then on. Raises MemoryBudgetError, and leaves all as it
+        is, if it does not work with so little.
         """
-        wanted = self._fewest() if ram is None else parse_bytes(ram)
-        plans = fitting(self.model, self._plans.options, wanted, self._stream)
-        self._let_go()
-        self._plans, self._ram = plans, wanted
-        self.model.drop_pages()
-        return wanted
+        with self._lock:
+            wanted = self._fewest() if ram is None else parse_bytes(ram)
+            if self._share is not None:
+                wanted = min(wanted, self._share.nbytes)
+            plans = fitting(self.model, self._plans.options, wanted, self._stream)
+            self._let_go()
+            self._plans, self._ram = plans, wanted
+            self.model.drop_pages()
+            if self._share is not None:
+                self._share.shrink(wanted)
+            return wanted
+
+    def _join(self, shared: SharedRam) -> Share:
+        """A share of a budget that several divide. Its least is with the shortest prefill runs."""
+        if self._stream == "never":
+            least = whole = self._plans.memory().total
+        else:
+            longest = Plans(self.model, self._plans.options, stream=True, bounded=True)
+            least, whole = self._fewest(), longest.whole + sum(part.nbytes for part in longest.tables)
+        return shared.join(self, self.model.info.name or "a language model", least, whole)
 
     def _fewest(self) -> int:
         """Bytes of the smallest budget that works with this context."""
@@ -313,14 +345,18 @@ class Decoder:
     # ---- ending
     def close(self) -> None:
         """Ends worker threads and frees memory. May be called twice."""
-        self._let_go()
-        if self._pool is not None:
-            self._pool.close()
-        self._pool = self._state = None
-        self.n_past = 0
+        with self._lock:
+            self._let_go()
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = self._state = None
+            self.n_past = 0
+            if self._share is not None:
+                self._share.leave()
 
     def after_fork(self) -> None:
-        """The child has no worker threads yet."""
+        """The child has no worker threads yet, and another thread may have held the lock."""
+        self._lock = threading.RLock()
         if self._pool is not None:
             self._pool.restart()
         for executable in self._ready.values():
