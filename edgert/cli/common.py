@@ -22,7 +22,8 @@ from edgert.llm.decoder import DEFAULT_CONTEXT
 from edgert.llm.plans import CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
-from edgert.runtime.session import Session, load
+from edgert.runtime.session import CHECKS, STREAM, Session, Stream, load
+from edgert.stream.readers import Checks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,12 +41,24 @@ sparse_option = click.option(
     "--sparse", type=click.Choice(SPARSE), default="auto", show_default=True,
     help="Skip the zeros of sparse weights: where that is faster, always, or never.",
 )  # fmt: skip
+stream_option = click.option(
+    "--stream", type=click.Choice(STREAM), default="auto", show_default=True,
+    help="Read weights from the file in every run: where --ram has no room for them, always, or never.",
+)  # fmt: skip
+checks_option = click.option(
+    "--checks", type=click.Choice(CHECKS), default="once", show_default=True,
+    help="When bytes that are streamed are compared with their checksums.",
+)  # fmt: skip
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 
 
 def session_options(function: F) -> F:
-    """--threads, --ram, --device, --sparse, --shape and -v."""
-    for option in (verbose_option, shape_option, sparse_option, device_option, ram_option, threads_option):
+    """--threads, --ram, --stream, --checks, --device, --sparse, --shape and -v."""
+    options = (
+        verbose_option, shape_option, sparse_option, device_option, checks_option, stream_option, ram_option,
+        threads_option,
+    )  # fmt: skip
+    for option in options:
         function = option(function)
     return function
 
@@ -121,10 +134,13 @@ class Compiling:
 
 def open_session(
     file: str, *, threads: int | None, ram: str | None, device: str, shapes: Mapping[str, int] | None = None,
-    sparse: str = "auto",
+    sparse: str = "auto", stream: Stream = "auto", checks: Checks = "once",
 ) -> Session:  # fmt: skip
     """load(), with progress on stderr while kernels are compiled."""
-    return load(file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, on_compile=compiling())
+    return load(
+        file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
+        on_compile=compiling(),
+    )  # fmt: skip
 
 
 def compiling() -> Progress:

@@ -24,6 +24,8 @@ from edgert.cli.common import (
 from edgert.datasets import load_dataset
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
+from edgert.runtime.session import Stream
+from edgert.stream.readers import Checks
 
 
 @click.command(short_help="Measure accuracy on labelled data.")
@@ -37,7 +39,7 @@ from edgert.format import read_model
 @session_options
 def command(
     file: str, dataset: str, limit: int | None, split: str, as_json: bool, threads: int | None, ram: str | None,
-    device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
+    stream: Stream, checks: Checks, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
     """Measure the model FILE on DATASET: one folder of images per class, idx files (MNIST), or an .npz with x and y.
 
@@ -47,7 +49,10 @@ def command(
     """
     if read_model(file).info.language is not None:
         raise UnsupportedError(f"{file}: expected a classifier, found a model of language; use `edgert perplexity`")
-    session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse)
+    session = open_session(
+        file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse, stream=stream,
+        checks=checks,
+    )  # fmt: skip
     data = load_dataset(dataset, class_names=session.info.labels, split=split, needs_labels=True)
     assert data.labels is not None
     count = len(data) if limit is None else min(limit, len(data))

@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from edgert.cli.common import file_argument, json_option, print_json, say
-from edgert.cli.language import fields_of, model_options, open_model, read_text, request_options, show, timings_line
+from edgert.cli.language import (
+    Streaming,
+    fields_of,
+    model_options,
+    open_model,
+    read_text,
+    request_options,
+    show,
+    timings_line,
+)
 from edgert.errors import InputError
 from edgert.llm.llm import LLM
 from edgert.llm.prefix import check_prompt
@@ -55,8 +64,10 @@ def command(
                 max_tokens = min(max_tokens, llm.n_ctx - len(tokens))
         generation = llm.generate(tokens, max_tokens=max_tokens, **fields)
         loaded = load_cache(llm, prompt_cache)
+        streaming = Streaming(llm)
         pieces = []
         for event in generation:
+            streaming.token()
             pieces.append(event.text)
             if not as_json:
                 show(event.text)
@@ -75,6 +86,8 @@ def command(
             click.echo()
         say(timings_line(numbers))
         if given["verbose"]:
+            for line in streaming.lines():
+                say(line)
             say(f"seed {generation.seed}, ended by {generation.finish_reason}, tokens {tokens} and {generation.tokens}")
 
 

@@ -8,22 +8,29 @@ from __future__ import annotations
 import math
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgert.cli.common import (
+    checks_option,
     compiling,
     device_option,
     ram_option,
     sparse_option,
+    stream_option,
     threads_option,
     verbose_option,
 )  # fmt: skip
 from edgert.errors import InputError, UnsupportedError
 from edgert.llm.llm import LLM
+from edgert.plan.budget import show_bytes
+from edgert.plan.stream_cost import compare
+from edgert.stream.statistics import Statistics
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -37,7 +44,7 @@ MODEL_OPTIONS = (
         "--activations", type=click.Choice(["int8", "int16"]), default="int8", show_default=True,
         help="What meets int4 and int8 weights. int16 gives the float model's answers, at more work.",
     ),
-    threads_option, ram_option, device_option, sparse_option, verbose_option,
+    threads_option, ram_option, stream_option, checks_option, device_option, sparse_option, verbose_option,
 )  # fmt: skip
 
 REQUEST_OPTIONS = (
@@ -86,9 +93,8 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     """LLM(file) with the values of MODEL_OPTIONS in `given`."""
     if given["device"] != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
-    options = {
-        name: given[name] for name in ("n_ctx", "kv", "activations", "threads", "ram", "sparse") if name in given
-    }
+    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse")
+    options = {name: given[name] for name in names if name in given}
     return LLM(file, **options, **more, on_compile=compiling())
 
 
@@ -136,6 +142,33 @@ def show(text: str) -> None:
         text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
     click.echo(text, nl=False)
     sys.stdout.flush()
+
+
+class Streaming:
+    """What was read for the tokens of an answer after its first, and how that was predicted."""
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm, self._tokens = llm, -1
+        self._begin: tuple[float, Statistics] | None = None
+
+    def token(self) -> None:
+        """Called for each token of the answer, when it is there."""
+        self._tokens += 1
+        if self._begin is None and self._llm.streamed is not None:
+            self._begin = time.perf_counter(), replace(self._llm.streamed.statistics)
+
+    def lines(self) -> list[str]:
+        """For people; none where nothing is streamed, or there was one token."""
+        if self._begin is None or self._llm.streamed is None or self._tokens < 1:
+            return []
+        start, before = self._begin
+        after, cost, seconds = self._llm.streamed.statistics, self._llm.streamed.cost(), time.perf_counter() - start
+        read, waited = after.bytes_read - before.bytes_read, after.waited - before.waited
+        return [
+            f"streamed {show_bytes(round(read / self._tokens))} a token, {100 * cost.hits:.1f} % of the weights were "
+            f"there, waited {waited:.2f} s of {seconds:.2f} s",
+            compare(cost, self._tokens, seconds, read, waited),
+        ]
 
 
 def timings_line(timings: Mapping[str, Any]) -> str:

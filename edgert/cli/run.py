@@ -20,7 +20,8 @@ from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.preprocess import IMAGE_SUFFIXES, load_image
 from edgert.runtime.postprocess import Answer, top
-from edgert.runtime.session import Session
+from edgert.runtime.session import Session, Stream
+from edgert.stream.readers import Checks
 
 Feeds = dict[str, Array]
 
@@ -35,7 +36,8 @@ Feeds = dict[str, Array]
 @session_options
 def command(
     file: str, inputs: tuple[str, ...], count: int, rate: int | None, output: str | None, as_json: bool,
-    threads: int | None, ram: str | None, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
+    threads: int | None, ram: str | None, stream: Stream, checks: Checks, device: str, sparse: str,
+    shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
     """Run the model FILE on each INPUT: an image, a .wav, an .npz with the inputs by name, or an .npy.
 
@@ -52,7 +54,10 @@ def command(
             f"{file}: expected a model of images or arrays, found one of language; "
             + ("use `edgert embed`" if language.pooling else "use `edgert generate` or `edgert chat`")
         )
-    session = open_session(file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse)
+    session = open_session(
+        file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse, stream=stream,
+        checks=checks,
+    )  # fmt: skip
     results: list[dict[str, Any]] = []
     with session:
         for index, (name, feeds) in enumerate(feeds_of(session, inputs, rate)):

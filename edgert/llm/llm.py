@@ -28,8 +28,11 @@ from edgert.llm.prefix import Context
 from edgert.llm.prompt_file import SavedPrompt, load_prompt, model_digest, save_prompt
 from edgert.llm.request import Fields, constraint_from, options_from, plain_messages
 from edgert.llm.responses import Chunks, Response, Shape
+from edgert.llm.streamed import StreamedWeights
 from edgert.llm.tokenizer import Tokenizer
 from edgert.runtime.fork import tell_after_fork
+from edgert.runtime.session import Stream
+from edgert.stream.readers import Checks
 
 Prompt = str | Sequence[int]
 Messages = Sequence[Mapping[str, Any]]
@@ -54,13 +57,15 @@ class LLM:
         kv: str = "f16",
         activations: str = "int8",
         sparse: str = "auto",
+        stream: Stream = "auto",
+        checks: Checks = "once",
         seed: int | None = None,
         chat_template: str = "",
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: tokens of the context, prompt and answer together; default is the model's own length, at most 2048.
-        threads, ram, kv, activations, sparse: see Decoder. seed: for requests that give none; None draws one for each.
-        chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: as in edgert.load.
+        threads, ram, kv, activations, sparse, stream, checks: see Decoder. seed: for requests that give none; None
+        draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: see edgert.load.
 
         Raises FormatError, UnsupportedError for a file that is no language model, InputError, MemoryBudgetError.
         """
@@ -74,11 +79,13 @@ class LLM:
         self._encoder: Encoder | None = None
         language = self._model.info.language
         if language is not None and language.pooling and not self._model.graph.states:
+            if stream == "always":
+                raise UnsupportedError("stream: expected 'auto' or 'never' for a model of embeddings, found 'always'")
             self._encoder = Encoder(self._model, threads=threads, ram=ram, sparse=sparse, on_compile=on_compile)
         else:
             self._decoder = Decoder(
                 self._model, n_ctx=n_ctx, threads=threads, ram=ram, kv=kv, activations=activations,
-                sparse=sparse, on_compile=on_compile,
+                sparse=sparse, stream=stream, checks=checks, on_compile=on_compile,
             )  # fmt: skip
             self._context = Context(self._decoder)
         self._generations: WeakSet[Generation] = WeakSet()
@@ -114,6 +121,12 @@ class LLM:
             part = self._decoder or self._encoder
             assert part is not None
             return part.summary()
+
+    @property
+    def streamed(self) -> StreamedWeights | None:
+        """What reads weights from the file in every run, with `statistics` of what it did; None where they are mapped,
+        and before the first run."""
+        return None if self._decoder is None else self._decoder.streamed
 
     # ---- text and tokens
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:

@@ -80,9 +80,7 @@ class Plans:
         if stream:
             # A copy of sparse weights with their zeros would take memory, and the file would be read for nothing.
             self.sparse = "always" if self.sparse == "auto" and self.has_sparse else self.sparse
-            used = self.graph.used()
-            total = sum(tensor.nbytes for name, tensor in self.tensors.items() if name in used)
-            limit = min(max(total // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
+            limit = min(max(weight_bytes(model) // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
             split = split_products(self.graph, self.tensors, limit)
             self.graph, self.tensors = split.graph, split.tensors
         smallest = SPARSE_CHUNK if self.has_sparse else MIN_CHUNK
@@ -196,11 +194,14 @@ def fitting(model: Model, options: Options, ram: int | None, stream: str) -> Pla
         return _streamed(model, options, ram)
     if ram is None:
         return Plans(model, options)
-    try:
-        return _mapped(model, options, ram)
-    except MemoryBudgetError:
-        if stream == "never":
-            raise
+    # Planning for mapped weights reads and checks them: it is not even tried where they alone are too many.
+    if stream == "never" or weight_bytes(model) <= ram:
+        try:
+            return _mapped(model, options, ram)
+        except MemoryBudgetError:
+            if stream == "never":
+                raise
+            model.drop_pages()
     return _streamed(model, options, ram)
 
 
@@ -266,6 +267,12 @@ def _context(plans: Plans, ram: int) -> str:
             return ""
         plans = _again(plans, replace(plans.options, n_ctx=tokens))
     return f"--n-ctx {plans.options.n_ctx}"
+
+
+def weight_bytes(model: Model) -> int:
+    """Of all that a run uses, as stored."""
+    used = model.graph.used()
+    return sum(tensor.nbytes for name, tensor in model.tensors.items() if name in used)
 
 
 def chunk_for(graph: Graph) -> int:
