@@ -18,7 +18,7 @@ _PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 HUGE = 2 << 20
 """Bytes of a large page. A direct read names each page it fills to the device: with 512 times fewer of them it took a
-third to a half of the processor's time, and through a virtual disk half of all time."""
+quarter to a half of the processor's time, and through a virtual disk two thirds of all time."""
 
 
 class Memory:

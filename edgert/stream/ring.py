@@ -103,7 +103,7 @@ class Ring:
         for stage, phase in enumerate(self.phase):
             self.held[stage] = self._wanted[stage] = 0
             self.errors[stage] = None
-            if phase is Phase.FAILED:
+            if phase is Phase.FAILED or (phase is Phase.DRAINING and not self._busy[stage]):
                 self.phase[stage] = Phase.EMPTY
         self.advance()
         for stage, phase in enumerate(self.phase):

@@ -25,9 +25,10 @@ from edgert.stream.stages import PAGE, Division, Stage
 from edgert.stream.statistics import Statistics
 
 READERS = 4
-"""Reads at a time."""
-BLOCK = 1 << 20
-"""Bytes of a read: from here on storage gives what it has."""
+"""Reads at a time. Measured by bench/stream/checks.py on a virtual disk: 1 gave 1.6 GB/s, 2 1.9, 4 and 8 2.1."""
+BLOCK = 4 << 20
+"""Bytes of a read, at most: for each, a thread has to be woken while all cores compute. There 256 KB gave 1.4 GB/s and
+took 0.17 s of a processor per GB, 1 MB 2.0 GB/s and 0.07 s, 4 MB 2.1 GB/s and 0.03 s."""
 HOME_PIECE = 8 << 20
 """Bytes of what stays that are checked together: several, so that readers check at the same time."""
 
@@ -36,9 +37,11 @@ class WeightStore:
     """The parts of `division`, read from `source`: those that stay at once, the others in the order of each run.
 
     checks: when the bytes of a part are compared with the checksum in the file: 'once', when it is first read, and
-    again when the file's time of change has moved; 'always'; 'never', unless that time has moved. What kernels trust
-    (the indices of sparse tensors) is checked at first sight whatever `checks` says. readers: reads at a time; block:
-    bytes of a read.
+    again when the file's time of change has moved; 'always'; 'never', unless that time has moved. Measured, a CRC-32
+    takes 0.2 s of a processor per GB, where reading takes 0.03 to 0.1: 'always' takes from compute, run after run, to
+    find what the storage's own codes have missed since the first look; 'once' costs nothing after the first run. What
+    kernels trust (the indices of sparse tensors) is checked at first sight whatever `checks` says. readers: reads at
+    a time; block: bytes of a read.
 
     One run at a time uses it: begin, then acquire and release of the stages. A run that ends early (an error, Ctrl-C)
     need not tell: the next begin() starts anew. A forked child has its own copy.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgert.stream import ring as ring_module
 from edgert.stream.ring import Block, Phase, Ring, blocks_of
 from edgert.stream.stages import PAGE, Extent, Stage
 
@@ -62,6 +67,24 @@ class World:
         """A read that began may write at any time until it is over: its pages are nobody's."""
         for page in range(block.nbytes // PAGE):
             self.pages[block.at // PAGE + page] = block.start // PAGE + page if whole else None
+
+    def go(self, order: list[int], *, traced: bool = False) -> None:
+        """A run that holds one stage at a time. traced: only what the computing thread does is."""
+        trace = sys.gettrace() if traced else None
+
+        def read() -> bool:
+            sys.settrace(None)
+            done = any([self.step() for _ in range(self.random.randrange(1, 4))])
+            sys.settrace(trace)
+            return done
+
+        self.ring.begin(order)
+        for stage in order:
+            while not self.ring.take(stage):
+                assert read(), "nothing to do, but a stage is missing"
+            self.check(stage)
+            self.ring.release(stage)
+            read()
 
     def check(self, stage: int) -> None:
         (extent,) = self.stages[stage].extents
@@ -185,3 +208,44 @@ def test_blocks_end_where_the_file_ends() -> None:
         Block(0, 3 * PAGE, 2 * PAGE, PAGE, PAGE),
         Block(0, 6 * PAGE, 3 * PAGE, PAGE, 10),
     )
+
+
+def test_every_method_may_be_cut_in_two() -> None:
+    """An interrupt before each line of ring.py in turn: the next run is right."""
+
+    class Cut(Exception):
+        pass
+
+    def lines_until(count: int) -> Callable[..., Any]:
+        left = count
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename != ring_module.__file__:
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    raise Cut
+            return trace
+
+        return trace
+
+    count, finished = 0, False
+    while not finished:
+        count += 1
+        world = World(stages_of([3, 2, 3, 2], [0, 3, 1, 4]), 1, count)
+        try:
+            sys.settrace(lines_until(count))
+            world.go([0, 1, 2, 3], traced=True)
+            world.go([0, 1, 2, 3], traced=True)
+            world.go([2, 0], traced=True)
+            finished = True
+        except Cut:
+            pass
+        finally:
+            sys.settrace(None)
+        same = list(world.ring.order)
+        for order in (same, same, [3, 0, 1]):
+            world.go(order)
+    assert count > 500
