@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgert.cache import cache_root
 from edgert.cli import sparsity, sparsity_page
 from edgert.cli.common import compiling, default_shapes, json_option, parse_shapes, print_json, say, threads_option
 from edgert.device.cpu import usable_cores
-from edgert.errors import InputError
+from edgert.errors import InputError, MemoryBudgetError
 from edgert.format import Model, read_model
 from edgert.format.store import store
 from edgert.kernels_cpu.installed import chosen
@@ -26,13 +27,16 @@ from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
 from edgert.kernels_cpu.library import open_library
 from edgert.llm.decoder import Decoder
 from edgert.llm.plans import CONTEXT, MODES, TOKENS, Mode
-from edgert.plan import explain
+from edgert.plan import explain, stream_cost
 from edgert.plan.budget import parse_bytes, show_bytes
 from edgert.plan.known import plan_known
 from edgert.plan.plan import Plan
+from edgert.plan.stream_cost import StreamCost
 from edgert.program import assemble, disassemble
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.state import unrolled
+from edgert.runtime.stream_plan import plan_streamed
+from edgert.stream.probe import ensure_storage
 
 
 @click.command(short_help="Show what a .edge file holds, or the plan for this machine.")
@@ -74,13 +78,16 @@ def command(
     if html is not None:
         write_page(model, file, html)
     plan: Plan | None = None
+    cost: StreamCost | None = None
     origin = ""
     if show_plan or show_program:
         level = level_of(device)
-        origin, plan = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
+        origin, plan, cost = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
     if as_json:
         if plan is not None and show_plan:
             facts["plan"] = explain.as_json(plan, origin)
+            if cost is not None:
+                facts["plan"]["streaming"] = stream_cost.as_json(cost)
         if plan is not None and show_program:
             facts["program"] = list(disassemble(plan.program, assemble(plan.program)))
         print_json(facts)
@@ -88,6 +95,9 @@ def command(
     if plan is not None and show_plan:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
         click.echo(explain.table(plan, origin, width=width))
+        if cost is not None:
+            unit = "token" if model.info.language is not None else "run"
+            click.echo("\n".join(["", *stream_cost.table(cost, unit)]))
     if plan is not None and show_program:
         click.echo("\n".join(disassemble(plan.program, assemble(plan.program))))
     if plan is None:
@@ -112,10 +122,12 @@ def level_of(device: str) -> Level:
 
 def plan_of(
     model: Model, level: Level, threads: int, ram: str | None, shapes: dict[str, int], mode: Mode = "decode"
-) -> tuple[str, Plan]:
-    """(origin of the kernels, plan). mode: of a model that generates text.
+) -> tuple[str, Plan, StreamCost | None]:
+    """(origin of the kernels, plan, what streaming costs where `ram` has no room for all weights). mode: of a model
+    that generates text.
 
-    The probe runs if this machine can run the level and has not been measured.
+    What has not been measured is: the processor if this machine can run the level, and the storage if weights are
+    streamed.
     """
     origin = ""
     if level in host_levels():
@@ -127,10 +139,26 @@ def plan_of(
     if model.info.language is not None and model.graph.states:
         chunk = shapes.get(TOKENS)
         decoder = Decoder(model, n_ctx=shapes.get(CONTEXT), threads=threads, ram=ram, chunk=chunk, level=level)
-        return origin, decoder.plan(mode)
+        plan = decoder.plan(mode)
+        if decoder.streamed_from is None:
+            return origin, plan, None
+        ensure_storage(decoder.streamed_from)
+        return origin, replace(plan, memory=decoder.memory()), decoder.cost(mode)
     bindings = default_shapes(model.graph, model.info, shapes)
     budget = parse_bytes(ram) if ram is not None else None
-    return origin, plan_known(unrolled(model.graph), model.tensors, bindings, level=level, threads=threads, ram=budget)
+    graph = unrolled(model.graph)
+    try:
+        return origin, plan_known(graph, model.tensors, bindings, level=level, threads=threads, ram=budget), None
+    except MemoryBudgetError:
+        # As a session does.
+        streamed = plan_streamed(graph, model.tensors, bindings, budget, level=level, threads=threads, sparse="always")
+        if not streamed.parts:
+            raise
+    streamed.check(budget)
+    division, plan = streamed.divide(budget), streamed.plan
+    cost = stream_cost.predict(division, ensure_storage(streamed.parts[0].file), plan.predicted_us / 1e6)
+    memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
+    return origin, replace(plan, memory=memory), cost
 
 
 def facts_of(model: Model, file: str) -> dict[str, Any]:

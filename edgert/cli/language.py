@@ -21,6 +21,7 @@ from edgert.cli.common import (
     compiling,
     device_option,
     ram_option,
+    say,
     sparse_option,
     stream_option,
     threads_option,
@@ -30,6 +31,7 @@ from edgert.errors import InputError, UnsupportedError
 from edgert.llm.llm import LLM
 from edgert.plan.budget import show_bytes
 from edgert.plan.stream_cost import compare
+from edgert.stream.probe import load_storage, measure_storage
 from edgert.stream.statistics import Statistics
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -90,12 +92,18 @@ request_options = with_options(REQUEST_OPTIONS)
 
 
 def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
-    """LLM(file) with the values of MODEL_OPTIONS in `given`."""
+    """LLM(file) with the values of MODEL_OPTIONS in `given`.
+
+    Storage that weights are streamed from is measured if it has not been: the first line says what to expect of it."""
     if given["device"] != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
     names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse")
     options = {name: given[name] for name in names if name in given}
-    return LLM(file, **options, **more, on_compile=compiling())
+    llm = LLM(file, **options, **more, on_compile=compiling())
+    if llm.streamed_from is not None and load_storage(llm.streamed_from).source == "assumed":
+        say("measuring the storage, once, for the prediction ...")
+        measure_storage(llm.streamed_from)
+    return llm
 
 
 def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:

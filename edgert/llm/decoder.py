@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,12 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.llm.plans import MIN_CHUNK, Mode, Options, Plans, fitting
-from edgert.llm.streamed import StreamedWeights
+from edgert.llm.streamed import StreamedWeights, cost_of
 from edgert.plan import explain
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
 from edgert.plan.lowering.api import ACTIVATIONS, KV
 from edgert.plan.plan import Plan, State
+from edgert.plan.stream_cost import StreamCost
 from edgert.program.assembler import aligned_bytes
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
@@ -241,6 +243,18 @@ class Decoder:
     def streamed(self) -> StreamedWeights | None:
         """What reads the weights, and what it did; None where they are mapped, and before the first run."""
         return self._weights
+
+    @property
+    def streamed_from(self) -> Path | None:
+        """The file that weights are read from in every run; None where they are mapped."""
+        return self._plans.parts[0].file if self._plans.stream else None
+
+    def cost(self, mode: Mode = "decode") -> StreamCost | None:
+        """What a run of streamed weights is predicted to take; None where they are mapped. Reads none of them."""
+        if not self._plans.stream:
+            return None
+        division = self._plans.divide(self._ram) if self._weights is None else self._weights.store.division
+        return cost_of(self._plans, division, mode)
 
     def trim(self, ram: str | int | None = None) -> int:
         """Gives memory back to the system: from now on `ram` bytes are enough, such as '40M', by default the fewest

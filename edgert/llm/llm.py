@@ -128,6 +128,11 @@ class LLM:
         and before the first run."""
         return None if self._decoder is None else self._decoder.streamed
 
+    @property
+    def streamed_from(self) -> Path | None:
+        """The file that weights are read from in every run; None where they are mapped. Known before the first run."""
+        return None if self._decoder is None else self._decoder.streamed_from
+
     # ---- text and tokens
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The tokens of `text`; see Tokenizer.encode."""

@@ -11,15 +11,25 @@ from typing import Any
 import numpy.typing as npt
 
 from edgert.format.parts import FilePart
-from edgert.llm.plans import Plans
+from edgert.llm.plans import Mode, Plans
 from edgert.plan.stream_cost import StreamCost, describe, predict
 from edgert.runtime.stream_plan import check_parts
 from edgert.stream.probe import load_storage
 from edgert.stream.readers import Checks
 from edgert.stream.source import DirectSource
+from edgert.stream.stages import Division
 from edgert.stream.statistics import Statistics
 from edgert.stream.store import WeightStore
 from edgert.stream.table import Table
+
+
+def cost_of(plans: Plans, division: Division, mode: Mode) -> StreamCost:
+    """What a run of `mode` is predicted to take, on the storage that the weights are on."""
+    plan, rows = plans.plan(mode), plans.rows(mode)
+    return predict(
+        division, load_storage(plans.parts[0].file), plan.predicted_us / 1e6, tokens=rows,
+        uses=[part for _, part in plan.uses], looked_up=rows * plans.looked_up,
+    )  # fmt: skip
 
 
 class StreamedWeights:
