@@ -33,7 +33,7 @@ FILES = {"streamed": "model.edge", "naive": "naive.edge", "mapped": "mapped.edge
 SHARES = (100, 75, 50, 25, 12)
 """Percent of the file that a group may have in RAM."""
 CONTEXT = 256
-RESERVE = 48 << 20
+RESERVE = 40 << 20
 """Of a group's limit for Python, NumPy and the kernels: what is left is edgert's `ram`."""
 SECONDS, MOST = 8.0, 64
 """A turn: so long at least one token, and so many at most."""

@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from edgert.llm import plans, streamed
 from edgert.plan import residency
-from edgert.runtime import stream_plan
 from edgert.stream.source import DirectSource
 from edgert.stream.stages import Division
 from edgert.stream.store import WeightStore
@@ -39,5 +39,5 @@ class NaiveStore(WeightStore):
 
 def install() -> None:
     """Makes this process load naively whatever it streams, in the least memory."""
-    stream_plan.WeightStore = NaiveStore  # type: ignore[misc]
-    stream_plan.divide = lambda parts, space: residency.divide(parts, min(space, residency.least(parts)))  # type: ignore[assignment]
+    streamed.WeightStore = NaiveStore  # type: ignore[misc]
+    plans.divide = lambda parts, space: residency.divide(parts, min(space, residency.least(parts)))  # type: ignore[assignment]

@@ -50,13 +50,15 @@ class Edgert:
             options |= {"ram": ram, "stream": "always"}
         self.version = edgert.__version__
         self._decoder = Decoder(read_model(path), **options)
-        self._store = getattr(self._decoder, "store", None)
-        self.facts = {"ram": options.get("ram", 0)}
-        if self._store is not None:
-            division = self._store.division
+        self.facts = {"ram": options.get("ram", 0), "summary": self._decoder.summary()}
+        weights = self._decoder.streamed
+        self._store = None if weights is None else weights.store
+        if weights is not None:
+            division = weights.store.division
             self.facts |= {
                 "resident": division.resident_bytes, "streamed": division.streamed_bytes, "ring": division.ring,
-                "stages": len(division.stages), "how": self._store.source.how,
+                "stages": len(division.stages), "how": weights.store.source.how,
+                "predicted": weights.cost().tokens_per_second,
             }  # fmt: skip
 
     def clear(self) -> None:
