@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from edgert.errors import MemoryBudgetError
 from edgert.format.parts import FilePart
@@ -90,7 +91,8 @@ def merged(runs: Iterable[Sequence[FilePart]]) -> list[FilePart]:
         again = [unit.parts[0] for unit in _units(run) if not unit.single]
         result = [*again, *result, *again]
     # All parts of a tensor at its first use, whichever run uses them.
-    return [other for part in result for other in every[part.tensor]]
+    tensors = [tensor for tensor, _ in groupby(part.tensor for part in result)]
+    return [part for tensor in tensors for part in every[tensor]]
 
 
 def _units(parts: Sequence[FilePart]) -> list[_Unit]:

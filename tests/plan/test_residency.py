@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgert.errors import MemoryBudgetError
 from edgert.format.parts import FilePart
-from edgert.plan.residency import SMALL, divide, least
+from edgert.plan.residency import SMALL, divide, least, merged
 from edgert.stream.stages import PAGE, Division, Stage
 
 FILE = Path("model.edge")
@@ -153,3 +153,16 @@ def test_stages_are_large_reads() -> None:
 
 def test_no_weights() -> None:
     assert divide([], 0) == divide([], 10) and least([]) == 0 and divide([], 0).held == 0
+
+
+def test_several_kinds_of_runs_share_a_division() -> None:
+    """In the order of the first; with parts that only others use, and what any of them uses twice."""
+    parts = parts_of([MB] * 8, together=2)
+    a, b, c, d = (parts[i : i + 2] for i in range(0, 8, 2))
+    found = merged([[a[0], b[0], c[0]], [a[1], b[0], b[1], d[0], c[0], c[1]]])
+    assert found == [*a, *b, *c, d[0]]
+    assert merged([found, found]) == found
+    for runs in ([[*a, *b], [*b, *a, *b]], [[*a], [*b, *a, *b]], [[*b, *a, *b, *c]]):
+        again = merged(runs)
+        assert set(b) <= set(divide(again, least(again)).resident), runs
+    assert merged([]) == []
