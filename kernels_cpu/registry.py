@@ -11,7 +11,7 @@ from typing import Any
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-FAMILIES = ("attention", "conv", "elementwise", "layout", "matmul", "norm", "pool", "recurrent", "resample")
+FAMILIES = ("attention", "conv", "elementwise", "layout", "matmul", "norm", "pool", "recurrent", "resample", "neurons")
 
 
 @cache

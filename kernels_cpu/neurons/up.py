@@ -18,14 +18,17 @@ from edgert.kernels_cpu.simd import (
     prefetch,
     share,
     store_f32,
+    udiv,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.neurons import FORMS, PREPARED, Form, prepare, up_step, up_sum, up_zero
 from edgert.kernels_cpu.simd.rows import present_rows
 
 TILE = 64
 """Neurons that all rows meet while they are near."""
-AHEAD = 2
-"""Neurons that are fetched before their turn."""
+AHEAD = 6144
+"""Bytes that are fetched before their turn."""
+CACHED = 1 << 20
+"""Bytes of listed neurons that stay near until their columns are asked for: these are fetched along then."""
 
 
 def _kernel(form: Form, F: Any) -> Any:
@@ -65,16 +68,21 @@ def _kernel(form: Form, F: Any) -> Any:
         count = load_i32(listed)
         listed += LISTED
         at, end = share(record, count, chunk), share(record, count, chunk + 1)
-        last = max(0, count - 1)
+        last, length = max(0, count - 1), size * load_i32(record + F.blocks)
+        first = 2 * length if count * neuron <= CACHED else length
+        ahead = 1 + udiv(AHEAD, first)
         while at < end:
             stop = end if rows == 1 else min(end, at + TILE)
             for row in range(rows):
                 gate, h = load_i64(record + F.gate) + 4 * row * width, load_i64(record + F.h) + 4 * row * width
                 prepared(record, row, scratch)
                 for i in range(at, stop):
-                    coming = data + load_i32(slots + 4 * min(last, i + AHEAD)) * neuron
-                    for line in range(0, size * load_i32(record + F.blocks), 64):
-                        prefetch(coming + line)
+                    if row == 0:
+                        coming = data + load_i32(slots + 4 * min(last, i + ahead)) * neuron
+                        for line in range(0, first, 64):
+                            prefetch(coming + line)
+                        for line in range(2 * length, neuron, 64):
+                            prefetch(coming + line)
                     a = load_f32(gate + 4 * load_i32(listed + 4 * i))
                     if a != 0.0:
                         a = a * product(record, data + load_i32(slots + 4 * i) * neuron, scratch)
