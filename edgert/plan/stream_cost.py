@@ -15,8 +15,8 @@ from edgert.plan.budget import show_bytes
 from edgert.stream.probe import Storage
 from edgert.stream.stages import Division, Stage
 
-READERS, BLOCK = 4, 1 << 20
-"""Reads at a time, and bytes of the largest, unless a store is made otherwise."""
+READERS, BLOCK = 4, 4 << 20
+"""Reads at a time, and bytes of the largest: those of edgert/stream/store.py, unless a store is made otherwise."""
 GATE_SECONDS = 3e-5
 """Of Python between the native calls of two stages: to wait for one and to give one back."""
 LAPS = 4

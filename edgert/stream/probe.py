@@ -28,7 +28,7 @@ from edgert.stream.stages import PAGE
 
 BLOCKS = (4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20)
 DEPTHS = (1, 2, 4, 8)
-MOST_BYTES = 8 << 20
+MOST_BYTES = 16 << 20
 """Of all buffers at once. Deeper reads of large blocks gain nothing, and a board has little memory."""
 CELL_SECONDS = 0.04
 ROUNDS = 2
@@ -135,22 +135,18 @@ def measure(
         if block <= max(source.size, PAGE) and (block * depth <= MOST_BYTES or depth == 1)
     ]  # fmt: skip
     rates = dict.fromkeys(cells, 0.0)
-    buffer = Memory(max(block * depth for block, depth in cells))  # what a store reads into: the pages count
-    with buffer.view as view:
-        for turn in range(rounds):
-            for block, depth in cells:
-                with ThreadPoolExecutor(depth) as pool:
-                    parts = [view[i * block : (i + 1) * block] for i in range(depth)]
-                    places = _in_order(source.size, block) if in_order else _anywhere(source.size, block, turn)
-                    start = time.perf_counter()
-                    jobs = [pool.submit(_read, source, part, places, start + seconds) for part in parts]
-                    try:
-                        done = sum(job.result() for job in jobs)
-                        rates[block, depth] = max(rates[block, depth], done / (time.perf_counter() - start))
-                    finally:
-                        pool.shutdown()
-                        for part in parts:
-                            part.release()
+    memory = Memory(max(block * depth for block, depth in cells))  # as streamed weights have it
+    for turn in range(rounds):
+        for block, depth in cells:
+            with ThreadPoolExecutor(depth) as pool:
+                places = _in_order(source.size, block) if in_order else _anywhere(source.size, block, turn)
+                start = time.perf_counter()
+                jobs = [
+                    pool.submit(_read, source, memory.view[i * block : (i + 1) * block], places, start + seconds)
+                    for i in range(depth)
+                ]
+                done = sum(job.result() for job in jobs)
+                rates[block, depth] = max(rates[block, depth], done / (time.perf_counter() - start))
     return rates
 
 

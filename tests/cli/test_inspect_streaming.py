@@ -26,6 +26,7 @@ LAYERS, WIDTH = 6, 256
 @pytest.fixture(autouse=True)
 def quickly_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(probe, "CELL_SECONDS", 0.0)
+    monkeypatch.setattr(probe, "SCRATCH_BYTES", 8 << 20)
     monkeypatch.setattr(probe, "storage_path", lambda path: tmp_path / "storage.json")
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgert.format.parts import FilePart
+from edgert.plan import stream_cost
 from edgert.plan.residency import divide
 from edgert.plan.stream_cost import GATE_SECONDS, as_json, compare, describe, predict, table
+from edgert.stream import store
 from edgert.stream.probe import ASSUMED, Storage
 from edgert.stream.stages import PAGE, Division
 
@@ -25,6 +27,10 @@ def parts(count: int, nbytes: int) -> list[FilePart]:
 def half() -> Division:
     """32 parts of 1 MB of which about half stays."""
     return divide(parts(32, MB), 20 * MB, ring=4 * MB + 2 * PAGE)
+
+
+def test_reads_are_taken_to_be_those_of_the_store() -> None:
+    assert (stream_cost.READERS, stream_cost.BLOCK) == (store.READERS, store.BLOCK)
 
 
 def test_bytes_and_hits() -> None:

@@ -133,6 +133,7 @@ def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path: Path, monkeypatch:
 def test_a_folder_is_measured_by_a_file_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(probe, "CELL_SECONDS", 0.0)
+    monkeypatch.setattr(probe, "SCRATCH_BYTES", 8 << 20)
     found = probe.measure_storage(tmp_path)
     assert found.source == "measured"
     assert all(rate > 0 for rate in found.rates.values())
