@@ -46,8 +46,14 @@ class StreamedWeights:
 
         self._file = plans.parts[0].file
         self._compute, self._looked_up = plans.plan("decode").predicted_us / 1e6, plans.looked_up
-        self.tables = {part: Table(part, check=checks != "never") for part in plans.tables}
-        self.store = WeightStore(DirectSource(self._file), division, check, checks=checks)
+        self.tables: dict[FilePart, Table] = {}
+        try:
+            for part in plans.tables:
+                self.tables[part] = Table(part, check=checks != "never")
+            self.store = WeightStore(DirectSource(self._file), division, check, checks=checks)
+        except BaseException:
+            self._close_tables()
+            raise
         plans.model.drop_pages()
 
     @property
@@ -69,5 +75,8 @@ class StreamedWeights:
     def close(self) -> None:
         """Stops reading, and gives memory and file back. May be called twice."""
         self.store.close()
+        self._close_tables()
+
+    def _close_tables(self) -> None:
         for table in self.tables.values():
             table.close()

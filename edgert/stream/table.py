@@ -9,6 +9,7 @@ import os
 import weakref
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 
 from edgert.errors import FormatError, StorageError
 from edgert.format.parts import FilePart
@@ -33,8 +34,12 @@ class Table:
         except OSError as error:
             raise StorageError(f"{part.file}: cannot be opened: {error.strerror}; check the path") from error
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
-        if check:
-            self._check()
+        try:
+            if check:
+                self._check()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, views: Sequence[memoryview], offsets: Sequence[int]) -> None:
         """Fills each view from its byte offset in the part. All are asked for before the first is waited for."""
@@ -46,6 +51,7 @@ class Table:
     def close(self) -> None:
         """Lets go of the file. May be called again."""
         self._finalizer()
+        self._descriptor = -1
 
     def _check(self) -> None:
         part, crc = self.part, 0
@@ -80,4 +86,5 @@ class Table:
     def _advise(self, offset: int, nbytes: int, advice: str) -> None:
         nbytes = min(nbytes, self.part.nbytes - offset)
         if nbytes > 0 and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, self.part.offset + offset, nbytes, getattr(os, advice))
+            with suppress(OSError):  # only advice: what is wrong with the file is said where it is read
+                os.posix_fadvise(self._descriptor, self.part.offset + offset, nbytes, getattr(os, advice))
