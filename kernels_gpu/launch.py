@@ -14,9 +14,8 @@ from typing import Any
 from edgert.errors import DeviceError
 from edgert.kernels_cpu.registry import kernels
 from edgert.kernels_gpu.context import Context, translated
-from edgert.kernels_gpu.device import Capabilities
 from edgert.kernels_gpu.programs import Programs
-from edgert.kernels_gpu.table import Case, Grid, Twin, twins
+from edgert.kernels_gpu.table import Case, Grid, Twin
 
 ABSENT = (1 << 64) - 1
 """Where an operand lies that is not there, as in prelude.cl."""
@@ -40,22 +39,6 @@ class Command:
     items: tuple[int, ...]
     group: tuple[int, ...]
     owns: tuple[Any, ...] = ()
-
-
-def case_of(
-    twin: Twin, params: Mapping[str, int | float], nbytes: Mapping[str, int], device: Capabilities, signed: bool
-) -> Case:
-    """What the row of `twin` sees of an op, with its first tile. nbytes: of the operands that are there."""
-    return Case(params, nbytes, device, signed, twin.tiles[0])
-
-
-def refusal(kernel: str, params: Mapping[str, int | float], nbytes: Mapping[str, int], device: Capabilities,
-            signed: bool) -> str:  # fmt: skip
-    """Why an op can not run on a device: '' if it can."""
-    twin = twins().get(kernel)
-    if twin is None:
-        return f"{kernel} has no OpenCL form"
-    return twin.refuses(case_of(twin, params, nbytes, device, signed))
 
 
 def commands_of(

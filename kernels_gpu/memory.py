@@ -104,60 +104,72 @@ class Mirror:
 
 
 class Weights:
-    """Arrays that the device only reads, placed once. `places[i]` is where array i lies; `copied` bytes were moved.
+    """Arrays that the device only reads, each placed once; `copied` bytes of them were moved.
 
     A processor reads them where they are: in the mapped file. A GPU gets them in few large buffers, also one that
     shares the host's memory: the parts of a file do not begin on pages.
     """
 
-    def __init__(self, context: Context, arrays: Sequence[npt.NDArray[Any]]) -> None:
+    def __init__(self, context: Context) -> None:
         self.context = context
-        self._arrays = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
         self.copied = 0
-        with translated(context.device, "weights were placed"):
-            in_place = context.device.kind == "CPU" and context.device.capabilities.unified
-            self.places = self._in_place() if in_place else self._together()
-            context.queue.finish()
+        self._places: dict[tuple[int, int], tuple[Place, Bytes]] = {}
 
-    def _in_place(self) -> list[Place]:
+    def places(self, arrays: Sequence[npt.NDArray[Any]]) -> list[Place]:
+        """Where each of `arrays` is; what is not there yet is placed, together. Raises DeviceMemoryError."""
+        parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+        missing = {_key(part): part for part in parts if _key(part) not in self._places}
+        if missing:
+            context = self.context
+            in_place = context.device.kind == "CPU" and context.device.capabilities.unified
+            with translated(context.device, "weights were placed"):
+                added = (self._in_place if in_place else self._together)(list(missing.values()))
+                context.queue.finish()
+            # The arrays are kept as well: another one may never lie at their address.
+            self._places |= {key: (place, part) for (key, part), place in zip(missing.items(), added, strict=True)}
+        return [self._places[_key(part)][0] for part in parts]
+
+    def _in_place(self, parts: Sequence[Bytes]) -> list[Place]:
         cl, context = self.context.cl, self.context
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
         none = np.zeros(64, np.uint8)
         return [
-            Place(cl.Buffer(context.handle, flags, hostbuf=array if array.size else none), 0, array.size)
-            for array in self._arrays
+            Place(cl.Buffer(context.handle, flags, hostbuf=part if part.size else none), 0, part.size) for part in parts
         ]
 
-    def _together(self) -> list[Place]:
+    def _together(self, parts: Sequence[Bytes]) -> list[Place]:
         cl, context = self.context.cl, self.context
         can = context.device.capabilities
         limit = min(BUFFER, can.max_allocation)
-        groups: list[list[tuple[int, int]]] = []  # (index, offset)
+        groups: list[list[tuple[Bytes, int]]] = []  # (part, offset)
         end = limit
-        for index, array in enumerate(self._arrays):
-            size = -(-array.size // can.alignment) * can.alignment
-            if array.size + 2 * AROUND > can.max_allocation:
+        for part in parts:
+            if part.size + 2 * AROUND > can.max_allocation:
                 raise DeviceMemoryError(
-                    f"one weight takes {_megabytes(array.size)}; {context.device.spec} {context.device.name} allows "
+                    f"one weight takes {_megabytes(part.size)}; {context.device.spec} {context.device.name} allows "
                     f"{_megabytes(can.max_allocation)} in one piece; convert with fewer bits (q4), or run with "
                     "--device cpu"
                 )
-            if not groups or end + size + AROUND > limit:
+            nbytes = -(-part.size // can.alignment) * can.alignment
+            if not groups or end + nbytes + AROUND > limit:
                 groups.append([])
-                end = AROUND
-            groups[-1].append((index, end))
-            end += size
-        places: dict[int, Place] = {}
+                end = max(AROUND, can.alignment)
+            groups[-1].append((part, end))
+            end += nbytes
+        places = []
         for group in groups:
             last, offset = group[-1]
-            buffer = cl.Buffer(context.handle, cl.mem_flags.READ_ONLY, offset + self._arrays[last].size + AROUND)
-            for index, offset in group:
-                array = self._arrays[index]
-                if array.size:
-                    cl.enqueue_copy(context.queue, buffer, array, dst_offset=offset, is_blocking=False)
-                places[index] = Place(buffer, offset, array.size)
-                self.copied += array.size
-        return [places[index] for index in range(len(self._arrays))]
+            buffer = cl.Buffer(context.handle, cl.mem_flags.READ_ONLY, offset + last.size + AROUND)
+            for part, offset in group:
+                if part.size:
+                    cl.enqueue_copy(context.queue, buffer, part, dst_offset=offset, is_blocking=False)
+                places.append(Place(buffer, offset, part.size))
+                self.copied += part.size
+        return places
+
+
+def _key(part: Bytes) -> tuple[int, int]:
+    return int(part.__array_interface__["data"][0]), part.size
 
 
 def _megabytes(nbytes: int) -> str:

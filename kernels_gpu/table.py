@@ -121,6 +121,22 @@ def twins() -> dict[str, Twin]:
     return table
 
 
+def case_of(
+    twin: Twin, params: Mapping[str, int | float], nbytes: Mapping[str, int], device: Capabilities, signed: bool
+) -> Case:
+    """What the row of `twin` sees of an op, with its first tile. nbytes: of the operands that are there."""
+    return Case(params, nbytes, device, signed, twin.tiles[0])
+
+
+def refusal(kernel: str, params: Mapping[str, int | float], nbytes: Mapping[str, int], device: Capabilities,
+            signed: bool) -> str:  # fmt: skip
+    """Why an op can not run on a device: '' if it can."""
+    twin = twins().get(kernel)
+    if twin is None:
+        return f"{kernel} has no OpenCL form"
+    return twin.refuses(case_of(twin, params, nbytes, device, signed))
+
+
 def flat(count: int, group: int = 64) -> tuple[Grid, ...]:
     """A launch of `count` work-items in one dimension."""
     return (Grid((count,), (group,)),)

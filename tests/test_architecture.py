@@ -38,11 +38,11 @@ ARROWS: dict[str, list[str]] = {
     "edgert.stream": ["edgert.errors", "edgert.cache", "edgert.format", "edgert.graph"],
     "edgert.plan": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.device",
-        "edgert.kernels_cpu", "edgert.stream.stages", "edgert.stream.probe",
+        "edgert.kernels_cpu", "edgert.kernels_gpu", "edgert.stream.stages", "edgert.stream.probe",
     ],
     "edgert.runtime": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
-        "edgert.device", "edgert.kernels_cpu", "edgert.stream",
+        "edgert.device", "edgert.kernels_cpu", "edgert.kernels_gpu", "edgert.stream",
     ],
     "edgert.llm": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",

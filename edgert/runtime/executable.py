@@ -117,7 +117,8 @@ class Executable:
 
     state: the memory of the plan's states, shared with other plans; zeros of its own if not given. store: has the
     weights of a plan for streaming, for one run at a time; its owner closes it. tables: those that rows are looked up
-    in; others are opened here. Raises MemoryBudgetError where the system does not give the memory.
+    in; others are opened here. arena: its memory, where another user of it made it. Raises MemoryBudgetError where the
+    system does not give the memory.
     """
 
     def __init__(
@@ -128,11 +129,12 @@ class Executable:
         state: Array | None = None,
         store: WeightStore | None = None,
         tables: Mapping[FilePart, Table] | None = None,
+        arena: Array | None = None,
     ) -> None:
         self.plan, self.store = plan, store
         self.pool = pool if plan.threads > 1 else None
         try:
-            self._arena = aligned_bytes(plan.memory.arena)
+            self._arena = arena if arena is not None else aligned_bytes(plan.memory.arena)
             self._constants = aligned_bytes(plan.constants.nbytes)
             self.scratch = aligned_bytes(plan.threads * plan.program.scratch)
             self.state = state if state is not None else aligned_bytes(plan.memory.state)
@@ -148,7 +150,7 @@ class Executable:
         self.program = link(assemble(plan.program), [self._address(part) for part in (*segments[:4], *plan.weights)])
         self.table = np.zeros(1, np.int64)
         if library is not None:
-            self.table = kernel_table(library, plan.program.kernels)
+            self.table = kernel_table(library, self.native_kernels)
             self.single: Callable[..., None] = _NativeSingle(library.engine("edgert_run_single"))
         self.memory = (*segments, self.program, self.table, self.scratch)
         self._inputs = {name: self._view(slot) for name, slot in plan.inputs.items()}
@@ -159,7 +161,7 @@ class Executable:
 
             self._gates = Gates(plan, store)
         self._tables = tables or {}
-        self._calls = [made for call in plan.schedule for made in self._made(call)]
+        self._calls = list(self._scheduled())
         self._single_ops: list[tuple[int, list[_Call]]] | None = None
         self._unfinished = False
 
@@ -169,6 +171,16 @@ class Executable:
         if self.store is None:
             raise ValueError("a plan for streaming needs a store")
         return self.store.address(part)
+
+    @property
+    def native_kernels(self) -> tuple[str, ...]:
+        """Those of the library that it needs."""
+        return self.plan.program.kernels
+
+    def _scheduled(self) -> Iterator[_Call]:
+        """Everything that a run calls, in order."""
+        for call in self.plan.schedule:
+            yield from self._made(call)
 
     def _made(self, call: NativeRun | HostCall | LookupCall) -> Iterator[_Call]:
         """What is called for an entry of the schedule."""

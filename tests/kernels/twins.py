@@ -20,9 +20,9 @@ import pytest
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import choose
-from edgert.kernels_gpu.launch import Place, case_of, commands_of
+from edgert.kernels_gpu.launch import Place, commands_of
 from edgert.kernels_gpu.programs import Programs, with_tile
-from edgert.kernels_gpu.table import twins
+from edgert.kernels_gpu.table import case_of, twins
 
 DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """'opencl:0', or '' where the CPU's kernels are tested."""

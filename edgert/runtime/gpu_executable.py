@@ -1,0 +1,244 @@
+"""A plan on an OpenCL device: its parts there and on the processor, in turn, over memory that both see.
+
+Where an op runs is decided in plan/devices.py; the parts on the processor run as executable.py runs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgert.errors import DeviceError, UnsupportedError
+from edgert.format.parts import FilePart
+from edgert.graph.ir import Array
+from edgert.kernels_cpu.library import KernelLibrary
+from edgert.kernels_gpu.launch import Command, Place, commands_of
+from edgert.kernels_gpu.memory import Mirror, Weights, require
+from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.sequence import Sequence, record
+from edgert.kernels_gpu.table import case_of, twins
+from edgert.plan.devices import Bytes, Part, Placement
+from edgert.plan.emitter import ARENA, CONSTANTS, REGISTER_BYTES, REGISTERS, STATE
+from edgert.plan.plan import NativeRun, Slot
+from edgert.program import Op, Operand
+from edgert.runtime.executable import Executable, OpTime
+from edgert.runtime.pool import WorkerPool
+
+
+class GpuExecutable(Executable):
+    """Memory for a placed plan on both sides, its ops recorded or linked, and the parts in order.
+
+    weights: of the model, shared by its executables. state: the memory of the plan's states, shared with other plans.
+    form: how commands are enqueued, see sequence.FORMS. Raises DeviceError, KernelError, MemoryBudgetError.
+    """
+
+    def __init__(
+        self, placement: Placement, library: KernelLibrary | None, pool: WorkerPool | None, programs: Programs,
+        weights: Weights, state: Mirror | None = None, form: str = "replay",
+    ) -> None:  # fmt: skip
+        plan = placement.plan
+        self.placement, self.context, self._programs, self._form = placement, programs.context, programs, form
+        self._gone = False
+        device = [op for op, why in zip(plan.program.ops, placement.reasons, strict=True) if not why]
+        used = sorted({o.segment for op in device for o in op.operands.values() if o is not None} | {ARENA, STATE})
+        require(self.context, sum(plan.program.segments[index].nbytes for index in used), "the plan")
+        self.mirrors = {
+            ARENA: Mirror(self.context, plan.memory.arena, "the arena"),
+            STATE: state if state is not None else Mirror(self.context, plan.memory.state, "the state"),
+        }
+        self._register_mirror = Mirror(self.context, REGISTER_BYTES, "registers")
+        fixed = [index for index in used if index not in (ARENA, STATE, REGISTERS)]
+        arrays = [plan.constants if index == CONSTANTS else _mapped(plan.weights[index - 4]) for index in fixed]
+        self._fixed: dict[int, Place] = dict(zip(fixed, weights.places(arrays), strict=True))
+        self._workspace: Any = None
+        self._inputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in plan.inputs.values())}
+        results = [s for s in plan.outputs.values() if isinstance(s, Slot)]
+        self._outputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in results)}
+        super().__init__(
+            plan, library, pool, self.mirrors[STATE].host[: plan.memory.state],
+            arena=self.mirrors[ARENA].host[: plan.memory.arena],
+        )  # fmt: skip
+
+    @property
+    def native_kernels(self) -> tuple[str, ...]:
+        """Those of the ops that the processor runs."""
+        return native_kernels(self.placement)
+
+    def _scheduled(self) -> Iterator[Any]:
+        self._parts = [
+            _OnDevice(self, part) if part.on_device else _OnHost(self, part) for part in self.placement.parts
+        ]
+        yield from self._parts
+
+    # ---- what a run is
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, as arrays of their own."""
+        self._lend(self._inputs_at, {})
+        return super().run(feeds)
+
+    def run_rows(self, rows: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See Executable.run_rows."""
+        self._lend(self._inputs_at, {})
+        return super().run_rows(rows, feeds)
+
+    def _run(self) -> None:
+        self._begin()
+        self._push_registers()
+        for call in self._calls:
+            call()
+        self._lend(self._outputs_at, self.placement.returns)
+        self._unfinished = False
+
+    def _push_registers(self) -> None:
+        mirror, now = self._register_mirror, self._registers.view(np.uint8)
+        if not np.array_equal(mirror.host[:REGISTER_BYTES], now):
+            mirror.to_host([(0, REGISTER_BYTES)], written=True)
+            mirror.host[:REGISTER_BYTES] = now
+            mirror.to_device([(0, REGISTER_BYTES)])
+
+    def _lend(self, touched: Bytes, arrives: Bytes) -> None:
+        """The host may use `touched` until the device's next part; `arrives` is what it does not have yet."""
+        if self._gone:
+            raise DeviceError("OpenCL does not work in a forked process; load the model there again")
+        for segment, ranges in touched.items():
+            mirror = self.mirrors[segment]
+            mirror.to_host(ranges if mirror.shared else arrives.get(segment, ()), written=True)
+
+    def take(self, arrives: Bytes) -> None:
+        """The device may use all memory, with `arrives` of the host."""
+        for segment, mirror in self.mirrors.items():
+            mirror.to_device(arrives.get(segment, ()))
+
+    # ---- commands
+    def commands(self, op: Op) -> list[Command]:
+        """Those of one op that runs on the device."""
+        twin = twins()[op.kernel]
+        nbytes = {name: operand.nbytes for name, operand in op.operands.items() if operand is not None}
+        device = self.context.device.capabilities
+        case = case_of(twin, op.params, nbytes, device, self.plan.level.act_signed)
+        places = {name: self._place(operand) for name, operand in op.operands.items()}
+        return commands_of(self._programs, twin, case, places, self._working)
+
+    def _place(self, operand: Operand | None) -> Place | None:
+        if operand is None:
+            return None
+        if operand.segment in self.mirrors:
+            return self.mirrors[operand.segment].place(operand.offset, operand.nbytes)
+        if operand.segment == REGISTERS:
+            return self._register_mirror.place(operand.offset, operand.nbytes)
+        base = self._fixed[operand.segment]
+        return Place(base.buffer, base.offset + operand.offset, operand.nbytes)
+
+    def _working(self, nbytes: int) -> Any:
+        """Memory between the functions of one op: ops follow each other, so the largest one serves all."""
+        if self._workspace is None or self._workspace.size < nbytes:
+            self._workspace = self.context.cl.Buffer(self.context.handle, self.context.cl.mem_flags.READ_WRITE, nbytes)
+        return self._workspace
+
+    def record(self, commands: list[Command]) -> Sequence:
+        return record(self.context, commands, self._form)
+
+    # ---- measuring
+    def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
+        """Runs op by op and measures every step that does work: on the device by its clock, so that the sum is below
+        that of run(), which also waits for it and hands bytes over."""
+        self._lend(self._inputs_at, {})
+        for name, view in self._inputs.items():
+            np.copyto(view, feeds[name])
+        self._begin()
+        self._push_registers()
+        spent: dict[int, float] = {}
+        for part in self._parts:
+            for index, us in part.measured():
+                spent[index] = spent.get(index, 0.0) + us
+        self._lend(self._outputs_at, self.placement.returns)
+        self._unfinished = False
+        times, start = [], 0.0
+        for index, us in sorted(spent.items()):
+            step = self.plan.steps[index]
+            times.append(OpTime(step.node, step.op, step.kernel, start, us, step.predicted_us))
+            start += us
+        return times
+
+    def step_of(self, op: int) -> int:
+        """Index of the step that op number `op` belongs to."""
+        return next(i for i, s in enumerate(self.plan.steps) if s.first_op <= op < s.first_op + s.ops)
+
+    def after_fork(self) -> None:
+        """In the child: its context belongs to the parent's threads."""
+        self._gone = True
+
+
+def native_kernels(placement: Placement) -> tuple[str, ...]:
+    """CPU kernels that a placed plan runs, each once."""
+    ops = zip(placement.plan.program.ops, placement.reasons, strict=True)
+    return tuple(dict.fromkeys(op.kernel for op, why in ops if why))
+
+
+def _mapped(part: Array | FilePart) -> Array:
+    if isinstance(part, FilePart):
+        raise UnsupportedError("weights are not streamed to an OpenCL device; use --device cpu, or more ram")
+    return part
+
+
+class _OnDevice:
+    """Ops one after the other on the device."""
+
+    def __init__(self, executable: GpuExecutable, part: Part) -> None:
+        self._executable, self._part = executable, part
+        ops = executable.plan.program.ops
+        by_op = [(index, executable.commands(ops[index])) for index in range(part.first, part.first + part.count)]
+        self._steps = [executable.step_of(index) for index, commands in by_op for _ in commands]
+        self._sequence = executable.record([command for _, commands in by_op for command in commands])
+
+    def __call__(self) -> None:
+        self._executable.take(self._part.arrives)
+        self._sequence.enqueue()
+
+    def measured(self) -> Iterator[tuple[int, float]]:
+        """(step, microseconds) of each command."""
+        self._executable.take(self._part.arrives)
+        yield from zip(self._steps, self._sequence.profile(), strict=True)
+
+    def reset(self) -> None:
+        pass
+
+
+class _OnHost:
+    """Native and NumPy calls, once the bytes they touch are the host's."""
+
+    def __init__(self, executable: GpuExecutable, part: Part) -> None:
+        self._executable, self._part = executable, part
+        self._calls = [made for call in part.calls for made in executable._made(call)]
+        self._single: list[tuple[int, Any]] | None = None
+
+    def __call__(self) -> None:
+        self._executable._lend(self._part.touches, self._part.arrives)
+        for call in self._calls:
+            call()
+
+    def measured(self) -> Iterator[tuple[int, float]]:
+        """(step, microseconds) of each call, native ones op by op."""
+        if self._single is None:
+            self._single = list(self._one_by_one())
+        self._executable._lend(self._part.touches, self._part.arrives)
+        for step, call in self._single:
+            start = time.perf_counter()
+            call()
+            yield step, 1e6 * (time.perf_counter() - start)
+
+    def _one_by_one(self) -> Iterator[tuple[int, Any]]:
+        executable = self._executable
+        for call in self._part.calls:
+            if not isinstance(call, NativeRun):
+                yield from ((call.step, made) for made in executable._made(call))
+                continue
+            for op in range(call.first, call.first + call.count):
+                yield from ((executable.step_of(op), made) for made in executable._made(NativeRun(op, 1)))
+
+    def reset(self) -> None:
+        for call in [*self._calls, *(call for _, call in self._single or [])]:
+            call.reset()

@@ -1,0 +1,48 @@
+"""What the tests on OpenCL devices share: the first device here that builds a program, and a context on it.
+
+Where there is none they fail and say what to install.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from edgert.errors import DeviceError, KernelError
+from edgert.kernels_gpu.context import Context
+from edgert.kernels_gpu.device import DeviceInfo, devices
+from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.table import case_of, twins
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
+    """The first device that works: a driver may be too old for the processor that it runs on."""
+    faults = []
+    try:
+        for found in devices():
+            try:
+                twin = twins()["fill_row"]
+                case = case_of(twin, {"nbytes": 4, "pattern": 0}, {"y": 4}, found.capabilities, False)
+                Programs(Context(found), tmp_path_factory.mktemp("trial")).kernels(twin, case)
+                return found
+            except (DeviceError, KernelError) as error:
+                faults.append(str(error))
+    except DeviceError as error:
+        faults.append(str(error))
+    pytest.fail("no OpenCL device works here; on Debian and Ubuntu: apt install pocl-opencl-icd\n" + "\n".join(faults))
+
+
+@pytest.fixture(scope="session")
+def context(device: DeviceInfo) -> Context:
+    return Context(device)
+
+
+@pytest.fixture
+def programs(context: Context, tmp_path: Path) -> Programs:
+    """With an empty cache."""
+    return Programs(context, tmp_path / "opencl")
