@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from edgert.errors import FormatError, StorageError
 from edgert.format.parts import FilePart
 from edgert.stream.bell import Bell
 from edgert.stream.memory import Memory
 from edgert.stream.ring import Block, Ring
-from edgert.stream.source import Source
+from edgert.stream.source import Source, fill
 from edgert.stream.stages import Stage
 from edgert.stream.statistics import Statistics
 
@@ -159,27 +158,26 @@ def _live(shared: Shared) -> None:
 
 def _read(shared: Shared, lane: Lane, block: Block) -> BaseException | None:
     """Reads the block; what went wrong."""
-    source = shared.source
     start = time.perf_counter()
     try:
-        count = source.read_into(lane.memory.view[block.at : block.at + block.nbytes], block.start)
-    except OSError as caught:
-        text = f"{source.file} at byte {block.start}: cannot be read: {caught.strerror or caught}; check the storage"
-        error = StorageError(text)
-        error.__cause__ = caught.with_traceback(None)
-        return error
-    except BaseException as caught:  # a reader that dies would leave the run waiting
-        return caught.with_traceback(None)
+        view = lane.memory.view[block.at : block.at + block.nbytes]
+        count = fill(shared.source, view, block.start, block.expected)
+    except BaseException as error:  # a reader that dies would leave the run waiting
+        return without_frames(error)
     seconds = time.perf_counter() - start
     with shared.lock:
         shared.statistics.bytes_read += count
         shared.statistics.reads += 1
         shared.statistics.reading += seconds
-    if count < block.expected:
-        found = f"the end of the file, {block.expected - count} bytes too early"
-        hint = "it was truncated while in use: copy or convert it again"
-        return FormatError(source.file, block.start + count, "weights", found, hint)
     return None
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """`error` to be raised in another thread: the frames of this one would keep alive what they use."""
+    if error.__cause__ is not None:
+        error.__cause__ = error.__cause__.with_traceback(None)
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _settle(shared: Shared, lane: Lane, block: Block, error: BaseException | None) -> bool:
@@ -218,6 +216,6 @@ def _check(shared: Shared, lane: Lane, stage: int) -> BaseException | None:
             with shared.lock:
                 shared.statistics.checking += seconds
                 lane.verified.add(stage)
-    except BaseException as caught:  # as in _read
-        return caught.with_traceback(None)
+    except BaseException as error:  # as in _read
+        return without_frames(error)
     return None

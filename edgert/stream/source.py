@@ -110,3 +110,18 @@ class DirectSource:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def fill(source: Source, view: memoryview, offset: int, expected: int) -> int:
+    """read_into where `expected` bytes at least must come; how many came. Raises FormatError where the file ends too
+    early, StorageError where it cannot be read."""
+    try:
+        count = source.read_into(view, offset)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{source.file} at byte {offset}: cannot be read: {reason}; check the storage") from error
+    if count < expected:
+        found = f"the end of the file, {expected - count} bytes too early"
+        hint = "it was truncated while in use: copy or convert it again"
+        raise FormatError(source.file, offset + count, "weights", found, hint)
+    return count

@@ -17,6 +17,7 @@ from typing import Any
 from edgert.errors import FormatError
 from edgert.format.parts import FilePart
 from edgert.stream.bell import Bell
+from edgert.stream.fork import tell_of_forks
 from edgert.stream.memory import Memory
 from edgert.stream.readers import Checker, Checks, Lane, Shared, stop
 from edgert.stream.ring import Ring
@@ -78,7 +79,7 @@ class WeightStore:
             source.close()
             raise
         self._finalizer: weakref.finalize[[Shared], Any] = weakref.finalize(self, stop, self._shared)
-        _stores.add(self)
+        tell_of_forks(self)
         try:
             self._load_home()
         except BaseException:
@@ -168,6 +169,18 @@ class WeightStore:
         """Waits for the reads under way, stops the readers, gives memory and file back. May be called again."""
         self._finalizer()
 
+    def hold(self) -> None:
+        """See fork.py."""
+        with self._shared.lock:
+            self._shared.forking = True
+        self._shared.silence()
+
+    def resume(self) -> None:
+        """See fork.py."""
+        with self._shared.lock:
+            self._shared.forking = False
+            self._shared.wake_readers()
+
     def after_fork(self) -> None:
         """In a forked child: its copy can be used, and readers are started with the next run. Called by itself."""
         shared = self._shared
@@ -224,32 +237,3 @@ def _pieces(stage: Stage, least: int) -> tuple[Stage, ...]:
             result.append(Stage(len(result), tuple(extents[first : index + 1]), parts, starts[first], nbytes))
             first = index + 1
     return tuple(result)
-
-
-_stores: weakref.WeakSet[WeightStore] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    """Direct reads into memory that is being shared with a child may end up in the wrong copy (open(2), NOTES)."""
-    for store in list(_stores):
-        shared = store._shared
-        with shared.lock:
-            shared.forking = True
-        shared.silence()
-
-
-def _after_fork_in_parent() -> None:
-    for store in list(_stores):
-        shared = store._shared
-        with shared.lock:
-            shared.forking = False
-            shared.wake_readers()
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
