@@ -33,10 +33,11 @@ FILES = {"streamed": "model.edge", "naive": "naive.edge", "mapped": "mapped.edge
 SHARES = (100, 75, 50, 25, 12)
 """Percent of the file that a group may have in RAM."""
 CONTEXT = 256
-RESERVE = 40 << 20
+RESERVE = 48 << 20
 """Of a group's limit for Python, NumPy and the kernels: what is left is edgert's `ram`."""
 SECONDS, MOST = 8.0, 64
-"""A turn: so long at least one token, and so many at most."""
+"""A turn: so long, but one token at least, and so many at most."""
+ROOF_SECONDS = 0.6
 PROMPT = 64
 
 
@@ -74,21 +75,37 @@ def modes() -> tuple[str, ...]:
     return MODES[:-1]
 
 
-def roof(file: Path) -> float:
-    """Bytes per second of large reads of `file`, at random and in order, at the best depth."""
+Reads = tuple[int, int, bool]
+"""Bytes of a read, reads at a time, and whether one lies behind the other."""
+
+
+def survey(file: Path) -> tuple[Reads, dict[str, float]]:
+    """The large reads of `file` that give most, and bytes per second of all kinds."""
+    found: dict[Reads, float] = {}
     with closing(DirectSource(file)) as source:
-        rates = [
-            rate
-            for in_order in (False, True)
-            for rate in measure(
-                source, blocks=(1 << 20, 4 << 20), depths=(2, 4, 8), seconds=0.1, rounds=1, in_order=in_order
-            ).values()
-        ]
-    return max(rates)
+        for in_order in (False, True):
+            rates = measure(
+                source, blocks=(1 << 20, 4 << 20), depths=(1, 2, 4, 8), seconds=0.2, rounds=2, in_order=in_order
+            )
+            found |= {(block, depth, in_order): rate for (block, depth), rate in rates.items()}
+    names = {f"{b >> 20} MB, {d} at a time, {'in order' if o else 'random'}": r for (b, d, o), r in found.items()}
+    return max(found, key=lambda kind: found[kind]), names
 
 
-def at(share: int, folder: Path, names: Sequence[str], threads: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """All of `names` with `share` percent of the file as RAM, one after the other, `rounds` times."""
+def roof(file: Path, reads: Reads) -> float:
+    """Bytes per second of such reads of `file`, now."""
+    block, depth, in_order = reads
+    with closing(DirectSource(file)) as source:
+        return measure(
+            source, blocks=(block,), depths=(depth,), seconds=ROOF_SECONDS, rounds=1, in_order=in_order
+        )[block, depth]  # fmt: skip
+
+
+def at(
+    share: int, folder: Path, names: Sequence[str], threads: int, rounds: int, seconds: float, reads: Reads
+) -> dict[str, Any]:
+    """All of `names` with `share` percent of the file as RAM, one after the other, `rounds` times, and between them
+    the storage."""
     size = (folder / "model.edge").stat().st_size
     limit = size * share // 100
     found: dict[str, Any] = {"limit": limit, "roofs": [], "runtimes": {}}
@@ -106,15 +123,18 @@ def at(share: int, folder: Path, names: Sequence[str], threads: int, rounds: int
             except Ended as error:
                 entry["ended"] = str(error)
                 running.pop(name, None)
+        found["roofs"].append(roof(folder / "model.edge", reads))
         for _ in range(rounds):
             for name in list(running):
-                found["roofs"].append(roof(folder / "model.edge"))
                 entry = found["runtimes"][name]
                 try:
-                    entry["decode"].append(running[name].ask(do="decode", seconds=seconds, least=1, most=MOST))
+                    turn = running[name].ask(do="decode", seconds=seconds, least=1, most=MOST)
                 except Ended as error:
                     entry["ended"] = str(error)
                     del running[name]
+                    continue
+                found["roofs"].append(roof(folder / "model.edge", reads))
+                entry["decode"].append(turn | {"roof": (found["roofs"][-2] + found["roofs"][-1]) / 2})
         for name, runtime in running.items():
             entry = found["runtimes"][name]
             try:
@@ -126,16 +146,36 @@ def at(share: int, folder: Path, names: Sequence[str], threads: int, rounds: int
     return summarize(found)
 
 
+def without_limit(folder: Path, threads: int) -> float:
+    """Tokens per second of edgert with the whole file in RAM: what computing alone allows."""
+    with Runtime("mapped", folder / FILES["mapped"], threads, CONTEXT, 0, None) as runtime:
+        runtime.ask(do="decode", seconds=0, least=2, most=2)
+        turns = [runtime.ask(do="decode", seconds=1, least=4, most=MOST) for _ in range(3)]
+    forget(folder / FILES["mapped"])
+    return statistics.median(turn["tokens"] / turn["seconds"] for turn in turns)
+
+
+def read_ahead(folder: Path) -> int | None:
+    """KB that the system reads ahead of page faults and buffered reads on the device of `folder`: it decides how fast
+    all but the streamed mode are."""
+    device = folder.stat().st_dev
+    place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    for queue in (place / "queue", place.resolve().parent / "queue"):
+        if (queue / "read_ahead_kb").is_file():
+            return int((queue / "read_ahead_kb").read_text())
+    return None
+
+
 def summarize(found: dict[str, Any]) -> dict[str, Any]:
-    """Adds medians, ratios to the streamed one, and shares of the roof, which is the median of those measured."""
+    """Adds medians, ratios to the streamed one, and shares of the roof: of each turn, what was read in a second against
+    what the storage gave just before and after it."""
     found["roof"] = statistics.median(found["roofs"]) if found["roofs"] else 0.0
     for entry in found["runtimes"].values():
         if not entry["decode"]:
             continue
         entry["tokens_per_second"] = statistics.median(turn["tokens"] / turn["seconds"] for turn in entry["decode"])
         entry["bytes_per_token"] = statistics.median(turn["read"] / turn["tokens"] for turn in entry["decode"])
-        read = statistics.median(turn["read"] / turn["seconds"] for turn in entry["decode"])
-        entry["share_of_roof"] = read / found["roof"]
+        entry["share_of_roof"] = statistics.median(t["read"] / t["seconds"] / t["roof"] for t in entry["decode"])
     streamed = found["runtimes"].get("streamed", {}).get("tokens_per_second")
     for entry in found["runtimes"].values():
         if streamed and "tokens_per_second" in entry:
@@ -179,15 +219,18 @@ def run(
         record: dict[str, Any] = {
             "machine": machine(), "shape": f"llama, {layers} layers, width {SHAPE.width}, ffn {SHAPE.ffn}",
             "bytes": {name: (place / file).stat().st_size for name, file in FILES.items()},
-            "reserve": RESERVE, "context": CONTEXT, "threads": {},
+            "reserve": RESERVE, "context": CONTEXT, "read_ahead": read_ahead(place), "threads": {},
         }  # fmt: skip
+        reads, record["survey"] = survey(place / "model.edge")
+        record["roof_by"] = {"block": reads[0], "depth": reads[1], "in_order": reads[2]}
         chosen = tuple(names or modes())
         for threads in thread_counts:
             print(f"{threads} thread{'s' if threads > 1 else ''}, a file of {show_bytes(record['bytes']['streamed'])}")
-            results: dict[str, Any] = {}
+            results: dict[str, Any] = {"without a limit": without_limit(place, threads)}
             record["threads"][str(threads)] = results
+            print(f"without a limit {results['without a limit']:.2f} tokens/s")
             for share in shares:
-                results[str(share)] = at(share, place, chosen, threads, rounds, seconds)
+                results[str(share)] = at(share, place, chosen, threads, rounds, seconds, reads)
                 print("\n".join(lines(share, results[str(share)])), flush=True)
                 save(out, record)
 

@@ -19,7 +19,7 @@ import numpy as np
 from bench.measure import machine, save
 from bench.sparse_language import Shape, shapes
 from bench.sparse_language import keep as pattern
-from bench.stream.compare import CONTEXT, folder_of, roof
+from bench.stream.compare import CONTEXT, folder_of, roof, survey
 from bench.stream.generate import SHAPE, forget
 from bench.stream.runtimes import Ended, Runtime
 from edgert.converters.llm.decoder import build_decoder
@@ -86,6 +86,7 @@ def compare(dense: str, folder: Path, threads: int, rounds: int, seconds: float)
         forget(path)
     ram = files[dense].stat().st_size * BUDGET // 100
     found: dict[str, Any] = {"ram": ram, "roofs": [], "forms": {}}
+    reads, found["survey"] = survey(files[dense])
     with ExitStack() as stack:
         running: dict[str, Runtime] = {}
         for form, path in files.items():
@@ -96,7 +97,7 @@ def compare(dense: str, folder: Path, threads: int, rounds: int, seconds: float)
             }  # fmt: skip
             running[form].ask(do="decode", seconds=0, least=2, most=2)
         for _ in range(rounds):
-            found["roofs"].append(roof(files[dense]))
+            found["roofs"].append(roof(files[dense], reads))
             for form, runtime in running.items():
                 turn = runtime.ask(do="decode", seconds=seconds, least=1, most=MOST)
                 found["forms"][form]["decode"].append(turn)
