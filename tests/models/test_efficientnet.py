@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from streamed_memory import MEASURED, check_half
 
 import edgert
 from edgert.format import Preprocessing, read_model
@@ -108,3 +113,10 @@ def test_int8_answers_as_float_after_a_round_trip(
     first = answers(lite0.int8, lite0.inputs)
     for name in PHOTOS:
         np.testing.assert_array_equal(found[name], first[name], err_msg=name)
+
+
+@pytest.mark.skipif(not MEASURED, reason="this system does not say how much memory a process has")
+@pytest.mark.parametrize("lite0", [None], ids=["own"], indirect=True)
+@pytest.mark.parametrize("form", ["float32", "int8"])
+def test_half_of_the_weights_are_streamed(lite0: Lite0, form: str, tmp_path: Path) -> None:
+    check_half(getattr(lite0, form), tmp_path)
