@@ -24,6 +24,7 @@ from edgert.plan.plan import LookupCall, Plan
 from edgert.plan.planner import make_plan
 from edgert.plan.residency import divide, least, merged
 from edgert.plan.split import split_products
+from edgert.stream.probe import load_storage
 from edgert.stream.stages import PAGE, Division
 
 TOKENS, CONTEXT = "T", "C"
@@ -35,7 +36,9 @@ SPARSE_CHUNK = 128
 STREAMED_CHUNK = 1024
 """At most so many where weights are streamed: every run of a prefill reads all of them from the storage."""
 CHUNK_SHARE = 8
-"""A larger streamed prefill run takes at most this part of the room for weights: decoding reads less with more room."""
+"""A longer streamed prefill run takes at most this part of the room for weights: decoding reads less with more room."""
+READ_DEPTH, READ_BYTES = 4, 1 << 20
+"""Reads at a time of a store, and bytes of each."""
 SCORE_BYTES = 32 << 20
 """Logits of a score run: at most this, and at least one row."""
 MAX_SCORE_CHUNK = 64
@@ -77,6 +80,7 @@ class Plans:
         self.graph: Graph = model.graph
         self.tensors: Mapping[str, StoredTensor] = model.tensors
         self._plans: dict[Mode, Plan] = {}
+        self._divisions: dict[int | None, Division] = {}
         if stream:
             # A copy of sparse weights with their zeros would take memory, and the file would be read for nothing.
             self.sparse = "always" if self.sparse == "auto" and self.has_sparse else self.sparse
@@ -90,6 +94,7 @@ class Plans:
         """The same with prefill runs of `chunk` tokens. Plans that do not depend on it are kept."""
         other = copy(self)
         other.chunk = min(chunk, self.options.n_ctx)
+        other._divisions = {}
         other._plans = {mode: plan for mode, plan in self._plans.items() if other.rows(mode) == self.rows(mode)}
         return other
 
@@ -181,7 +186,10 @@ class Plans:
     def divide(self, ram: int | None) -> Division:
         """What of the weights stays within a budget of `ram` bytes in all; None: everything. Raises MemoryBudgetError
         for less than `least`."""
-        return divide(self.parts, 2 * self.whole if ram is None else ram - self.memory().total)
+        if ram not in self._divisions:
+            space = 2 * self.whole if ram is None else ram - self.memory().total
+            self._divisions[ram] = divide(self.parts, space)
+        return self._divisions[ram]
 
 
 def fitting(model: Model, options: Options, ram: int | None, stream: str) -> Plans:
@@ -222,18 +230,28 @@ def _mapped(model: Model, options: Options, ram: int) -> Plans:
 
 
 def _streamed(model: Model, options: Options, ram: int | None) -> Plans:
-    """With the longest prefill run that leaves most of the room to weights."""
-    shortest = Plans(model, options, stream=True, bounded=True, chunk=min(options.chunk or MIN_CHUNK, MIN_CHUNK))
-    if ram is not None and shortest.least > ram:
-        raise MemoryBudgetError(_advice(shortest, ram))
-    smallest = shortest.memory().total
-    chunk = min(options.chunk or STREAMED_CHUNK, options.n_ctx)
-    while chunk > shortest.chunk:
-        plans = shortest.by(chunk)
-        if ram is None or (plans.least <= ram and plans.memory().total - smallest <= (ram - smallest) // CHUNK_SHARE):
-            return plans
-        chunk //= 2
-    return shortest
+    """With prefill runs so long that computing takes as long as reading, unless that leaves weights too little room."""
+    plans = Plans(model, options, stream=True, bounded=True, chunk=min(options.chunk or MIN_CHUNK, MIN_CHUNK))
+    if ram is not None and plans.least > ram:
+        raise MemoryBudgetError(_advice(plans, ram))
+    smallest, most = plans.memory().total, min(options.chunk or STREAMED_CHUNK, options.n_ctx)
+    wanted = options.chunk or chunk_for(model.graph)
+    while plans.chunk < most and (plans.chunk < wanted or _waits(plans, ram)):
+        longer = plans.by(min(2 * plans.chunk, most))
+        if ram is not None and (
+            longer.least > ram or longer.memory().total - smallest > (ram - smallest) // CHUNK_SHARE
+        ):
+            break
+        plans = longer
+    return plans
+
+
+def _waits(plans: Plans, ram: int | None) -> bool:
+    """Whether a prefill run takes longer to read than to compute."""
+    if not plans.parts:
+        return False
+    rate = load_storage(plans.parts[0].file).bandwidth(READ_BYTES, READ_DEPTH)
+    return plans.divide(ram).streamed_bytes / rate > plans.plan("prefill").predicted_us / 1e6
 
 
 def _advice(plans: Plans, ram: int) -> str:

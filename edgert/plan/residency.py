@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 from edgert.errors import MemoryBudgetError
@@ -27,6 +28,8 @@ RING = 32 << 20
 """More than this evens out nothing: what is left of a budget keeps weights."""
 RING_SHARE = 4
 """The ring takes at most this part of the space, unless its largest stages need more."""
+REFINED = 3
+"""Times that the ring is made as small as its laps are."""
 LARGEST = 3
 """How many of the largest tensors may stay so that the ring need not hold one of them."""
 
@@ -38,7 +41,7 @@ class _Unit:
     parts: tuple[FilePart, ...]
     single: bool
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """What it takes where it lies alone."""
         return sum(end - start for start, end in _ranges(self.parts))
@@ -55,14 +58,25 @@ def divide(parts: Sequence[FilePart], space: int, *, ring: int | None = None) ->
     if _pages(units) + 2 * PAGE <= space or not units:
         return Division(_home(units), (), 0)
     largest = sorted((unit for unit in units if _streams(unit)), key=lambda unit: -unit.nbytes)
-    tries = (_divide(units, {unit.parts for unit in largest[:kept]}, space, ring) for kept in range(LARGEST + 1))
-    found = [division for division in tries if division is not None]
+    found = []
+    for kept in range(LARGEST + 1):
+        size = ring
+        # Laps leave some of a ring over: with one that is as small, there is room for more to stay.
+        for _ in range(REFINED):
+            division = _divide(units, {unit.parts for unit in largest[:kept]}, space, size)
+            if division is None:
+                break
+            found.append(division)
+            size = division.ring
+        if kept == len(largest) or 2 * largest[kept].nbytes <= min(RING, space // RING_SHARE):
+            break  # the ring is as small as it would be without the next one
     if not found:
         raise MemoryBudgetError(
             f"expected {show_bytes(space)} or less for weights, found that the smallest that works is {least(parts)} "
             f"({show_bytes(least(parts))})"
         )
-    return min(found, key=lambda division: division.streamed_bytes)
+    hundredth = _pages(units) // 100
+    return min(found, key=lambda division: (division.streamed_bytes // hundredth, len(division.stages)))
 
 
 def least(parts: Sequence[FilePart]) -> int:
