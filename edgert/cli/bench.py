@@ -19,6 +19,7 @@ from edgert import __version__
 from edgert.cache import cache_root
 from edgert.cli.bench_language import REPETITIONS, LanguageBench, table
 from edgert.cli.common import (
+    checks_option,
     compiling,
     default_shapes,
     device_option,
@@ -33,6 +34,7 @@ from edgert.cli.common import (
     say,
     shape_option,
     sparse_option,
+    stream_option,
 )  # fmt: skip
 from edgert.device.cpu import cpu_name, usable_cores
 from edgert.errors import InputError, UnsupportedError
@@ -42,7 +44,8 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.library import load_library
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.executable import OpTime
-from edgert.runtime.session import Session
+from edgert.runtime.session import Session, Stream
+from edgert.stream.readers import Checks
 
 Feeds = dict[str, Array]
 RUNS = 50
@@ -68,12 +71,15 @@ PROFILED_RUNS = 10
 )
 @json_option
 @ram_option
+@stream_option
+@checks_option
 @device_option
 @sparse_option
 @shape_option
 def command(
     file: str, threads: str | None, runs: int | None, ops: bool, trace: str | None, prompt: int, gen: int, kv: str,
-    activations: str, as_json: bool, ram: str | None, device: str, sparse: str, shapes: tuple[str, ...],
+    activations: str, as_json: bool, ram: str | None, stream: Stream, checks: Checks, device: str, sparse: str,
+    shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure the model FILE on random inputs.
 
@@ -91,12 +97,18 @@ def command(
     if model.info.language is not None and model.graph.states:
         if device != "cpu":
             raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
-        bench = LanguageBench(model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, sparse=sparse)
+        bench = LanguageBench(
+            model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, stream=stream, checks=checks,
+            sparse=sparse,
+        )  # fmt: skip
         bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
         return
     runs = runs or RUNS
     given = parse_shapes(shapes)
-    sessions = [open_session(file, threads=n, ram=ram, device=device, shapes=given, sparse=sparse) for n in counts]
+    sessions = [
+        open_session(file, threads=n, ram=ram, device=device, shapes=given, sparse=sparse, stream=stream, checks=checks)
+        for n in counts
+    ]
     sizes = default_shapes(sessions[0].model.graph, sessions[0].info, given)
     feeds = random_feeds(sessions[0], sizes)
     times = measure(sessions, feeds, runs)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
-from edgert.errors import InputError, UnsupportedError
+from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Array
@@ -168,6 +168,24 @@ class Encoder:
         executable = self._executable(1)
         origin = self._library.origin + self._choice.note if self._library is not None else ""
         return explain.summary(executable.plan, origin)
+
+    def trim(self, ram: str | int | None = None) -> int:
+        """Drops the programs and what is in memory of the mapped weights: the next text has them again, within `ram`
+        from then on if it is given. The budget, 0 if there is none. Raises MemoryBudgetError, and leaves all as it is,
+        where texts of the shortest length do not fit."""
+        before = self._ram
+        self._ram = self._ram if ram is None else parse_bytes(ram)
+        try:
+            if self._ram != before:
+                self.plan(self._length(1))
+        except MemoryBudgetError:
+            self._ram = before
+            raise
+        if self._pool is not None:
+            self._pool.quiesce()
+        self._ready.clear()
+        self.model.drop_pages()
+        return self._ram or 0
 
     def close(self) -> None:
         """Ends worker threads and frees memory. May be called twice."""

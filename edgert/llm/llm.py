@@ -32,6 +32,7 @@ from edgert.llm.streamed import StreamedWeights
 from edgert.llm.tokenizer import Tokenizer
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.session import Stream
+from edgert.runtime.shared_ram import SharedRam
 from edgert.stream.readers import Checks
 
 Prompt = str | Sequence[int]
@@ -53,7 +54,7 @@ class LLM:
         *,
         n_ctx: int | None = None,
         threads: int | None = None,
-        ram: str | int | None = None,
+        ram: str | int | SharedRam | None = None,
         kv: str = "f16",
         activations: str = "int8",
         sparse: str = "auto",
@@ -81,6 +82,8 @@ class LLM:
         if language is not None and language.pooling and not self._model.graph.states:
             if stream == "always":
                 raise UnsupportedError("stream: expected 'auto' or 'never' for a model of embeddings, found 'always'")
+            if isinstance(ram, SharedRam):
+                raise UnsupportedError("ram: a model of embeddings shares no budget; give it one of its own")
             self._encoder = Encoder(self._model, threads=threads, ram=ram, sparse=sparse, on_compile=on_compile)
         else:
             self._decoder = Decoder(
@@ -275,6 +278,23 @@ class LLM:
         with self._turn:
             self._context.restore(saved.tokens, saved.slices)
         return len(saved.tokens)
+
+    # ---- memory
+    def trim(self, ram: str | int | None = None) -> int:
+        """Gives memory back to the system, such as when Android asks for it (onTrimMemory): from now on `ram` bytes are
+        enough, such as '40M', by default the fewest that work; the bytes that it may then take.
+
+        What is in memory of the weights is dropped at once, after a token or a part of a prompt that is being computed,
+        also for another thread's generation; weights are then streamed where they have no room. The cache stays, the
+        tokens are the same. Models of embeddings have their weights mapped: `ram` is then what all of it must fit, and
+        0 the answer where there is no limit. Raises MemoryBudgetError, and leaves all as it is, if `ram` is too little.
+        """
+        self._check_open()
+        if self._decoder is not None:
+            return self._decoder.trim(ram)
+        assert self._encoder is not None
+        with self._turn:
+            return self._encoder.trim(ram)
 
     # ---- ending
     def _need_decoder(self) -> Decoder:

@@ -289,7 +289,7 @@ class Session:
 
         division = self._store.division
         memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
-        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {in_words(self._store)}"
+        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {in_words(plan, self._store)}"
 
     @property
     def kernels(self) -> str:
