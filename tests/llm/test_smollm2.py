@@ -137,6 +137,22 @@ def test_within_48_megabytes_it_says_the_same(llm: edgert.LLM, threads: int) -> 
     assert answer["peak"] - answer["before"] <= RAM + BESIDE, answer
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/status")
+def test_a_generation_that_is_trimmed_gives_memory_back_and_goes_on(llm: edgert.LLM) -> None:
+    prompt = llm.chat_prompt(EDIT)
+    plain = [token.id for token in llm.generate(prompt, temperature=0, max_tokens=24)]
+    child = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "trimmed_child.py"), str(llm._path),
+         ",".join(map(str, prompt)), str(len(plain))],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    answer = json.loads(child.stdout)
+    assert answer["tokens"] == plain
+    assert answer["before"] - answer["trimmed"] > 70 << 20, "most of what the weights take"
+    assert answer["after"] - answer["trimmed"] < answer["kept"], answer["summary"]
+
+
 def test_json(llm: edgert.LLM) -> None:
     pytest.importorskip("llguidance")
     schema = {
