@@ -65,6 +65,7 @@ def convert(
     sparsity: float | None = None,
     allocate: str | None = None,
     refine: bool = False,
+    neurons: str | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
     info: ModelInfo | None = None,
     labels: Sequence[str] | None = None,
@@ -82,9 +83,11 @@ def convert(
     `llm.compress`. prune ('magnitude', 'wanda', 'sparsegpt') sets weights to 0 that matter least, in a pattern
     ('auto', 'unstructured', 'nm:2:4', '4x4', 'group' ...), the share `sparsity` of them, which allocate ('uniform',
     'sensitivity') divides among the layers; refine exchanges some afterwards (DSnoT). Networks are pruned likewise,
-    in the pattern 4x4 if not told otherwise, with overrides such as 'LAYER=prune:0.3' or 'LAYER=prune:none'. observer,
-    equalize, bias_correction, labels and preprocessing are for networks. tokenizer: a tokenizer.json or a folder with
-    one, which makes a language model of an ONNX text encoder: one that embeds texts.
+    in the pattern 4x4 if not told otherwise, with overrides such as 'LAYER=prune:0.3' or 'LAYER=prune:none'. neurons:
+    of gated feed-forward layers only the neurons are read and computed whose gate passes a threshold, by the loss that
+    this may cost ('1%' of perplexity), the share that rests ('0.4') or the threshold itself ('t=0.05'; 't=0' skips
+    those that add nothing). observer, equalize, bias_correction, labels and preprocessing are for networks. tokenizer:
+    a tokenizer.json or a folder with one, which makes a language model of an ONNX text encoder: one that embeds texts.
 
     weights: 'f32', the default, keeps floats; 'int8' quantizes after training, for which `calib` is needed (images or
     arrays, see `load_dataset`), of which `samples`, 128, are used. eval_data: labelled data on which accuracy
@@ -104,7 +107,7 @@ def convert(
             raise ConversionError(f"{src}: expected options of a language model, found {', '.join(given)}")
         options = options_from(
             weights or "keep", method, asymmetric, overrides, calib, samples, eval_data, max_loss,
-            prune, pattern, sparsity, allocate, refine,
+            prune, pattern, sparsity, allocate, refine, neurons,
         )  # fmt: skip
         compressor = Compressor(options, progress)
         return convert_language_model(
@@ -119,8 +122,8 @@ def convert(
             progress=progress,
             language=encoder.model if encoder is not None else None,
         )
-    if method is not None or asymmetric:
-        raise ConversionError(f"{src}: method and asymmetric are for language models, this is none")
+    if method is not None or asymmetric or neurons is not None:
+        raise ConversionError(f"{src}: method, asymmetric and neurons are for language models, this is none")
     pruning = network_pruning(prune, pattern, sparsity, allocate, refine, overrides)
     if pruning is None and overrides:
         raise ConversionError(f"{src}: overrides are for language models, or for --prune, found neither")

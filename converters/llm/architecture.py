@@ -16,7 +16,7 @@ MAX_LAYERS, MAX_WIDTH, MAX_HEADS, MAX_VOCABULARY = 1024, 1 << 20, 1 << 12, 1 << 
 MIN_CAP, MAX_CAP = 1e-3, 1e6
 """Of scores and logits, which are of the order of 10: beyond, a cap and its inverse would leave float32."""
 
-Activation = Literal["Silu", "Gelu", "GeluTanh"]
+Activation = Literal["Silu", "Gelu", "GeluTanh", "Relu"]
 
 
 @dataclass(frozen=True)

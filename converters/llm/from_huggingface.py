@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "GeluTanh",
     "gelu_fast": "GeluTanh",
     "gelu_pytorch_tanh": "GeluTanh",
+    "relu": "Relu",
 }
 
 

@@ -98,12 +98,34 @@ class Layers:
         prefix, kind = f"layers.{layer}", self.model.activation
         if self.model.gated:
             x = self.linear(x, f"{prefix}.gate_up")
-            x = self.node("GLU", (x,), f"{prefix}.glu", activation=kind)
+            x = (
+                self.relu_gated(x, prefix)
+                if kind == "Relu"
+                else self.node("GLU", (x,), f"{prefix}.glu", activation=kind)
+            )
         else:
             x = self.linear(x, f"{prefix}.up")
-            if kind == "Silu":
+            if kind == "Relu":
+                x = self.node("Relu", (x,), f"{prefix}.activation")
+            elif kind == "Silu":
                 x = self.node("Swish", (x,), f"{prefix}.activation", alpha=1.0)
             else:
                 approximate = "tanh" if kind == "GeluTanh" else "none"
                 x = self.node("Gelu", (x,), f"{prefix}.activation", approximate=approximate)
         return self.linear(x, f"{prefix}.down", residual)
+
+    def relu_gated(self, x: str, prefix: str) -> str:
+        """max(gate, 0) * up of rows [gate | up]."""
+        half = self.model.ffn
+        gate, up = (
+            self.node("Slice", (x, *(self.index(f"ffn.{place}", place) for place in (start, start + half)),
+                                self.index("ffn.axis", -1)), f"{prefix}.{name}")
+            for name, start in (("gate.out", 0), ("up.out", half))
+        )  # fmt: skip
+        return self.node("Mul", (self.node("Relu", (gate,), f"{prefix}.gate.relu"), up), f"{prefix}.glu")
+
+    def index(self, name: str, value: int) -> str:
+        """A constant int64 [1], one for all who ask for it."""
+        if name not in self.graph.constants:
+            self.graph.add_constant(name, np.array([value], np.int64))
+        return name

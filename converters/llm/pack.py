@@ -11,6 +11,7 @@ import numpy as np
 
 from edgert.converters.llm.checkpoint import ExactBlocks
 from edgert.converters.llm.groups import GROUP, round_to_groups
+from edgert.converters.llm.neurons import HeldNeurons
 from edgert.converters.llm.weights import HeldBlocks, Weight
 from edgert.converters.sparse_encoding import Fit, fit_f16, fit_groups
 from edgert.format.model import StoredTensor
@@ -63,6 +64,8 @@ class Packer:
 
     def store(self, name: str, weight: Weight) -> tuple[StoredTensor, Packed]:
         """The tensor for the file and what it cost. Raises FormatError for values that are not finite."""
+        if isinstance(weight, HeldNeurons):
+            return self.neurons(name, weight)
         if len(weight.shape) != 2:
             stored = StoredTensor.pack_dense(name, weight.load())
             return stored, Packed(name, weight.shape, weight.source, "f32", stored.nbytes)
@@ -81,6 +84,15 @@ class Packer:
         else:
             blocks = round_to_groups(values, "q8g" if chosen == "q8" else chosen)
         return self.packed(name, weight, blocks, values)
+
+    def neurons(self, name: str, weight: HeldNeurons) -> tuple[StoredTensor, Packed]:
+        """Rounded neurons as they are."""
+        assert weight.up.scale is not None and weight.down.scale is not None
+        numbers = np.stack([weight.up.values, weight.down.values], axis=1)
+        scale = np.stack([weight.up.scale, weight.down.scale], axis=1)
+        stored = StoredTensor.pack_neurons(name, numbers, scale, weight.encoding)
+        found = Packed(name, weight.shape, weight.source, weight.encoding, stored.nbytes, weight.error)
+        return stored, replace(found, lossless=weight.error == 0.0)
 
     def keeps(self, name: str, blocks: ExactBlocks, chosen: Encoding | None) -> bool:
         """Whether exact blocks are taken as they are."""

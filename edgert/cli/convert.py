@@ -83,6 +83,12 @@ def size(_context: click.Context, parameter: click.Parameter, text: str | None) 
     help="The same share of zeros for every layer (default), or fewer where they cost more.",
 )
 @click.option("--refine", is_flag=True, help="Exchange single weights after pruning, as inputs suggest (DSnoT).")
+@click.option(
+    "--neurons",
+    metavar="LOSS|SHARE|t=SIZE",
+    help="Language models: skip neurons of feed-forward layers whose gate is small: as many as cost '1%' of "
+    "perplexity, '0.4' of them, or gates up to 't=0.05' (t=0: only those that add nothing, as ReLU has them).",
+)
 @click.option("--calib", type=click.Path(path_type=Path), help="Images, an .npz or a text file to calibrate with.")
 @click.option("--samples", type=int, help="Calibration samples, evenly spaced: 128, or 32 windows of 512 tokens.")
 @click.option("--observer", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True)
@@ -131,6 +137,7 @@ def command(
     edgert convert SmolLM2-135M/ -o model.edge --weights int4
     edgert convert model.gguf -o model.edge --weights int4 --method awq+gptq --calib text.txt \\
         --override '*.down=int8' --eval other.txt --max-loss 10
+    edgert convert model.gguf -o model.edge --weights int4 --method gptq --neurons 1% --calib text.txt
     edgert convert model.gguf -o model.edge --weights f16 --prune sparsegpt --pattern nm:6:8 --calib text.txt
     edgert convert encoder.onnx -o model.edge --tokenizer all-MiniLM-L6-v2/
     edgert convert model.onnx -o model.edge

@@ -46,6 +46,10 @@ MODEL_OPTIONS = (
         "--activations", type=click.Choice(["int8", "int16"]), default="int8", show_default=True,
         help="What meets int4 and int8 weights. int16 gives the float model's answers, at more work.",
     ),
+    click.option(
+        "--neurons", type=float, default=1.0, show_default=True,
+        help="Of models converted with --neurons: times the thresholds up to which neurons rest; 0 computes all.",
+    ),
     threads_option, ram_option, stream_option, checks_option, device_option, sparse_option, verbose_option,
 )  # fmt: skip
 
@@ -97,7 +101,7 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     Storage that weights are streamed from is measured if it has not been: the first line says what to expect of it."""
     if given["device"] != "cpu":
         raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
-    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse")
+    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons")
     options = {name: given[name] for name in names if name in given}
     llm = LLM(file, **options, **more, on_compile=compiling())
     if llm.streamed_from is not None and load_storage(llm.streamed_from).source == "assumed":

@@ -18,6 +18,7 @@ from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.ir import Array
+from edgert.graph.neurons import with_thresholds
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
@@ -69,6 +70,7 @@ class Decoder:
         sparse: str = "auto",
         stream: Stream = "auto",
         checks: Checks = "once",
+        neurons: float = 1.0,
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Decoder:
         answers, at up to twice the work.
         chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse, stream, checks: see
         `edgert.load`; a streamed model reads each weight once for a token, or for a prefill run, which is then longer.
+        neurons: times the thresholds up to which neurons of a model converted with `neurons` rest; 0 computes all.
 
         Raises InputError, UnsupportedError or MemoryBudgetError, which says what would fit.
         """
@@ -94,6 +97,7 @@ class Decoder:
             raise InputError(f"kv: expected one of {', '.join(KV)}, found {kv!r}")
         if activations not in ACTIVATIONS:
             raise InputError(f"activations: expected one of {', '.join(ACTIVATIONS)}, found {activations!r}")
+        model, self._neurons = replace(model, graph=with_thresholds(model.graph, neurons)), neurons
         longest = language.context_length
         self.n_ctx = min(longest, DEFAULT_CONTEXT) if n_ctx is None else n_ctx
         if isinstance(self.n_ctx, bool) or not 1 <= self.n_ctx <= longest:
@@ -303,8 +307,10 @@ class Decoder:
     # ---- the cache as data
     @property
     def cache_kind(self) -> str:
-        """What a cache must agree in, to go on with it: 'f16', 'int8', or one of these 'by int16'."""
-        return self.kv if self.activations == "int8" else f"{self.kv} by {self.activations}"
+        """What a cache must agree in, to go on with it: 'f16', 'int8', or one of these 'by int16'; and the factor of
+        the thresholds of neurons where it is not the file's."""
+        kind = self.kv if self.activations == "int8" else f"{self.kv} by {self.activations}"
+        return kind if self._neurons == 1 else f"{kind}, neurons {self._neurons:g}"
 
     def export_cache(self, count: int | None = None) -> list[CacheSlice]:
         """Copies of what the first `count` positions (default: all) have in the cache, state by state."""

@@ -60,13 +60,15 @@ class LLM:
         sparse: str = "auto",
         stream: Stream = "auto",
         checks: Checks = "once",
+        neurons: float = 1.0,
         seed: int | None = None,
         chat_template: str = "",
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: tokens of the context, prompt and answer together; default is the model's own length, at most 2048.
-        threads, ram, kv, activations, sparse, stream, checks: see Decoder. seed: for requests that give none; None
-        draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: see edgert.load.
+        threads, ram, kv, activations, sparse, stream, checks, neurons: see Decoder. seed: for requests that give none;
+        None draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: see
+        edgert.load.
 
         Raises FormatError, UnsupportedError for a file that is no language model, InputError, MemoryBudgetError.
         """
@@ -88,7 +90,7 @@ class LLM:
         else:
             self._decoder = Decoder(
                 self._model, n_ctx=n_ctx, threads=threads, ram=ram, kv=kv, activations=activations,
-                sparse=sparse, stream=stream, checks=checks, on_compile=on_compile,
+                sparse=sparse, stream=stream, checks=checks, neurons=neurons, on_compile=on_compile,
             )  # fmt: skip
             self._context = Context(self._decoder)
         self._generations: WeakSet[Generation] = WeakSet()

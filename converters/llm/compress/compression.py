@@ -15,7 +15,7 @@ import numpy as np
 
 from edgert.converters.llm import pack
 from edgert.converters.llm.checkpoint import ExactBlocks
-from edgert.converters.llm.compress import awq
+from edgert.converters.llm.compress import awq, thresholds
 from edgert.converters.llm.compress.calibration import (
     WINDOW,
     WINDOWS,
@@ -23,11 +23,13 @@ from edgert.converters.llm.compress.calibration import (
     Text,
     cut,
     linears,
+    moments_of,
     read_text,
     split,
     spread,
 )
 from edgert.converters.llm.compress.matrix import Target, compressed, measured, parts_of
+from edgert.converters.llm.compress.neurons import round_neurons
 from edgert.converters.llm.compress.policy import (
     Override,
     Precision,
@@ -39,21 +41,25 @@ from edgert.converters.llm.compress.policy import (
 from edgert.converters.llm.compress.pruning import LARGE_LOSS, Pruning, pruning_from
 from edgert.converters.llm.compress.quality import (
     Quality,
+    Reference,
     compare,
     float_logits,
     reference_of,
     runtime_logits,
     stored_logits,
 )
+from edgert.converters.llm.compress.thresholds import Calibrated, Request, parse_neurons
 from edgert.converters.llm.compress.walk import Walk
 from edgert.converters.llm.importer import LanguageModel
+from edgert.converters.llm.neurons import NeuronEncoding, take_apart
 from edgert.converters.llm.report import LanguageReport
 from edgert.converters.llm.weights import Held, HeldBlocks, Weight, dequantized
 from edgert.converters.prune.allocation import Sensitivity, allocate
 from edgert.converters.prune.dsnot import Inputs
 from edgert.errors import ConversionError, KernelError, UnsupportedError
 from edgert.format.model import Model
-from edgert.graph.ir import Array
+from edgert.graph.ir import Array, Node
+from edgert.graph.neurons import with_thresholds
 
 Method: TypeAlias = Literal["rtn", "awq", "gptq", "awq+gptq"]
 METHODS: tuple[Method, ...] = ("rtn", "awq", "gptq", "awq+gptq")
@@ -75,7 +81,8 @@ class Options:
     measured on; without it, the last fifth of `calib`. max_loss: the largest rise of perplexity that is accepted,
     per cent. sequential: GPTQ and pruning see the inputs that the matrices before it give once they are rounded or
     pruned, otherwise those of the float model. runtime: quality is measured with the runtime's arithmetic, else in
-    float32. pruning: None if all weights stay.
+    float32. pruning: None if all weights stay. neurons: which neurons of gated layers are skipped, None to leave these
+    layers as they are.
     """
 
     precision: Precision
@@ -88,6 +95,7 @@ class Options:
     sequential: bool = True
     runtime: bool = True
     pruning: Pruning | None = None
+    neurons: Request | None = None
 
     @property
     def used(self) -> Method:
@@ -107,6 +115,10 @@ class Options:
             raise ConversionError(f"expected at least one window of calibration text, found {self.samples}")
         if self.pruning is not None:
             self.pruning.check(self.precision.weights, self.precision.asymmetric, self.calib is not None)
+        if self.neurons is not None and self.neurons.calibrated and self.calib is None:
+            raise ConversionError(f"neurons={self.neurons} needs a text to calibrate with: give one with --calib")
+        if self.neurons is not None and self.used.startswith("awq"):
+            raise ConversionError("awq scales whole feed-forward layers; with neurons use --method gptq")
 
 
 def options_from(
@@ -123,6 +135,7 @@ def options_from(
     sparsity: float | None = None,
     allocation: str | None = None,
     refined: bool = False,
+    neurons: str | None = None,
 ) -> Options:
     """Options as the command line has them, checked. Raises ConversionError."""
     if weights not in pack.WEIGHTS:
@@ -135,7 +148,8 @@ def options_from(
     choices = tuple(override for override in parsed if isinstance(override, Override))
     precision = Precision(weights, asymmetric, choices, exact=method is None and pruning is None)
     windows = WINDOWS if samples is None else samples
-    options = Options(precision, method, calib, windows, WINDOW, evaluation, max_loss, pruning=pruning)
+    skipped = None if neurons is None else parse_neurons(neurons)
+    options = Options(precision, method, calib, windows, WINDOW, evaluation, max_loss, pruning=pruning, neurons=skipped)
     options.check()
     return options
 
@@ -150,15 +164,23 @@ class Compressor:
     original: LanguageModel | None = None
     calibration: Text | None = None
     evaluation: Text | None = None
+    gates: Calibrated | None = None
 
     # ---- hooks
     def compress(self, language: LanguageModel, report: LanguageReport) -> None:
         """Replaces the matrices that are to be pruned or rounded. Raises ConversionError or InputError."""
         self.options.check()
         precision, method = self.options.precision, self.options.used
+        self.original = LanguageModel(**{**vars(language), "weights": dict(language.weights)})
+        nodes: list[Node] = []
+        if self.options.neurons is not None:
+            language.graph, language.weights, nodes = take_apart(language.graph, language.weights)
+            if not nodes:
+                raise ConversionError("neurons are those of gated feed-forward layers without biases: here are none")
         precision.check(language.weights)
         self.read_texts(language)
-        self.original = LanguageModel(**{**vars(language), "weights": dict(language.weights)})
+        if self.options.neurons is not None:
+            self.neurons(language, nodes, self.options.neurons)
         self.encodings = {
             name: precision.encoding(language.graph, name, language.weights[name])
             for name in matrices(language.weights)
@@ -209,6 +231,8 @@ class Compressor:
             f"  in this file:    perplexity {after.perplexity:.2f} ({loss:+.2f} %), Jensen-Shannon divergence "
             f"{after.divergence:.4f}, same next token {after.agreement:.1f} % ({arithmetic})",
         ]
+        if self.gates is not None:
+            self.judge_neurons(model, reference, after, report)
         self.warn(report, loss)
         if self.options.max_loss is not None and loss > self.options.max_loss:
             advice = "use --method gptq, --asymmetric, more bits for some matrices with --override, or int8"
@@ -217,7 +241,39 @@ class Compressor:
                 f"than the accepted {self.options.max_loss:g} %; {'; '.join(report.warnings) or advice}"
             )
 
+    def judge_neurons(self, model: Model, reference: Reference, after: Quality, report: LanguageReport) -> None:
+        """What of the loss is due to skipping: the same file, every neuron computed."""
+        whole = dataclasses.replace(model, graph=with_thresholds(model.graph, 0.0))
+        every, _ = self.measured(whole, reference.windows, lambda logits: compare(reference, logits))
+        cost = 100.0 * (after.perplexity / every.perplexity - 1.0)
+        report.quality["neurons"] |= {"every_neuron": every.as_dict(), "loss_percent": float(f"{cost:.4g}")}
+        report.summary.append(
+            f"  with every neuron: perplexity {every.perplexity:.2f}; skipping costs {cost:+.2f} % of that"
+        )
+
     # ---- steps
+    def neurons(self, language: LanguageModel, nodes: Sequence[Node], request: Request) -> None:
+        """Finds the thresholds, then rounds the neurons of layer after layer."""
+        windows = [] if self.calibration is None else self.calibration.windows
+        self.gates = thresholds.calibrate(language.graph, nodes, language.weights, windows, request, self.tell)
+        encoding: NeuronEncoding = "neurons4" if self.options.precision.weights == "int4" else "neurons8"
+        sweeping = self.options.used == "gptq"
+        if not windows:
+            for node in nodes:
+                weight = language.weights[node.inputs[2]]
+                language.weights[node.inputs[2]] = round_neurons(weight.load(), encoding, weight.source)
+            return
+        seen = language.weights if self.options.sequential else dict(language.weights)
+        for done, (node, inputs, gates) in enumerate(thresholds.observed(language.graph, seen, windows)):
+            self.tell("neurons", done, len(nodes))
+            name = node.inputs[2]
+            weight = language.weights[name]
+            values = weight.load()
+            met = moments_of(name, inputs)
+            made = thresholds.moments_of_values(node, values[:, 0], inputs, gates) if sweeping else None
+            language.weights[name] = round_neurons(values, encoding, weight.source, met, made, sweeping)
+        self.tell("neurons", len(nodes), len(nodes))
+
     def read_texts(self, language: LanguageModel) -> None:
         """Calibration and evaluation text, neither of which shares a window with the other."""
         options = self.options
@@ -325,6 +381,8 @@ class Compressor:
                     name: float(f"{t.sparsity:.4g}") for name, t in targets.items() if t.pruning is not None
                 },
             }
+        if self.gates is not None:
+            found["neurons"] = self.gates.as_dict()
         if self.calibration is not None:
             found["calibration"] = self.calibration.describe()
             found["output_errors"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
@@ -336,6 +394,8 @@ class Compressor:
             chosen = [target.sparsity for target in targets.values() if target.pruning is not None]
             shared = f", from {100 * min(chosen):.0f} to {100 * max(chosen):.0f} %" if len(set(chosen)) > 1 else ""
             lines.append(f"pruned {len(chosen)} matrices: {pruning.describe()}{shared}")
+        if self.gates is not None:
+            lines.append(self.gates.describe())
         if self.calibration is None or not errors:
             return lines
         worst = max(errors, key=lambda name: errors[name])
