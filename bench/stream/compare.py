@@ -112,6 +112,7 @@ def at(
     with ExitStack() as stack:
         running: dict[str, Runtime] = {}
         for name in names:
+            forget(folder / FILES[name])  # what a group that is gone had in the page cache would be free
             entry: dict[str, Any] = {"decode": []}
             found["runtimes"][name] = entry
             try:
@@ -155,15 +156,30 @@ def without_limit(folder: Path, threads: int) -> float:
     return statistics.median(turn["tokens"] / turn["seconds"] for turn in turns)
 
 
-def read_ahead(folder: Path) -> int | None:
-    """KB that the system reads ahead of page faults and buffered reads on the device of `folder`: it decides how fast
-    all but the streamed mode are."""
+def read_ahead_of(folder: Path) -> Path | None:
+    """Where the system keeps how many KB it reads ahead of page faults and buffered reads on the device of `folder`."""
     device = folder.stat().st_dev
-    place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
-    for queue in (place / "queue", place.resolve().parent / "queue"):
-        if (queue / "read_ahead_kb").is_file():
-            return int((queue / "read_ahead_kb").read_text())
-    return None
+    place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    files = (folder / "queue" / "read_ahead_kb" for folder in (place, place.parent))
+    return next((file for file in files if file.is_file()), None)
+
+
+@contextmanager
+def reading_ahead(folder: Path, wanted: int | None) -> Iterator[int | None]:
+    """KB that the system reads ahead, which decides how fast all but the streamed mode are; `wanted` of them meanwhile
+    if that is given."""
+    file = read_ahead_of(folder)
+    if file is None:
+        yield None
+        return
+    before = int(file.read_text())
+    try:
+        if wanted is not None:
+            file.write_text(str(wanted))
+        yield int(file.read_text())
+    finally:
+        if wanted is not None:
+            file.write_text(str(before))
 
 
 def summarize(found: dict[str, Any]) -> dict[str, Any]:
@@ -206,20 +222,20 @@ def lines(share: int, found: dict[str, Any]) -> list[str]:
 
 def run(
     thread_counts: Sequence[int], rounds: int, out: Path, shares: Sequence[int] = SHARES, folder: str | None = None,
-    seconds: float = SECONDS, layers: int = SHAPE.layers, names: Sequence[str] | None = None,
+    seconds: float = SECONDS, layers: int = SHAPE.layers, names: Sequence[str] | None = None, ahead: int | None = None,
 ) -> None:  # fmt: skip
-    """Measures at every share, prints, and writes the raw numbers to `out`."""
+    """Measures at every share, prints, and writes the raw numbers to `out`. ahead: KB of read-ahead meanwhile."""
     try:
         group.check()
     except group.NoGroups as error:
         print(f"streaming is left out: {error}", file=sys.stderr)
         return
-    with folder_of(folder) as place:
+    with folder_of(folder) as place, reading_ahead(place, ahead) as kilobytes:
         prepare(place, layers)
         record: dict[str, Any] = {
             "machine": machine(), "shape": f"llama, {layers} layers, width {SHAPE.width}, ffn {SHAPE.ffn}",
             "bytes": {name: (place / file).stat().st_size for name, file in FILES.items()},
-            "reserve": RESERVE, "context": CONTEXT, "read_ahead": read_ahead(place), "threads": {},
+            "reserve": RESERVE, "context": CONTEXT, "read_ahead_kb": kilobytes, "threads": {},
         }  # fmt: skip
         reads, record["survey"] = survey(place / "model.edge")
         record["roof_by"] = {"block": reads[0], "depth": reads[1], "in_order": reads[2]}
@@ -228,7 +244,7 @@ def run(
             print(f"{threads} thread{'s' if threads > 1 else ''}, a file of {show_bytes(record['bytes']['streamed'])}")
             results: dict[str, Any] = {"without a limit": without_limit(place, threads)}
             record["threads"][str(threads)] = results
-            print(f"without a limit {results['without a limit']:.2f} tokens/s")
+            print(f"the system reads {kilobytes} KB ahead; without a limit {results['without a limit']:.2f} tokens/s")
             for share in shares:
                 results[str(share)] = at(share, place, chosen, threads, rounds, seconds, reads)
                 print("\n".join(lines(share, results[str(share)])), flush=True)
@@ -242,15 +258,16 @@ def run(
 @click.option("--seconds", default=SECONDS, help="Of a turn, at least.")
 @click.option("--layers", default=SHAPE.layers, help="Of the model: fewer for a short trial.")
 @click.option("--folder", help="Keeps the models there; default: a temporary one.")
+@click.option("--read-ahead", "ahead", type=int, help="KB the system reads ahead meanwhile; Linux starts with 128.")
 @click.option("--modes", "names", help=f"Of {', '.join(MODES)}, with commas.")
 @click.option("--out", default="bench/results/streaming.json", type=click.Path(path_type=Path))
 def main(
-    shares: str, threads: str, rounds: int, seconds: float, layers: int, folder: str | None, names: str | None,
-    out: Path,
+    shares: str, threads: str, rounds: int, seconds: float, layers: int, folder: str | None, ahead: int | None,
+    names: str | None, out: Path,
 ) -> None:  # fmt: skip
     """Measure at chosen limits only."""
     counts, percents = ([int(word) for word in text.split(",")] for text in (threads, shares))
-    run(counts, rounds, out, percents, folder, seconds, layers, names.split(",") if names else None)
+    run(counts, rounds, out, percents, folder, seconds, layers, names.split(",") if names else None, ahead)
 
 
 if __name__ == "__main__":
