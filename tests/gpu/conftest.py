@@ -12,6 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import opencl
+
 from edgert.errors import DeviceError, KernelError
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import DeviceInfo, devices
@@ -22,6 +24,7 @@ from edgert.kernels_gpu.table import case_of, twins
 @pytest.fixture(scope="session")
 def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
     """The first device that works: a driver may be too old for the processor that it runs on."""
+    opencl.provide()
     faults = []
     try:
         for found in devices():

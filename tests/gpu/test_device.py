@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,6 +80,14 @@ def test_without_a_platform(monkeypatch: pytest.MonkeyPatch, platforms: Any) -> 
     _fake(monkeypatch, platforms)
     with pytest.raises(DeviceError, match=r"expected an OpenCL platform, found none.*pocl-opencl-icd"):
         choose("opencl")
+
+
+def test_a_machine_without_drivers(tmp_path: Path) -> None:
+    """What the loader of a fresh system says: a process of its own, since it looks once."""
+    code = "from edgert.kernels_gpu.device import choose; choose('opencl')"
+    environment = {**os.environ, "OCL_ICD_VENDORS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "DeviceError: expected an OpenCL platform, found none" in done.stderr, done.stderr
 
 
 def test_a_platform_without_devices(monkeypatch: pytest.MonkeyPatch) -> None:

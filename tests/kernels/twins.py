@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import opencl
 import pytest
 
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
@@ -46,6 +47,7 @@ def levels() -> tuple[Level, ...]:
 
 @cache
 def programs() -> Programs:
+    opencl.provide()
     cache_folder = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
     return Programs(Context(choose(DEVICE)), cache_folder / "opencl")
 

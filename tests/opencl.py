@@ -1,0 +1,92 @@
+"""An OpenCL driver for tests: the machine's own, else PoCL as Debian has it, which runs on any processor.
+
+The wheel of PoCL is older than some processors, whose programs it does not build.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+VENDORS = Path("/etc/OpenCL/vendors")
+
+LINKER = """#!/bin/sh
+# Kernels find what they call in the process that loads them: no compiler's libraries are needed.
+for word; do
+  shift
+  case $word in -l*|*crt*.o) ;; *) set -- "$@" "$word" ;; esac
+done
+LD_LIBRARY_PATH={libraries} exec {linker} "$@"
+"""
+"""What PoCL calls as `ld` where the machine has none."""
+
+
+@cache
+def provide() -> str:
+    """Makes a driver known to this process and those that it starts, before OpenCL is first used; says which."""
+    if os.environ.get("OCL_ICD_VENDORS") or any(VENDORS.glob("*.icd")):
+        return "the machine's"
+    tree = _tree()
+    os.environ["OCL_ICD_VENDORS"] = str(tree / "vendors")
+    _load(tree)
+    if shutil.which("ld") is None or shutil.which("gcc") is None:  # PoCL links what it compiles
+        os.environ["PATH"] = f"{tree / 'linker'}:{os.environ.get('PATH', '')}"
+    return "PoCL of Debian"
+
+
+def oclgrind() -> dict[str, str]:
+    """Environment of a process whose OpenCL is Oclgrind: it interprets kernels and looks at every access."""
+    tree = _tree()
+    (runtime,) = tree.rglob("liboclgrind-rt.so")
+    libraries = os.pathsep.join(str(folder) for folder in _folders(tree))
+    return {"LD_PRELOAD": str(runtime), "LD_LIBRARY_PATH": libraries, "OCLGRIND_DATA_RACES": "1"}
+
+
+def _tree() -> Path:
+    """The asset, with a folder for the loader and a linker that finds its libraries."""
+    from edgert.assets.fetch import pull
+
+    tree = pull("opencl")
+    (pocl,) = tree.rglob("libpocl.so.2")
+    folder = tree / "vendors"
+    if not folder.is_dir():
+        folder.mkdir()
+        (folder / "pocl.icd").write_text(f"{pocl}\n")
+        (tree / "linker").mkdir()
+        (linker,) = tree.rglob("*-ld.bfd")
+        script = tree / "linker" / "ld"
+        libraries = ":".join(str(path) for path in _folders(tree))
+        script.write_text(LINKER.format(linker=linker, libraries=libraries))
+        script.chmod(0o755)
+    return tree
+
+
+def _folders(tree: Path) -> list[Path]:
+    """Those with libraries."""
+    return sorted({path.parent for path in tree.rglob("*.so*") if "oclgrind" not in path.parent.parts})
+
+
+def _load(tree: Path) -> None:
+    """The libraries that PoCL needs, each after those that it needs itself: so the dynamic linker has them by name."""
+    waiting = [
+        path
+        for folder in _folders(tree)
+        for path in sorted(folder.glob("lib*.so.*"))
+        if not path.name.startswith(("libLLVM-14", "libpocl"))
+    ]
+    while waiting:
+        left = [path for path in waiting if not _loads(path)]
+        if len(left) == len(waiting):
+            return  # of the linker and Oclgrind; if of PoCL, the loader will say so
+        waiting = left
+
+
+def _loads(path: Path) -> bool:
+    try:
+        ctypes.CDLL(str(path))
+    except OSError:
+        return False
+    return True
