@@ -27,6 +27,9 @@ from edgert.format.prelude import Prelude
 from edgert.format.tensor_fields import PartEntry, TensorEntry
 from edgert.graph.ir import DTYPES, Array, Quantization
 
+LARGE = 64 << 20
+"""Bytes of a file of which the parts that are taken at once are read without what lies around them: a system that reads
+megabytes ahead of each would read all of it. Smaller files are read the faster for that."""
 _DAMAGED = "the file is damaged: copy or convert it again"
 
 
@@ -41,6 +44,8 @@ def read_model(path: str | os.PathLike[str], *, verify: Literal["touch", "all"] 
         raise ValueError(f"verify must be 'touch' or 'all', not {verify!r}")
     file = Path(path)
     mapping, prelude = _map(file)
+    if verify == "touch" and len(mapping) >= LARGE:
+        _advise(mapping, "MADV_RANDOM")
     data = mapping[PRELUDE_BYTES : PRELUDE_BYTES + prelude.header_length]
     if (crc := zlib.crc32(data)) != prelude.header_crc32:
         raise FormatError(file, PRELUDE_BYTES, f"header CRC-32 {prelude.header_crc32:#010x}", f"{crc:#010x}", _DAMAGED)
@@ -61,6 +66,7 @@ def read_model(path: str | os.PathLike[str], *, verify: Literal["touch", "all"] 
         if verify == "all":
             check_tensor(tensor, file)
     model.graph.initial = {past: model.tensors[name].dense() for past, name in header.initial.items()}
+    _advise(mapping, "MADV_NORMAL")
     return model
 
 
@@ -187,6 +193,12 @@ def _map(file: Path) -> tuple[mmap.mmap, Prelude]:
     except (OSError, ValueError, OverflowError) as error:
         found = getattr(error, "strerror", None) or str(error)
         raise FormatError(file, None, f"{expected} that can be read", found, "check the path") from error
+
+
+def _advise(mapping: mmap.mmap, advice: str) -> None:
+    """Tells the system how the file will be read, where it listens."""
+    if hasattr(mmap, advice):
+        mapping.madvise(getattr(mmap, advice))
 
 
 def _check_zero(mapping: mmap.mmap, start: int, end: int, file: Path) -> None:
