@@ -62,16 +62,30 @@ class Lookup:
     places: Buffer
 
 
+@dataclass(frozen=True)
+class Selection:
+    """A NeuronCall before its arena memory has a place. op: the first that needs the neurons."""
+
+    step: int
+    op: int
+    part: FilePart
+    nbytes: int
+    listed: Buffer
+    slots: Buffer
+
+
 class PlanEmitter:
     """The Emitter that offers see. `step` and `node` say for whom they emit; the planner moves them on. stream: parts
-    that lie in a file are only noted, so that none is read."""
+    that lie in a file are only noted, so that none is read. neurons: those of them that are made of neurons are read
+    neuron by neuron."""
 
-    def __init__(self, *, varying_rows: bool = False, stream: bool = False) -> None:
-        self.varying_rows, self.stream = varying_rows, stream
+    def __init__(self, *, varying_rows: bool = False, stream: bool = False, neurons: bool = False) -> None:
+        self.varying_rows, self.stream, self.neurons = varying_rows, stream, neurons
         self.step = 0
         self.node = ""
         self.ops: list[_RawOp] = []
         self.lookups: list[Lookup] = []
+        self.selections: list[Selection] = []
         self._spans: list[_Span] = []
         self._constants: list[bytes] = []
         self._constant_offsets: list[int] = []
@@ -127,6 +141,15 @@ class PlanEmitter:
         window, places = self.workspace(count * nbytes), self.workspace(4 * count)
         self.lookups.append(Lookup(self.step, part, stored.shape[0], lines, nbytes, indices, window, places))
         return window, places
+
+    def select(self, stored: StoredTensor, role: str, listed: Buffer, *, count: int, nbytes: int) -> Buffer | None:
+        """See lowering/api.py."""
+        part = self._place(stored, role)
+        if part is None or not self.neurons:
+            return None
+        slots = self.workspace(4 * count)
+        self.selections.append(Selection(self.step, len(self.ops), part, nbytes, listed, slots))
+        return slots
 
     def _place(self, stored: StoredTensor, role: str) -> FilePart | None:
         return stored.parts.place(role) if self.stream and isinstance(stored.parts, Parts) else None

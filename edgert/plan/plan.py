@@ -88,6 +88,26 @@ class LookupCall:
 
 
 @dataclass(frozen=True)
+class NeuronCall:
+    """Neurons that are read from the file, where they are not there from earlier runs, before native ops need them.
+
+    step: index of their Step. part: the neurons of a layer, `nbytes` bytes each. listed: offset in the arena of the
+    list of those that are needed, see kernels_cpu/neurons. slots: where the arena is told which slot of the window,
+    whose address the part has, each of them is in: int32.
+    """
+
+    step: int
+    part: FilePart
+    nbytes: int
+    listed: int
+    slots: int
+
+
+Call: TypeAlias = NativeRun | HostCall | LookupCall | NeuronCall
+"""An entry of a schedule."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One line of the plan: a node, or a layout conversion before it.
 
@@ -129,7 +149,7 @@ class Plan:
     threads: int
     steps: tuple[Step, ...]
     program: Program
-    schedule: tuple[NativeRun | HostCall | LookupCall, ...]
+    schedule: tuple[Call, ...]
     inputs: dict[str, Slot]
     outputs: dict[str, Slot | Array]
     constants: npt.NDArray[np.uint8]
@@ -147,15 +167,20 @@ class Plan:
 
     @property
     def uses(self) -> tuple[tuple[int, FilePart], ...]:
-        """(op, part) of every use of a part that is streamed, in the order of a run."""
-        first = len(self.program.segments) - len(self.weights)
+        """(op, part) of every use of a part that is streamed as a whole, in the order of a run."""
+        first, windowed = len(self.program.segments) - len(self.weights), {call.part for call in self.neurons}
         found = []
         for index, op in enumerate(self.program.ops):
             for operand in op.operands.values():
                 part = self.weights[operand.segment - first] if operand and operand.segment >= first else None
-                if isinstance(part, FilePart):
+                if isinstance(part, FilePart) and part not in windowed:
                     found.append((index, part))
         return tuple(use for use, _ in groupby(found))
+
+    @property
+    def neurons(self) -> tuple[NeuronCall, ...]:
+        """The layers whose neurons are read one by one."""
+        return tuple(call for call in self.schedule if isinstance(call, NeuronCall))
 
     def count(self, kind: str) -> int:
         """How many steps are of `kind`."""

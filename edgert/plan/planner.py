@@ -21,13 +21,13 @@ from edgert.kernels_cpu.reference import Quant
 from edgert.kernels_cpu.registry import kernels
 from edgert.plan.budget import MemoryUse, enforce
 from edgert.plan.cost import SCALING, Peaks, load_peaks, predict_us
-from edgert.plan.emitter import Lookup, PlanEmitter
+from edgert.plan.emitter import Lookup, PlanEmitter, Selection
 from edgert.plan.layout import choose
 from edgert.plan.lowering.api import Buffer, Offer, Refusal, layout_nbytes
 from edgert.plan.lowering.layout import conversion
 from edgert.plan.memory import Arrangement
 from edgert.plan.offers import RENAMES, Options, options_of
-from edgert.plan.plan import HostCall, LookupCall, NativeRun, Plan, Slot, Source, State, Step
+from edgert.plan.plan import Call, HostCall, LookupCall, NativeRun, NeuronCall, Plan, Slot, Source, State, Step
 from edgert.plan.states import state_layouts
 from edgert.plan.work import node_bytes, node_macs
 from edgert.program import verify
@@ -58,6 +58,7 @@ def make_plan(
     varying_rows: bool = False,
     sparse: str = "auto",
     stream: bool = False,
+    neurons: bool = False,
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
@@ -66,14 +67,14 @@ def make_plan(
     varying_rows: a run may have fewer rows (tokens) than the first dimension of the inputs says, see emitter.ROWS.
     sparse: whether kernels that skip zeros run, see api.SPARSE; where they do not, sparse weights are expanded, unless
     `ram` has no room for that. stream: weights that lie in a file are not taken but named in Plan.weights, for others
-    to read; `ram` then is what all the rest may take.
+    to read; `ram` then is what all the rest may take. neurons: those made of neurons are read neuron by neuron.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    options = (kv, activations, varying_rows, sparse, stream)
+    options = (kv, activations, varying_rows, sparse, stream, neurons)
     plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     if sparse == "auto" and ram is not None and plan.memory.total > ram:
-        options = (kv, activations, varying_rows, "always", stream)
+        options = (kv, activations, varying_rows, "always", stream, neurons)
         plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
@@ -106,12 +107,12 @@ class _Task:
 class _Planner:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
-        activations: str, varying_rows: bool, sparse: str, stream: bool,
+        activations: str, varying_rows: bool, sparse: str, stream: bool, neurons: bool,
     ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
         self.kv, self.activations, self.varying_rows, self.sparse = kv, activations, varying_rows, sparse
-        self.stream = stream
+        self.stream, self.neurons = stream, neurons
         self._seen = {name: tensors[name].apart() for name in graph.used() if name in tensors} if stream else tensors
         self._inputs = [name for name in graph.inputs if name not in graph.states]
         self._states: dict[str, str] = {}
@@ -210,7 +211,7 @@ class _Planner:
     # ---- memory and ops
     def _lay_out(self, tasks: list[_Task], outputs: list[str]) -> Plan:
         graph, end = self.graph, len(tasks) + 1
-        emitter = PlanEmitter(varying_rows=self.varying_rows, stream=self.stream)
+        emitter = PlanEmitter(varying_rows=self.varying_rows, stream=self.stream, neurons=self.neurons)
         entries = [(name, self._states.get(name, "row")) for name in graph.inputs]
         root, last = _lifetimes(tasks, entries, outputs, end)
         buffers = self._state_buffers(emitter)
@@ -285,17 +286,21 @@ class _Planner:
         def slot(name: str) -> Slot:
             return Slot(arrangement.offsets[buffers[name, "row"].key], graph.types[name])
 
-        schedule: list[NativeRun | HostCall | LookupCall] = []
+        schedule: list[Call] = []
         lookups = {lookup.step: lookup for lookup in emitter.lookups}
+        selections = {selection.op: selection for selection in emitter.selections}
         for index, (task, (first, count)) in enumerate(zip(tasks, spans, strict=True)):
             if index + 1 in lookups:
                 schedule.append(self._lookup_call(lookups[index + 1], task, arrangement))
             if task.offer is None:
                 schedule.append(self._host_call(index, task, slot))
-            elif count and schedule and isinstance(schedule[-1], NativeRun):
-                schedule[-1] = NativeRun(schedule[-1].first, schedule[-1].count + count)
-            elif count:
-                schedule.append(NativeRun(first, count))
+            for op in range(first, first + count):
+                if op in selections:
+                    schedule.append(_neuron_call(selections[op], arrangement))
+                if schedule and isinstance(schedule[-1], NativeRun):
+                    schedule[-1] = NativeRun(schedule[-1].first, schedule[-1].count + 1)
+                else:
+                    schedule.append(NativeRun(op, 1))
         presents = set(graph.states.values())
         results: dict[str, Slot | Array] = {
             name: slot(name) if name in outputs else self._constant(name)
@@ -412,6 +417,12 @@ def _lifetimes(
     for name in outputs:
         last[root[name, "row"]] = end
     return root, last
+
+
+def _neuron_call(selection: Selection, arrangement: Arrangement) -> NeuronCall:
+    """See plan.py."""
+    listed, slots = (arrangement.offsets[buffer.key] for buffer in (selection.listed, selection.slots))
+    return NeuronCall(selection.step - 1, selection.part, selection.nbytes, listed, slots)
 
 
 def _arrow(offer: Offer) -> str:

@@ -9,6 +9,7 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,12 +23,13 @@ from edgert.kernels_cpu.library import KernelLibrary, kernel_table
 from edgert.kernels_cpu.reference import evaluate
 from edgert.plan.budget import show_bytes
 from edgert.plan.emitter import REGISTER_BYTES, ROWS
-from edgert.plan.plan import HostCall, LookupCall, NativeRun, Plan, Slot, Source
+from edgert.plan.plan import Call, HostCall, LookupCall, NativeRun, NeuronCall, Plan, Slot, Source
 from edgert.program import assemble, link
 from edgert.program.assembler import aligned_bytes
 from edgert.runtime.pool import Job, WorkerPool
 
 if TYPE_CHECKING:
+    from edgert.stream.neurons import NeuronWindow
     from edgert.stream.store import WeightStore
     from edgert.stream.table import Table
 
@@ -117,8 +119,8 @@ class Executable:
 
     state: the memory of the plan's states, shared with other plans; zeros of its own if not given. store: has the
     weights of a plan for streaming, for one run at a time; its owner closes it. tables: those that rows are looked up
-    in; others are opened here. arena: its memory, where another user of it made it. Raises MemoryBudgetError where the
-    system does not give the memory.
+    in; others are opened here. arena: its memory, where another user of it made it. window: has the neurons that the
+    plan wants one by one. Raises MemoryBudgetError where the system does not give the memory.
     """
 
     def __init__(
@@ -130,8 +132,9 @@ class Executable:
         store: WeightStore | None = None,
         tables: Mapping[FilePart, Table] | None = None,
         arena: Array | None = None,
+        window: NeuronWindow | None = None,
     ) -> None:
-        self.plan, self.store = plan, store
+        self.plan, self.store, self._window = plan, store, window
         self.pool = pool if plan.threads > 1 else None
         try:
             self._arena = arena if arena is not None else aligned_bytes(plan.memory.arena)
@@ -168,6 +171,8 @@ class Executable:
     def _address(self, part: Array | FilePart) -> int:
         if not isinstance(part, FilePart):
             return int(part.ctypes.data)
+        if self._window is not None and part in self._window.parts:
+            return self._window.address
         if self.store is None:
             raise ValueError("a plan for streaming needs a store")
         return self.store.address(part)
@@ -182,7 +187,7 @@ class Executable:
         for call in self.plan.schedule:
             yield from self._made(call)
 
-    def _made(self, call: NativeRun | HostCall | LookupCall) -> Iterator[_Call]:
+    def _made(self, call: Call) -> Iterator[_Call]:
         """What is called for an entry of the schedule."""
         if isinstance(call, HostCall):
             yield _Host(self, call)
@@ -192,6 +197,12 @@ class Executable:
 
             table = self._tables.get(call.part) or Table(call.part)
             yield Lookup(call, table, self._arena, self._registers[ROWS:])
+        elif isinstance(call, NeuronCall):
+            from edgert.runtime.gates import Neurons
+
+            if self._window is None:
+                raise ValueError("a plan that reads neurons needs a window")
+            yield Neurons(call, self._window, self._arena)
         elif self._gates is None:
             yield _Native(self, call.first, call.count)
         else:
@@ -279,15 +290,16 @@ class Executable:
 
     def _steps(self) -> list[tuple[int, list[_Call]]]:
         """The calls of each step by itself; waiting for weights is part of the step that needs them."""
-        others = [call for call in self.plan.schedule if not isinstance(call, NativeRun)]
-        steps = []
-        for index, step in enumerate(self.plan.steps):
-            calls: list[NativeRun | HostCall | LookupCall] = [call for call in others if call.step == index]
-            if step.ops:
-                calls.append(NativeRun(step.first_op, step.ops))
-            if calls:
-                steps.append((index, [made for call in calls for made in self._made(call)]))
-        return steps
+        calls: list[list[Call]] = [[] for _ in self.plan.steps]
+        of_op = [index for index, step in enumerate(self.plan.steps) for _ in range(step.ops)]
+        for call in self.plan.schedule:
+            if isinstance(call, NativeRun):
+                for index, ops in groupby(range(call.first, call.first + call.count), of_op.__getitem__):
+                    first, *more = ops
+                    calls[index].append(NativeRun(first, 1 + len(more)))
+            else:
+                calls[call.step].append(call)
+        return [(index, [made for call in own for made in self._made(call)]) for index, own in enumerate(calls) if own]
 
     def reset(self) -> None:
         """See _Native.reset."""

@@ -1,4 +1,4 @@
-"""A run over weights that are read ahead: which stages it needs when, and rows of tables read before their use.
+"""A run over weights that are read ahead: which stages it needs when; rows of tables and neurons read when needed.
 
 Reading is edgert/stream; what stays and what is streamed is edgert/plan/residency.py.
 """
@@ -11,7 +11,9 @@ from itertools import pairwise
 import numpy as np
 
 from edgert.graph.ir import Array
-from edgert.plan.plan import LookupCall, Plan
+from edgert.kernels_cpu.neurons import LISTED
+from edgert.plan.plan import LookupCall, NeuronCall, Plan
+from edgert.stream.neurons import NeuronWindow
 from edgert.stream.store import WeightStore
 from edgert.stream.table import Table
 
@@ -87,6 +89,24 @@ class Lookup:
         size = call.nbytes
         views = [self._window[at * size : (at + 1) * size] for at in range(len(blocks))]
         self._table.read(views, [int(block) * size for block in blocks])
+
+    def reset(self) -> None:
+        pass
+
+
+class Neurons:
+    """Sees to it that the neurons which a run has listed are in the window, and tells kernels where."""
+
+    def __init__(self, call: NeuronCall, window: NeuronWindow, arena: Array) -> None:
+        self._window, self._layer = window, window.parts.index(call.part)
+        count = call.part.nbytes // call.nbytes
+        self._count = arena[call.listed : call.listed + 4].view(np.int32)
+        self._listed = arena[call.listed + LISTED : call.listed + LISTED + 4 * count].view(np.int32)
+        self._slots = arena[call.slots : call.slots + 4 * count].view(np.int32)
+
+    def __call__(self) -> None:
+        count = int(self._count[0])
+        self._slots[:count] = self._window.want(self._layer, self._listed[:count])
 
     def reset(self) -> None:
         pass

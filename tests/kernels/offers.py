@@ -58,6 +58,9 @@ class Runner:
     def weights(self, stored: StoredTensor, role: str) -> Buffer:
         return self.add("weights", place(np.asarray(stored.parts[role])))
 
+    def select(self, stored: StoredTensor, role: str, listed: Buffer, *, count: int, nbytes: int) -> Buffer | None:
+        return None
+
     def rows(self, planned: int) -> Buffer:
         return self.constant(np.array([planned], np.int32))
 

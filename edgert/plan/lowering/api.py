@@ -89,6 +89,12 @@ class Emitter(Protocol):
         together there. None where the table is among the weights."""
         ...
 
+    def select(self, stored: StoredTensor, role: str, listed: Buffer, *, count: int, nbytes: int) -> Buffer | None:
+        """Where the neurons `listed` (see kernels_cpu/neurons, `count` at most) of a part are that is not kept in
+        memory whole, `nbytes` bytes each: int32 slots, counted from the address of weights(stored, role). Those that
+        are missing are read between the ops before and after this. None where the part is in memory."""
+        ...
+
     def constant(self, value: Array) -> Buffer:
         """A small array made at planning (tap tables, effective biases); 64-byte aligned, zero padded to 64."""
         ...

@@ -85,17 +85,19 @@ def _offer(site: Site, stored: StoredTensor, kind: str, residual: int | None) ->
         )  # fmt: skip
         emitter.op("neurons_list_f32", {"any": marks, "listed": listed}, {"width": width}, chunks=1)
         data = emitter.weights(stored, "data")
-        placed = {"listed": listed, "slots": listed, "data": data, "h": h, "rows_at": present}
+        slots = emitter.select(stored, "data", listed, count=width, nbytes=neuron)
+        placed = {"listed": listed, "slots": slots or listed, "data": data, "h": h, "rows_at": present}
+        offsets = {"slots": LISTED} if slots is None else {}
         emitter.op(
             up, {"x": inputs[0], "gate": kept, **placed}, {**common, "terms": terms, "depth": g32_depth(columns)},
             chunks=split(site.threads, width, read // 2, macs // 2), scratch=PREPARED * terms * blocks,
-            offsets={"slots": LISTED},
+            offsets=offsets,
         )  # fmt: skip
         added = None if residual is None else inputs[residual]
         emitter.op(
             down, {**placed, "residual": added, "y": outputs[0]}, {**common, "columns": columns},
             chunks=split(site.threads, blocks, read // 2, macs // 2), scratch=4 * BLOCK * ROWS * blocks,
-            offsets={"slots": LISTED},
+            offsets=offsets,
         )  # fmt: skip
 
     reason = f"neurons of {encoding.bits} bits one by one, {_said(site, kind)}"
