@@ -1,5 +1,5 @@
-"""The commands and programs in docs/language_models.md are run, on the model that they name; links of all pages lead
-somewhere."""
+"""The commands and programs in docs/language_models.md and docs/larger_than_ram.md are run, on the models that they
+name; links of all pages lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgert.assets.fetch import pull
 from edgert.converters.convert import convert
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDE = (ROOT / "docs" / "language_models.md").read_text("utf-8")
+GUIDES = ("language_models.md", "larger_than_ram.md")
 INTERACTIVE = ("edgert chat", "pip install", "edgert pull")
 
 
@@ -24,6 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guide")
     convert(pull("smollm2-135m"), folder / "smollm2.edge")
     convert(pull("minilm-l6"), folder / "minilm.edge")
+    convert(pull("efficientnet-lite0"), folder / "lite0.edge")
+    (folder / "coffee.png").write_bytes((pull("photos") / "coffee.png").read_bytes())
     text = (pull("austen") / "prideprejudice.txt").read_text("utf-8")
     (folder / "book.txt").write_text(text[:4000], "utf-8")
     (folder / "notes.txt").write_text(text[:300], "utf-8")
@@ -31,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    texts = [(ROOT / "docs" / name).read_text("utf-8") for name in GUIDES]
+    return [found for text in texts for found in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
 
 
 def commands() -> list[str]:

@@ -18,6 +18,7 @@ from edgert.cli.common import file_argument, json_option, open_session, parse_sh
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
 from edgert.graph.ir import Array
+from edgert.plan.stream_cost import compare
 from edgert.preprocess import IMAGE_SUFFIXES, load_image
 from edgert.runtime.postprocess import Answer, top
 from edgert.runtime.session import Session, Stream
@@ -59,25 +60,38 @@ def command(
         checks=checks,
     )  # fmt: skip
     results: list[dict[str, Any]] = []
+    seconds, before = 0.0, (0, 0.0)
     with session:
         for index, (name, feeds) in enumerate(feeds_of(session, inputs, rate)):
             start = time.perf_counter()
             outputs = session.run(feeds)
             milliseconds = 1e3 * (time.perf_counter() - start)
+            seconds += milliseconds / 1e3 if index else 0.0
             if index == 0:
                 say(session.summary())
+                before = streamed_by(session)
             answers = answers_of(session, outputs, count)
             results.append(as_result(name, outputs, answers, milliseconds, as_json))
             if not as_json:
                 show(name, outputs, answers, several=len(inputs) > 1)
             if verbose:
                 say(f"{name}: {milliseconds:.2f} ms")
+        if verbose and session.streamed is not None and len(results) > 1:
+            # The first run also links kernels and fills the ring.
+            read, waited = (now - then for now, then in zip(streamed_by(session), before, strict=True))
+            say(compare(session.streamed.cost(), len(results) - 1, seconds, round(read), waited, "run"))
         if output is not None:
             if len(results) != 1:
                 raise InputError(f"--output: expected one input, found {len(results)}")
             save(output, outputs)
     if as_json:
         print_json({"model": session.info.name, "summary": session.summary(), "results": results})
+
+
+def streamed_by(session: Session) -> tuple[int, float]:
+    """(bytes read for runs, seconds that runs waited) so far."""
+    weights = session.streamed
+    return (0, 0.0) if weights is None else (weights.streamed_bytes, weights.statistics.waited)
 
 
 def feeds_of(session: Session, inputs: Sequence[str], rate: int | None = None) -> Iterator[tuple[str, Feeds]]:

@@ -44,7 +44,7 @@ from edgert.runtime.state import Begin, State, unrolled
 
 if TYPE_CHECKING:
     from edgert.runtime.staged import Staged
-    from edgert.runtime.stream_plan import StreamedPlan
+    from edgert.runtime.stream_plan import StreamedPlan, StreamedWeights
     from edgert.stream.store import WeightStore
 
 KEPT_PLANS = 4
@@ -283,13 +283,22 @@ class Session:
                 return f"{self._level.name}, planned at the next run"
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
         plan, kernels = self._latest, self.kernels and self.kernels + self._choice.note
-        if self._store is None:
+        streamed = self.streamed
+        if streamed is None:
             return explain.summary(plan, kernels)
-        from edgert.runtime.stream_plan import in_words
-
-        division = self._store.division
+        division = streamed.store.division
         memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
-        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {in_words(plan, self._store)}"
+        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {streamed.describe()}"
+
+    @property
+    def streamed(self) -> StreamedWeights | None:
+        """What reads weights in every run, with `statistics` of what it did; None where they are mapped, and before
+        sizes are known."""
+        if self._store is None or self._latest is None:
+            return None
+        from edgert.runtime.stream_plan import StreamedWeights
+
+        return StreamedWeights(self._latest, self._store)
 
     @property
     def kernels(self) -> str:

@@ -27,6 +27,7 @@ from edgert.stream.probe import load_storage
 from edgert.stream.readers import Checks
 from edgert.stream.source import DirectSource
 from edgert.stream.stages import Division
+from edgert.stream.statistics import Statistics
 from edgert.stream.store import WeightStore
 from edgert.stream.table import Table
 
@@ -86,18 +87,35 @@ class StreamedPlan:
         check_parts(self.tensors, arrived, crc)
 
 
-def cost_of(plan: Plan, store: WeightStore) -> StreamCost:
-    """What a run of `plan` over `store` is predicted to take, on the storage as it was measured or is assumed."""
-    looked_up = sum(call.nbytes for call in plan.schedule if isinstance(call, LookupCall))
-    storage = load_storage(store.source.file)
-    return predict(store.division, storage, plan.predicted_us / 1e6, looked_up=looked_up)
+@dataclass(frozen=True)
+class StreamedWeights:
+    """The weights of a session that are read in every run of `plan`."""
 
+    plan: Plan
+    store: WeightStore
 
-def in_words(plan: Plan, store: WeightStore) -> str:
-    """For the first line of a run: '9.1 MB of 14.4 MB read for each run, predicted 40.1 runs/s (...), O_DIRECT'."""
-    if not store.division.stages:
-        return f"weights read into memory ({store.source.how})"
-    return f"{describe(cost_of(plan, store), 'run')}, {store.source.how}"
+    @property
+    def statistics(self) -> Statistics:
+        """What was read and waited for so far."""
+        return self.store.statistics
+
+    @property
+    def streamed_bytes(self) -> int:
+        """What was read for runs so far, and ahead for the next one."""
+        return self.statistics.bytes_read - self.store.division.home.nbytes
+
+    def cost(self) -> StreamCost:
+        """What a run is predicted to take, on the storage as it was measured or is assumed."""
+        looked_up = sum(call.nbytes for call in self.plan.schedule if isinstance(call, LookupCall))
+        storage = load_storage(self.store.source.file)
+        return predict(self.store.division, storage, self.plan.predicted_us / 1e6, looked_up=looked_up)
+
+    def describe(self) -> str:
+        """For the first line of a run: '9.1 MB of 14.4 MB read for each run, predicted 40.1 runs/s (...), O_DIRECT'."""
+        how = self.store.source.how
+        if not self.store.division.stages:
+            return f"weights read into memory ({how})"
+        return f"{describe(self.cost(), 'run')}, {how}"
 
 
 def check_parts(tensors: Mapping[str, StoredTensor], arrived: Mapping[FilePart, npt.NDArray[Any]], crc: bool) -> None:
