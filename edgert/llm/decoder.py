@@ -112,21 +112,26 @@ class Decoder:
         self.n_past = 0
         self._on_compile = on_compile
         self._stream = stream
-        # Held for a run, so that another thread may trim between two.
-        self._lock = threading.RLock()
-        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk)
-        self._share: Share | None = None
-        self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
-        if isinstance(ram, SharedRam):
-            self._plans = Plans(model, options)
-            self._share = self._join(ram)
-            self._ram = self._share.nbytes
-        self._plans = fitting(model, options, self._ram, stream)
         self._ready: dict[Mode, Executable] = {}
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._state: Array | None = None
         self._weights: StreamedWeights | None = None
+        self._share: Share | None = None
+        # Held for a run, so that another thread may trim between two.
+        self._lock = threading.RLock()
+        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk)
+        with self._lock:
+            self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
+            if isinstance(ram, SharedRam):
+                self._share = self._join(ram, options)
+                self._ram = self._share.nbytes
+            try:
+                self._plans = fitting(model, options, self._ram, stream)
+            except BaseException:
+                if self._share is not None:
+                    self._share.leave()
+                raise
         tell_after_fork(self)
 
     # ---- running
@@ -269,7 +274,7 @@ class Decoder:
         is, if it does not work with so little.
         """
         with self._lock:
-            wanted = self._fewest() if ram is None else parse_bytes(ram)
+            wanted = self._fewest(self._plans.options) if ram is None else parse_bytes(ram)
             if self._share is not None:
                 wanted = min(wanted, self._share.nbytes)
             plans = fitting(self.model, self._plans.options, wanted, self._stream)
@@ -280,20 +285,15 @@ class Decoder:
                 self._share.shrink(wanted)
             return wanted
 
-    def _join(self, shared: SharedRam) -> Share:
+    def _join(self, shared: SharedRam, options: Options) -> Share:
         """A share of a budget that several divide. Its least is with the shortest prefill runs."""
-        if self._stream == "never":
-            least = whole = self._plans.memory().total
-        else:
-            longest = Plans(self.model, self._plans.options, stream=True, bounded=True)
-            least, whole = self._fewest(), longest.whole + sum(part.nbytes for part in longest.tables)
-        return shared.join(self, self.model.info.name or "a language model", least, whole)
+        whole = Plans(self.model, options, stream=self._stream != "never", bounded=True)
+        wanted = whole.whole + sum(part.nbytes for part in whole.tables)
+        return shared.join(self, self.model.info.name or "a language model", self._fewest(options), wanted)
 
-    def _fewest(self) -> int:
+    def _fewest(self, options: Options) -> int:
         """Bytes of the smallest budget that works with this context."""
-        stream = self._stream != "never"
-        shortest = Plans(self.model, self._plans.options, stream=stream, bounded=True, chunk=MIN_CHUNK)
-        return shortest.least
+        return Plans(self.model, options, stream=self._stream != "never", bounded=True, chunk=MIN_CHUNK).least
 
     def _let_go(self) -> None:
         """Forgets the programs, and what reads their weights. No run is in progress."""

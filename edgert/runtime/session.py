@@ -43,6 +43,7 @@ from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.state import Begin, State, unrolled
 
 if TYPE_CHECKING:
+    from edgert.runtime.accelerator import Accelerator
     from edgert.runtime.staged import Staged
     from edgert.runtime.stream_plan import StreamedPlan, StreamedWeights
     from edgert.stream.store import WeightStore
@@ -75,20 +76,19 @@ def load(
 
     threads: at most this many work on one run; default is the cores this process may use. ram: a budget
     such as '512M' that the session must fit, or a SharedRam that several divide: sizes of named dimensions are then
-    needed here. device: 'cpu'. shapes: sizes of named dimensions, {'N': 1}; those
+    needed here. device: 'cpu', or 'opencl' (the first GPU, else what there is) or 'opencl:N': what can run there does,
+    the rest on the processor, and the plan says which. shapes: sizes of named dimensions, {'N': 1}; those
     left out are bound by the inputs of each run. sparse: 'auto' skips the zeros of sparse weights where that is
     predicted faster; 'always' and 'never' choose one side. stream: whether weights are read from the file in each run:
     'auto' those that `ram` has no room for, 'never' none; 'always' reads them into memory of the session in any case,
     where else the file is mapped. checks: when bytes that are read so are compared with their checksums: 'once',
     'always' or 'never'. on_compile: called with (kernels compiled, to compile)
     where kernels must be compiled first, which takes seconds.
-    Raises FormatError, UnsupportedError, StorageError, MemoryBudgetError, InputError or KernelError.
+    Raises FormatError, UnsupportedError, StorageError, MemoryBudgetError, InputError, KernelError or DeviceError.
     """
-    if device != "cpu":
-        raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
     return Session(
-        read_model(path), threads=threads, ram=ram, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
-        on_compile=on_compile,
+        read_model(path), threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream,
+        checks=checks, on_compile=on_compile,
     )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ class Session:
         *,
         threads: int | None = None,
         ram: str | int | SharedRam | None = None,
+        device: str = "cpu",
         shapes: Mapping[str, int] | None = None,
         sparse: str = "auto",
         stream: Stream = "auto",
@@ -148,7 +149,8 @@ class Session:
         self._fixed = check_shapes(model.graph, shapes)
         self._static = not free_dims(model.graph)
         self._on_compile = on_compile
-        self._choice = chosen()
+        self._accelerator = self._opened(device)
+        self._choice = chosen() if self._accelerator is None else self._accelerator.native()
         self._level = self._choice.level
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
@@ -170,7 +172,27 @@ class Session:
                 f"found {free[0]!r} free; give shapes={{{free[0]!r}: 1}}"
             )
         if self._static or not free:
-            self._executable(self._fixed)
+            try:
+                with self._lock:  # from the moment that it has a share, others may have it trim
+                    self._executable(self._fixed)
+            except BaseException:
+                self.close()
+                raise
+
+    def _opened(self, device: str) -> Accelerator | None:
+        """The OpenCL device that runs what it can of every plan, None where the processor runs all."""
+        if device == "cpu":
+            return None
+        # Sessions on the processor start the sooner.
+        from edgert.runtime.accelerator import open_accelerator
+
+        if self._shared is not None or self._stream == "always":
+            raise InputError(
+                f"device {device!r}: its weights are placed there once: expected stream 'auto' or 'never' and a ram of "
+                "its own, found weights to be streamed or a shared budget; use device='cpu' for those"
+            )
+        self._stream = "never"
+        return open_accelerator(device)
 
     # ---- what the model is
     @property
@@ -353,14 +375,16 @@ class Session:
         if self._store is not None:
             self._let_go()
         self._make_room(plan, within)
-        return Executable(plan, *self._native(plan))
+        if self._accelerator is not None:
+            return self._accelerator.executable(plan, self._native)
+        return Executable(plan, *self._native(plan.program.kernels, plan))
 
-    def _native(self, plan: Plan) -> tuple[KernelLibrary | None, WorkerPool | None]:
-        """The library with the kernels of `plan`, and the workers, where it takes any."""
-        if plan.program.ops:
+    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary | None, WorkerPool | None]:
+        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
+        if kernels:
             if self._library is None:
                 self._library = load_library(self._choice, cache_root())
-            self._library.prepare(plan.program.kernels, self._on_compile)
+            self._library.prepare(kernels, self._on_compile)
             if plan.threads > 1 and self._pool is None:
                 self._pool = WorkerPool(self._library, self._threads)
         return self._library, self._pool
@@ -390,7 +414,7 @@ class Session:
     def _link_streamed(self, streamed: StreamedPlan) -> Executable:
         """In place of all other executables: what they hold is better used for weights."""
         streamed.check(self._ram)
-        native = self._native(streamed.plan)
+        native = self._native(streamed.plan.program.kernels, streamed.plan)
         self._let_go()
         division = streamed.divide(self._ram)
         tables = streamed.open_tables(self._checks)

@@ -19,7 +19,8 @@ from streamed_model import feeds
 
 import edgert
 from edgert.converters.convert import convert
-from edgert.errors import FormatError, InputError, MemoryBudgetError, UnsupportedError
+from edgert.errors import FormatError, InputError, MemoryBudgetError, StorageError, UnsupportedError
+from edgert.format import read_model
 from edgert.format.parts import FilePart
 from edgert.graph.ir import Array
 from edgert.runtime.session import Session
@@ -203,6 +204,16 @@ def test_what_one_gives_back_is_for_others(path: Path, least: int, expected: Arr
         with edgert.load(path, ram=shared, shapes={"N": 1}) as second:
             assert np.array_equal(answer(second), expected) and not streams(second)
             assert np.array_equal(answer(first), expected) and streams(first)
+
+
+def test_a_session_that_can_not_be_opened_leaves_no_share(path: Path, least: int, tmp_path: Path) -> None:
+    shared = edgert.SharedRam("1G")
+    (tmp_path / "short.edge").write_bytes(path.read_bytes())
+    model = read_model(tmp_path / "short.edge")
+    (tmp_path / "short.edge").unlink()
+    with pytest.raises(StorageError, match="cannot be opened") as caught:
+        Session(model, ram=shared, shapes={"N": 1}, stream="always")
+    assert shared.shares == {}, caught
 
 
 def test_a_shared_budget_needs_to_know_all_sizes(path: Path) -> None:
