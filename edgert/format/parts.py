@@ -58,6 +58,10 @@ class Parts(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.specs)
 
+    def __contains__(self, role: object) -> bool:
+        """Without taking the part."""
+        return any(spec.role == role for spec in self.specs)
+
 
 class LazyParts(Parts):
     """Parts that `make` makes, all at once, when one is first taken."""

@@ -57,9 +57,10 @@ AMX_FEW_ROWS = (16, 18)
 
 def _start(emitter: Emitter, stored: StoredTensor) -> tuple[Buffer, Array]:
     """Where each row of blocks begins, in units of 8 bytes: as a buffer, and the numbers."""
-    if "start" in stored.parts:
+    specs = {spec.role: spec for spec in stored.specs}
+    if "start" in specs:
         return emitter.weights(stored, "start"), np.asarray(stored.parts["start"])
-    rows, columns, size = stored.parts["data"].shape
+    rows, columns, size = specs["data"].shape
     start = np.arange(rows + 1, dtype=np.uint32) * np.uint32(columns * size // 8)
     return emitter.constant(start), start
 
