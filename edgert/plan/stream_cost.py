@@ -77,7 +77,7 @@ def predict(
     stages = [
         stage for stage in division.stages if wanted is None or not wanted.isdisjoint(p.part for p in stage.parts)
     ]
-    reads = [_read_seconds(stage, storage, readers, block) for stage in stages]
+    reads = [_read_seconds(stage, storage, _depth(stage, division.ring, readers, block), block) for stage in stages]
     tables = looked_up / storage.bandwidth(min(looked_up, block), 1) if looked_up else 0.0
     alone = compute_seconds + tables + GATE_SECONDS * len(stages)
     total = sum(stage.nbytes for stage in stages)
@@ -87,6 +87,12 @@ def predict(
         compute_seconds=compute_seconds, seconds=_lap(stages, reads, shares) if stages else alone, tokens=tokens,
         worth_while=storage.worth_while(readers), storage=storage.source,
     )  # fmt: skip
+
+
+def _depth(stage: Stage, ring: int, readers: int, block: int) -> int:
+    """Reads at a time: as many as readers, but no more than there is room for while a stage like this is used."""
+    piece = min(block, max((extent.nbytes for extent in stage.extents), default=block))
+    return max(1, min(readers, (ring - stage.nbytes) // piece))
 
 
 def _read_seconds(stage: Stage, storage: Storage, readers: int, block: int) -> float:

@@ -67,6 +67,14 @@ def test_a_ring_with_one_place_does_not_overlap() -> None:
     assert wider.seconds < 0.7 * cost.seconds
 
 
+def test_a_small_ring_has_room_for_few_reads_at_a_time() -> None:
+    """On a disk that gives twice as much with four of them."""
+    disk = Storage({(size, depth): RATE * (1 if depth == 1 else 2) for size in (4096, MB) for depth in (1, 4)}, "m")
+    rates = [predict(divide(parts(16, MB), size, ring=size), disk, 0.0).bandwidth
+             for size in (2 * MB + 2 * PAGE, 6 * MB + 2 * PAGE)]  # fmt: skip
+    assert rates == [pytest.approx(RATE), pytest.approx(2 * RATE)]
+
+
 def test_all_in_memory() -> None:
     cost = predict(divide(parts(4, MB), 100 * MB), DISK, 0.01)
     assert (cost.read, cost.hits, cost.seconds, cost.bound) == (0, 1.0, 0.01, "compute")
