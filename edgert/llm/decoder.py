@@ -218,8 +218,11 @@ class Decoder:
                 self._state = self._allocate(plan.memory.state)
             if self._plans.stream and self._weights is None:
                 self._weights = StreamedWeights(self._plans, self._ram, self.checks)
-            store, tables = (None, None) if self._weights is None else (self._weights.store, self._weights.tables)
-            self._ready[mode] = Executable(plan, self._library, self._pool, self._state, store, tables)
+            weights = self._weights
+            store, tables, window = (None,) * 3 if weights is None else (weights.store, weights.tables, weights.window)
+            self._ready[mode] = Executable(
+                plan, self._library, self._pool, self._state, store, tables, window=window
+            )  # fmt: skip
         return self._ready[mode]
 
     def _allocate(self, nbytes: int) -> Array:
@@ -237,7 +240,8 @@ class Decoder:
         if not self._plans.stream:
             return use
         division = self._plans.divide(self._ram)
-        return replace(use, resident=division.resident_bytes, ring=division.ring)
+        window = self._plans.window_bytes(self._plans.slots(self._ram))
+        return replace(use, resident=division.resident_bytes + window, ring=division.ring)
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""

@@ -20,10 +20,11 @@ from edgert.graph.ir import Graph
 from edgert.graph.prune import prune
 from edgert.kernels_cpu.levels import Level
 from edgert.plan.budget import MemoryUse, show_bytes
-from edgert.plan.plan import LookupCall, Plan
+from edgert.plan.plan import LookupCall, NeuronCall, Plan
 from edgert.plan.planner import make_plan
 from edgert.plan.residency import divide, least, merged
 from edgert.plan.split import split_products
+from edgert.stream.neurons import NOTES, window_bytes
 from edgert.stream.probe import load_storage
 from edgert.stream.stages import PAGE, Division
 
@@ -47,6 +48,8 @@ FEW = 8
 PIECES = 64
 """Products are cut for streaming so that none has more than this part of all weights: a small ring is enough."""
 SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 8 << 20
+LARGEST_SPARSE_PIECE = 2 << 20
+"""Judging a sparse piece when it arrives takes several times its bytes, beside the budget."""
 CONTEXT_STEP = 16
 """Contexts that an error message suggests are multiples of this."""
 
@@ -84,7 +87,8 @@ class Plans:
         if stream:
             # A copy of sparse weights with their zeros would take memory, and the file would be read for nothing.
             self.sparse = "always" if self.sparse == "auto" and self.has_sparse else self.sparse
-            limit = min(max(weight_bytes(model) // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
+            largest = LARGEST_SPARSE_PIECE if self.has_sparse else LARGEST_PIECE
+            limit = min(max(weight_bytes(model) // PIECES, SMALLEST_PIECE), largest)
             split = split_products(self.graph, self.tensors, limit)
             self.graph, self.tensors = split.graph, split.tensors
         smallest = SPARSE_CHUNK if self.has_sparse else MIN_CHUNK
@@ -130,6 +134,7 @@ class Plans:
         return make_plan(
             graph, self.tensors, level=options.level, threads=options.threads, kv=options.kv,
             activations=options.activations, varying_rows=rows > 1, sparse=self._side(mode), stream=self.stream,
+            neurons=self.stream,
         )  # fmt: skip
 
     def _side(self, mode: Mode) -> str:
@@ -174,21 +179,48 @@ class Plans:
         return sum(call.nbytes for call in self.plan("decode").schedule if isinstance(call, LookupCall))
 
     @property
+    def neurons(self) -> tuple[NeuronCall, ...]:
+        """The layers whose neurons are read one by one."""
+        return self.plan("decode").neurons
+
+    def _counts(self) -> list[int]:
+        """Neurons of each of them."""
+        return [call.part.nbytes // call.nbytes for call in self.neurons]
+
+    def slots(self, ram: int | None) -> int:
+        """Places for neurons within a budget of `ram` bytes in all; None: for all of them. They get of the room for
+        weights the part that they are of all weights, and room for the largest layer at least."""
+        counts = self._counts()
+        if not counts or ram is None:
+            return sum(counts)
+        space, nbytes = ram - self.memory().total, self.neurons[0].nbytes
+        others = sum(part.nbytes for part in dict.fromkeys(self.parts))
+        own = sum(call.part.nbytes for call in self.neurons)
+        room = min(space * own // (own + others), space - least(self.parts)) - window_bytes(sum(counts), nbytes, 0)
+        return max(max(counts), min(sum(counts), room // (nbytes + NOTES)))
+
+    def window_bytes(self, slots: int) -> int:
+        """Memory for `slots` neurons of all layers."""
+        return window_bytes(sum(self._counts()), self.neurons[0].nbytes, slots) if self.neurons else 0
+
+    @property
     def least(self) -> int:
         """Bytes of the smallest budget that works, with runs as they are planned now."""
-        return self.memory().total + (least(self.parts) if self.stream else 0)
+        window = self.window_bytes(max(self._counts(), default=0))
+        return self.memory().total + (least(self.parts) + window if self.stream else 0)
 
     @property
     def whole(self) -> int:
         """Bytes with all weights in memory."""
-        return self.memory().total + sum(part.nbytes + 2 * PAGE for part in dict.fromkeys(self.parts))
+        weights = sum(part.nbytes + 2 * PAGE for part in dict.fromkeys(self.parts))
+        return self.memory().total + weights + self.window_bytes(sum(self._counts()))
 
     def divide(self, ram: int | None) -> Division:
         """What of the weights stays within a budget of `ram` bytes in all; None: everything. Raises MemoryBudgetError
         for less than `least`."""
         if ram not in self._divisions:
             space = 2 * self.whole if ram is None else ram - self.memory().total
-            self._divisions[ram] = divide(self.parts, space)
+            self._divisions[ram] = divide(self.parts, space - self.window_bytes(self.slots(ram)))
         return self._divisions[ram]
 
 

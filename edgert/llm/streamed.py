@@ -6,6 +6,8 @@ What stays and what is streamed was planned in plans.py and plan/residency.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy.typing as npt
@@ -14,6 +16,7 @@ from edgert.format.parts import FilePart
 from edgert.llm.plans import Mode, Plans
 from edgert.plan.stream_cost import StreamCost, describe, predict
 from edgert.runtime.stream_plan import check_parts
+from edgert.stream.neurons import NeuronWindow, useful_gap
 from edgert.stream.probe import load_storage
 from edgert.stream.readers import Checks
 from edgert.stream.source import DirectSource
@@ -40,19 +43,25 @@ class StreamedWeights:
 
     def __init__(self, plans: Plans, ram: int | None, checks: Checks) -> None:
         division, tensors = plans.divide(ram), plans.tensors
+        turn = Lock()
 
         def check(arrived: Mapping[FilePart, npt.NDArray[Any]], crc: bool) -> None:
-            check_parts(tensors, arrived, crc)
+            # Judging sparse parts takes several times their bytes: by one reader at a time that is little.
+            sparse = any(tensors[part.tensor].sparse for part in arrived)
+            with turn if sparse else nullcontext():
+                check_parts(tensors, arrived, crc)
 
         self._file = plans.parts[0].file
         self._compute, self._looked_up = plans.plan("decode").predicted_us / 1e6, plans.looked_up
         self.tables: dict[FilePart, Table] = {}
+        self.window: NeuronWindow | None = None
         try:
             for part in plans.tables:
                 self.tables[part] = Table(part, check=checks != "never")
+            self.window = _window(plans, ram, check=checks != "never")
             self.store = WeightStore(DirectSource(self._file), division, check, checks=checks)
         except BaseException:
-            self._close_tables()
+            self._close_others()
             raise
         plans.model.drop_pages()
 
@@ -75,8 +84,20 @@ class StreamedWeights:
     def close(self) -> None:
         """Stops reading, and gives memory and file back. May be called twice."""
         self.store.close()
-        self._close_tables()
+        self._close_others()
 
-    def _close_tables(self) -> None:
+    def _close_others(self) -> None:
         for table in self.tables.values():
             table.close()
+        if self.window is not None:
+            self.window.close()
+
+
+def _window(plans: Plans, ram: int | None, *, check: bool) -> NeuronWindow | None:
+    """For the neurons that are read one by one, if there are any."""
+    if not plans.neurons:
+        return None
+    parts = [call.part for call in plans.neurons]
+    gap = useful_gap(load_storage(parts[0].file).bandwidth)
+    nbytes, slots = plans.neurons[0].nbytes, plans.slots(ram)
+    return NeuronWindow(DirectSource(parts[0].file), parts, nbytes, slots, gap=gap, check=check)

@@ -85,7 +85,7 @@ class Fetcher:
     def __init__(self, source: Source, *, readers: int = READERS, largest: int = LARGEST) -> None:
         self.largest = largest
         self._shared = _Shared(source, largest, readers)
-        self._view = _room(largest)
+        self._view = Memory(room(largest)).view
         self._finalizer: weakref.finalize[[_Shared], Any] = weakref.finalize(self, _stop, self._shared)
         tell_of_forks(self)
 
@@ -98,11 +98,6 @@ class Fetcher:
     def reads(self) -> int:
         """How many there were."""
         return self._shared.reads
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that reads go through."""
-        return self._shared.readers * len(self._view)
 
     def fetch(self, requests: Sequence[Request]) -> None:
         """Returns when everything was delivered, by any thread and in any order. Raises FormatError where the file ends
@@ -158,9 +153,9 @@ class Fetcher:
         shared.process, shared.forking, shared.busy = os.getpid(), False, 0
 
 
-def _room(largest: int) -> memoryview:
-    """Memory for `largest` bytes from anywhere in a page."""
-    return Memory(-(-largest // PAGE) * PAGE + PAGE).view
+def room(largest: int) -> int:
+    """Bytes that a read of `largest` bytes from anywhere in a page goes through."""
+    return -(-largest // PAGE) * PAGE + PAGE
 
 
 def _live(shared: _Shared) -> None:
@@ -170,7 +165,7 @@ def _live(shared: _Shared) -> None:
         if shared.stopped or len(shared.threads) >= shared.readers - 1:
             return
         shared.threads.append(thread)
-    view = _room(shared.largest)
+    view = Memory(room(shared.largest)).view
     while True:
         with shared.lock:
             if shared.stopped:

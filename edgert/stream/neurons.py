@@ -19,7 +19,7 @@ import numpy.typing as npt
 from edgert.errors import FormatError
 from edgert.format.crc import combined
 from edgert.format.parts import FilePart
-from edgert.stream.fetch import LARGEST, READERS, Fetcher, Request
+from edgert.stream.fetch import LARGEST, READERS, Fetcher, Request, room
 from edgert.stream.memory import Memory
 from edgert.stream.source import Source
 from edgert.stream.stages import PAGE
@@ -28,6 +28,8 @@ Ints = npt.NDArray[np.int32]
 
 GAP = 32 << 10
 """Bytes between two wanted neurons that are rather read than skipped, where the storage was not measured."""
+NOTES = 20
+"""Bytes of numbers about a slot: what is in it, of which layer, when it was used, and whether it is free."""
 BATCH = 32
 """One of so many slots is freed at a time, when there is none: choosing looks at all of them."""
 
@@ -43,6 +45,16 @@ class NeuronStatistics:
     bytes_missing: int = 0
     bytes_read: int = 0
     reads: int = 0
+
+
+def window_bytes(neurons: int, nbytes: int, slots: int, readers: int = READERS) -> int:
+    """Memory of a window of `slots` slots for `neurons` neurons of `nbytes` bytes each: with what reads go through, and
+    the numbers of what is where."""
+    return slots * nbytes + 2 * PAGE + readers * room(_largest(nbytes)) + 4 * neurons + NOTES * slots
+
+
+def _largest(nbytes: int) -> int:
+    return max(LARGEST, 2 * nbytes)
 
 
 def useful_gap(bandwidth: Callable[[int, int], float], depth: int = READERS) -> int:
@@ -87,7 +99,7 @@ class NeuronWindow:
             self._rows: npt.NDArray[np.uint8] = np.frombuffer(
                 self._memory.view[PAGE : PAGE + slots * nbytes], np.uint8
             ).reshape(slots, nbytes)
-            self._fetcher = Fetcher(source, readers=readers, largest=max(LARGEST, 2 * nbytes))
+            self._fetcher, self._readers = Fetcher(source, readers=readers, largest=_largest(nbytes)), readers
         except BaseException:
             source.close()
             raise
@@ -122,9 +134,8 @@ class NeuronWindow:
 
     @property
     def held(self) -> int:
-        """Bytes of memory: slots, what reads go through, and the numbers of what is where."""
-        notes = (self._slot_of, self._neuron_in, self._layer_in, self._seen, self._free)
-        return self._memory.nbytes + self._fetcher.nbytes + sum(array.nbytes for array in notes)
+        """Bytes of memory."""
+        return window_bytes(len(self._slot_of), self.nbytes, self.slots, self._readers)
 
     def want(self, layer: int, neurons: Ints) -> Ints:
         """The slots of `neurons`, ascending numbers int32 [N] of `layer`: int32 [N], good until the next call."""
