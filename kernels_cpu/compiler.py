@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -31,6 +32,8 @@ from edgert.kernels_cpu.registry import kernels
 
 ENGINE = {"run_single": 4, "run": 8, "worker": 2}
 """Engine entry points and their argument counts (all int64)."""
+COUNTED = re.compile(r"B\d+v\d+(?=B)")
+"""What Numba puts into the name of a function to count them: an object is the same whatever was compiled before it."""
 MATH_FLAGS = {"nsz"}
 """No contraction: a multiply-add fuses only where a kernel says `fma`, so results agree between levels."""
 
@@ -159,6 +162,7 @@ def _internalise(module: Any, exports: list[str]) -> None:
         if not function.is_declaration:
             if function.name not in exports and function.name not in FUNCTIONS:
                 function.linkage = "internal"
+                function.name = COUNTED.sub("", function.name)
             function.add_function_attribute("nounwind")
     for variable in list(module.global_variables):
         if variable.name.startswith("_ZN08NumbaEnv"):

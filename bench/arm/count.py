@@ -25,7 +25,10 @@ from edgert.kernels_cpu.levels import Level, level_named
 from edgert.kernels_cpu.registry import kernels
 
 _V8, _V82 = "armv8-a", "armv8.2-dotprod"
-LEVEL_OF = {"cortex-a53": _V8, "cortex-a72": _V8, "cortex-a55": _V82, "cortex-a76": _V82}
+LEVEL_OF = {
+    "cortex-a53": _V8, "cortex-a72": _V8, "cortex-a55": _V82, "cortex-a76": _V82, "max": "armv8.6-i8mm",
+}  # fmt: skip
+"""The last is all that the emulator knows: int8 matrix products (i8mm) among it."""
 SOURCE = Path(edgert.__file__).parents[1]
 
 
@@ -72,7 +75,7 @@ def profile(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         packages = [SOURCE, emulate.site(folder, "arm64-wheels")]
-        if runtime == "decode":
+        if runtime in ("decode", "prefill"):
             packages.append(emulate.site(folder, "arm64-llm-wheels"))
         library, places = build(level_named(level), folder / "library", only)
         script = Path(__file__).with_name("infer.py")
@@ -112,10 +115,13 @@ def instructions_in(record: dict[str, Any]) -> dict[str, Any]:
 @click.option("--level", help="The ISA level; the usual one of the processor otherwise.")
 @click.option("--only", default="", help="Kernels to compile, with commas: those of the model; all otherwise.")
 @click.option("--decode", is_flag=True, help="MODEL is a language model: count a generated token.")
+@click.option(
+    "--prefill", is_flag=True, help="MODEL is a language model: count a token of the prompt, of 64 read at once."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the record there, as JSON.")
-def main(model: Path, cpu: str, level: str | None, only: str, decode: bool, out: Path | None) -> None:
+def main(model: Path, cpu: str, level: str | None, only: str, decode: bool, prefill: bool, out: Path | None) -> None:
     """Count the instructions of one inference of MODEL. Example: python -m bench.arm.count m.edge --cpu cortex-a72"""
-    runtime, calls = ("decode", (4, 12)) if decode else ("edgert", (1, 2))
+    runtime, calls = ("decode", (4, 12)) if decode else ("prefill", (32, 96)) if prefill else ("edgert", (1, 2))
     names = tuple(only.split(",")) if only else ()
     record = instructions_in(profile(model, cpu, level or LEVEL_OF[cpu], names, calls, runtime))
     click.echo(f"{model.name} on {cpu}, {record['level']}: {record['instructions'] / 1e6:.2f} M instructions")

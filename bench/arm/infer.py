@@ -1,6 +1,6 @@
-"""Runs in the emulator: infer.py RUNTIME MODEL CALLS. Prints a hash of the first output, and the memory map.
+"""Runs in the emulator: infer.py RUNTIME MODEL CALLS. Prints a hash of the output, or text, and the memory map.
 
-RUNTIME is edgert, onnxruntime or litert; decode generates CALLS tokens with edgert. One thread.
+RUNTIME is edgert, onnxruntime or litert; decode generates CALLS tokens with edgert, prefill reads as many. One thread.
 """
 
 from __future__ import annotations
@@ -56,21 +56,26 @@ def litert_call(path: str) -> Callable[[], np.ndarray]:
     return call
 
 
+def text_after(path: str, prompt: str, tokens: int) -> bytes:
+    """What a language model adds to the prompt."""
+    import edgert
+
+    model = edgert.LLM(path, threads=1, n_ctx=128)
+    return str(model.create_completion(prompt, max_tokens=tokens, temperature=0)["choices"][0]["text"]).encode()
+
+
 def main() -> None:
     runtime, path, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if runtime == "decode":
-        import edgert
-
-        model = edgert.LLM(path, threads=1, n_ctx=64)
-        text = model.create_completion("The capital of France is", max_tokens=calls, temperature=0)["choices"][0][
-            "text"
-        ]
-        print("text", text.encode())
-        return
-    call = {"edgert": edgert_call, "onnxruntime": onnxruntime_call, "litert": litert_call}[runtime](path)
-    for _ in range(calls):
-        result = call()
-    print("hash", hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()[:16])
+        result = text_after(path, "The capital of France is", calls)
+    elif runtime == "prefill":
+        result = text_after(path, "The" + " capital" * (calls - 1), 1)
+    else:
+        call = {"edgert": edgert_call, "onnxruntime": onnxruntime_call, "litert": litert_call}[runtime](path)
+        for _ in range(calls):
+            output = call()
+        result = np.ascontiguousarray(output).tobytes()
+    print("hash", hashlib.sha256(result).hexdigest()[:16])
     maps = Path("/proc/self/maps").read_text().splitlines()
     print(*(f"map {line}" for line in maps if "libedgert" in line), sep="\n")
 

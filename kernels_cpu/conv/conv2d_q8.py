@@ -3,8 +3,9 @@
 Pointwise and k x k are this one kernel: `taps` lists, for every 4x4 weight block of an output group, the byte offset
 of its input (channel plane and filter tap). Weights are a stream of 16-byte blocks. Those that skip zeros: sparse.py.
 T is up to 6 with 32 registers, and 3 with 16, where the pixels stay in registers while the weights pass by.
-ARM has two forms of its own, which copy a tile's input together first: with a dot product the output channels are the
-lanes (simd/tile_lanes.py), without one two blocks are multiplied at a time (simd/tile_halves.py).
+ARM has three forms of its own, which copy a tile's input together first: with int8 matrix products the lanes are two
+pixels x two output channels (simd/tile_pairs.py), with a dot product the output channels (simd/tile_lanes.py), without
+one two blocks are multiplied at a time (simd/tile_halves.py).
 """
 
 from __future__ import annotations
@@ -24,19 +25,16 @@ from edgert.kernels_cpu.simd import (
     tile_store_q8,
 )  # fmt: skip
 from edgert.kernels_cpu.simd.target import has
-from edgert.kernels_cpu.simd.tile_halves import halves_gather, halves_step, halves_sums
-from edgert.kernels_cpu.simd.tile_lanes import (
-    lanes_gather,
-    lanes_init,
-    lanes_step,
-    lanes_step_apart,
-    lanes_store_q8,
-)  # fmt: skip
+from edgert.kernels_cpu.simd.tile_gather import tile_gather
+from edgert.kernels_cpu.simd.tile_halves import HALVES, halves_step, halves_sums
+from edgert.kernels_cpu.simd.tile_lanes import lanes_init, lanes_step, lanes_step_apart, lanes_store_q8
+from edgert.kernels_cpu.simd.tile_pairs import ZIP, pairs_init, pairs_step, pairs_step_apart, pairs_store_q8
 
 F = record_fields("conv2d_q8_k4p")
 WIDE = 6 if REGISTERS == 32 else 3
 WIDE_LANES = 7
-"""Vectors of a tile with channels in the lanes: 28 accumulators. Squares of 14, 28, 56, ... pixels divide by it."""
+"""Vectors of a tile with channels in the lanes, or in pairs: 28 accumulators. Squares of 14, 28, 56, ... pixels divide
+by it."""
 WIDE_HALVES = 6
 """Those of a tile of half sums: 24 accumulators."""
 
@@ -78,12 +76,13 @@ def _four(columns):  # type: ignore[no-untyped-def]
     return four
 
 
-def _four_lanes(columns):  # type: ignore[no-untyped-def]
-    """As _four, for the dot product by element of ARM: the output channels are the lanes. With `packed` the tile's
-    input lies together in `aside`, which shares loads and drops the offsets; without it is too large for that."""
-    init, apart = lanes_init(columns), lanes_step_apart(columns)
-    one, two, many = lanes_step(columns, 1), lanes_step(columns, 2), lanes_step(columns, 4)
-    store, store_residual = lanes_store_q8(columns, False), lanes_store_q8(columns, True)
+def _four_products(columns, init, step, step_apart, store_q8, block):  # type: ignore[no-untyped-def]
+    """As _four, for forms of ARM whose steps take several blocks. With `packed` the tile's input lies together in
+    `aside`, which shares loads and drops the offsets; without it is too large for that. block: bytes that a vector of
+    an odd block takes there."""
+    start, one_apart, two_apart = init(columns), step_apart(columns, 1), step_apart(columns, 2)
+    one, two, many = step(columns, 1), step(columns, 2), step(columns, 4)
+    store, store_residual = store_q8(columns, False), store_q8(columns, True)
 
     @helper
     def four(  # type: ignore[no-untyped-def]
@@ -91,12 +90,12 @@ def _four_lanes(columns):  # type: ignore[no-untyped-def]
     ):
         blocks, taps, weights, bias, scales, packed = own
         w, scale = weights + 16 * blocks * n, scales + 16 * n
-        acc = init(bias + 16 * n)
+        acc = start(bias + 16 * n)
         if packed != 0:
             x, pixels = aside, 16 * columns
             if blocks & 1:
                 acc = one(acc, x, w)
-                x += pixels
+                x += block * columns
                 w += 16
             if blocks & 2:
                 acc = two(acc, x, w)
@@ -109,9 +108,12 @@ def _four_lanes(columns):  # type: ignore[no-untyped-def]
                 x += 4 * pixels
                 w += 64
         else:
-            for i in range(blocks):
+            odd = blocks & 1
+            if odd:
+                acc = one_apart(acc, inputs, taps, w)
+            for i in range(odd, blocks, 2):
                 prefetch(w + 16 * i + AHEAD)
-                acc = apart(acc, inputs, load_i32(taps + 4 * i), w + 16 * i)
+                acc = two_apart(acc, inputs, taps + 4 * i, w + 16 * i)
         if adds:
             store_residual(acc, scale, zero_point, low, high, outputs, plane, skips, zero, ratio)
         else:
@@ -120,23 +122,19 @@ def _four_lanes(columns):  # type: ignore[no-untyped-def]
     return four
 
 
-def _gather_lanes(columns):  # type: ignore[no-untyped-def]
-    """Copies the input of a tile to where _four_lanes expects it."""
-    vectors = lanes_gather(columns)
+def _four_lanes(columns):  # type: ignore[no-untyped-def]
+    """With a dot product: the output channels are the lanes."""
+    return _four_products(columns, lanes_init, lanes_step, lanes_step_apart, lanes_store_q8, 16)
 
-    @helper
-    def gather(own, inputs, aside):  # type: ignore[no-untyped-def]
-        blocks, taps, _, _, _, packed = own
-        if packed != 0:
-            for i in range(blocks):
-                vectors(inputs, load_i32(taps + 4 * i), aside + 16 * columns * i)
 
-    return gather
+def _four_pairs(columns):  # type: ignore[no-untyped-def]
+    """With int8 matrix products: the lanes are two pixels x two output channels."""
+    return _four_products(columns, pairs_init, pairs_step, pairs_step_apart, pairs_store_q8, 32)
 
 
 def _four_halves(columns):  # type: ignore[no-untyped-def]
-    """As _four, for NEON without a dot product: products of two blocks at a time, of the input that _gather_halves
-    laid together in `aside`."""
+    """As _four, for NEON without a dot product: products of two blocks at a time, of the input laid together in
+    `aside`."""
     init, generic, sums = tile_init(i32v, 4, columns), tile_step(i32v, 4, columns), halves_sums(columns)
     two_channels = _halves_products(columns)
     store, store_residual = tile_store_q8(columns, False), tile_store_q8(columns, True)
@@ -188,24 +186,39 @@ def _halves_products(columns):  # type: ignore[no-untyped-def]
     return products
 
 
-def _gather_halves(columns):  # type: ignore[no-untyped-def]
-    """Copies the input of a tile to where _four_halves expects it: an odd block, then pairs."""
-    one, two = halves_gather(columns, 1), halves_gather(columns, 2)
+def _gather(columns, one, two, block):  # type: ignore[no-untyped-def]
+    """Copies the input of a tile to where its products expect it: an odd block, then pairs. block: as in
+    _four_products."""
 
     @helper
     def gather(own, inputs, aside):  # type: ignore[no-untyped-def]
         blocks, taps, _, _, _, packed = own
         if packed != 0:
-            odd = blocks & 1
-            if odd:
+            if blocks & 1:
                 one(inputs, taps, aside)
-            for i in range(odd, blocks, 2):
+                taps += 4
+                aside += block * columns
+            for i in range(0, blocks - 1, 2):
                 two(inputs, taps + 4 * i, aside + 16 * columns * i)
 
     return gather
 
 
-if has("dotprod"):
+def _gather_lanes(columns):  # type: ignore[no-untyped-def]
+    return _gather(columns, tile_gather(columns, 1), tile_gather(columns, 2), 16)
+
+
+def _gather_pairs(columns):  # type: ignore[no-untyped-def]
+    return _gather(columns, tile_gather(columns, 1, ZIP), tile_gather(columns, 2, ZIP), 32)
+
+
+def _gather_halves(columns):  # type: ignore[no-untyped-def]
+    return _gather(columns, tile_gather(columns, 1), tile_gather(columns, 2, HALVES), 16)
+
+
+if has("i8mm"):
+    _tiles = byte_tiles(F, _packed_operands, _four_pairs, WIDE_LANES, _gather_pairs)
+elif has("dotprod"):
     _tiles = byte_tiles(F, _packed_operands, _four_lanes, WIDE_LANES, _gather_lanes)
 elif has("neon"):
     _tiles = byte_tiles(F, _packed_operands, _four_halves, WIDE_HALVES, _gather_halves)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edgert.kernels_cpu.elementwise.functions import const, tanh
 from edgert.kernels_cpu.elementwise.gates import sigmoid
-from edgert.kernels_cpu.recurrent.steps import begin, bounded, by_chunks, clear, copy, state_products
+from edgert.kernels_cpu.recurrent.steps import bounded, layer, offset, state_products
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     LANES,
@@ -17,7 +17,6 @@ from edgert.kernels_cpu.simd import (
     load_f32,
     load_f32v,
     load_i32,
-    load_i64,
     splat_f32,
     store_f32v,
     store_first_f32v,
@@ -58,48 +57,27 @@ def _state(gates, pad, h, made, y, hidden, clip):  # type: ignore[no-untyped-def
 
 
 @helper
-def _sequences(record, direction, b, count, length, scratch):  # type: ignore[no-untyped-def]
-    """All steps of `count` sequences from b on, each of `length` steps."""
-    hidden, steps = load_i32(record + F.hidden), load_i32(record + F.steps)
-    blocks = udiv(hidden + 15, 16)
-    pad = 64 * blocks
-    stride = 5 * pad
-    h, gates = scratch, scratch + 2 * pad
-    h_row, x_row, y_row = load_i32(record + F.h_row), load_i32(record + F.x_row), load_i32(record + F.y_row)
-    place = direction * load_i32(record + F.h_direction) + b * h_row
-    h0 = load_i64(record + F.h0)
-    for r in range(count):
-        begin(h0 + place + r * h_row if h0 != 0 else h0, h + r * stride, hidden)
-    x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * x_row
-    w = load_i64(record + F.w) + direction * load_i32(record + F.w_direction)
-    y, y_step, x_step = load_i64(record + F.y), load_i32(record + F.y_step), load_i32(record + F.x_step)
-    if y != 0:
-        y += direction * load_i32(record + F.y_direction) + b * y_row
-    clip, linear = splat_f32(load_f32(record + F.clip)), load_i32(record + F.linear)
-    last, bias = w + 2 * pad * hidden, w + 3 * pad * hidden
-    backward = load_i32(record + F.reverse) + direction
-    for s in range(length):
-        t = length - 1 - s if backward != 0 else s
-        now, made = h + pad * (s & 1), h + pad * (1 - (s & 1))
-        at, fresh = x + t * x_step, gates + 2 * pad
-        state_products(count, now, stride, at, x_row, w, hidden, 2 * blocks, gates)
-        if linear != 0:
-            state_products(count, now, stride, bias, 0, last, hidden, blocks, fresh)
-            for r in range(count):
-                _recall(gates + r * stride, pad, at + r * x_row, hidden, clip)
-        else:
-            for r in range(count):
-                _reset(gates + r * stride, pad, now + r * stride, hidden, clip)
-            state_products(count, gates + pad, stride, at + 2 * pad, x_row, last, hidden, blocks, fresh)
+def _own(record, place, count, work, stride, w):  # type: ignore[no-untyped-def]
+    return splat_f32(load_f32(record + F.clip)), load_i32(record + F.linear)
+
+
+@helper
+def _step(own, count, now, made, work, pad, stride, x, x_row, w, hidden, y, y_row):  # type: ignore[no-untyped-def]
+    clip, linear = own
+    blocks, last, bias = udiv(pad, 64), w + 2 * pad * hidden, w + 3 * pad * hidden
+    fresh = work + 2 * pad
+    state_products(count, now, stride, x, x_row, w, hidden, 2 * blocks, work)
+    if linear != 0:
+        state_products(count, now, stride, bias, 0, last, hidden, blocks, fresh)
         for r in range(count):
-            own, out = r * stride, y + t * y_step + r * y_row if y != 0 else y
-            _state(gates + own, pad, now + own, made + own, out, hidden, clip)
-    y_h = load_i64(record + F.y_h)
+            _recall(work + r * stride, pad, x + r * x_row, hidden, clip)
+    else:
+        for r in range(count):
+            _reset(work + r * stride, pad, now + r * stride, hidden, clip)
+        state_products(count, work + pad, stride, x + 2 * pad, x_row, last, hidden, blocks, fresh)
     for r in range(count):
-        if y != 0:
-            clear(y + r * y_row, length, steps, y_step, hidden)
-        if y_h != 0:
-            copy(h + pad * (length & 1) + r * stride, y_h + place + r * h_row, hidden)
+        at = r * stride
+        _state(work + at, pad, now + at, made + at, offset(y, r * y_row), hidden, clip)
 
 
-gru = by_chunks(_sequences, F)
+gru = layer(F, 5, _own, _step)

@@ -97,7 +97,7 @@ def state_products(count, h, stride, start, start_row, w, depth, lines, y):  # t
 
 
 @helper
-def begin(source, target, count):  # type: ignore[no-untyped-def]
+def _begin(source, target, count):  # type: ignore[no-untyped-def]
     """A state as it is before the first step: `count` floats from source, zeros where that is absent."""
     for i in range(0, count, LANES):
         if source != 0:
@@ -107,13 +107,13 @@ def begin(source, target, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def copy(source, target, count):  # type: ignore[no-untyped-def]
+def _copy(source, target, count):  # type: ignore[no-untyped-def]
     for i in range(0, count, LANES):
         store_first_f32v(target + 4 * i, load_f32v(source + 4 * i), count - i)
 
 
 @helper
-def clear(y, first, last, stride, count):  # type: ignore[no-untyped-def]
+def _clear(y, first, last, stride, count):  # type: ignore[no-untyped-def]
     """Zeros in the output of steps first .. last - 1, which a shorter sequence does not have."""
     if y != 0:
         for t in range(first, last):
@@ -122,14 +122,14 @@ def clear(y, first, last, stride, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def length_of(lengths, b, steps):  # type: ignore[no-untyped-def]
+def _length(lengths, b, steps):  # type: ignore[no-untyped-def]
     """How many of the steps sequence b has."""
     if lengths == 0:
         return steps
     return max(0, min(steps, load_i32(lengths + 4 * b)))
 
 
-def by_chunks(sequences: Any, F: Any) -> Any:
+def _by_chunks(sequences: Any, F: Any) -> Any:
     """The kernel whose chunks are up to GROUP sequences of the batch in one direction; of unequal lengths they go one
     by one. sequences(record, direction, b, count, length, scratch): `count` of them, from b on, of `length` steps."""
 
@@ -141,7 +141,7 @@ def by_chunks(sequences: Any, F: Any) -> Any:
         last = min(batch, first + GROUP)
         together = last - first if lengths == 0 else 1
         while first < last:
-            length = length_of(lengths, first, load_i32(record + F.steps))
+            length = _length(lengths, first, load_i32(record + F.steps))
             sequences(record, direction, first, together, length, scratch)
             first += together
 
@@ -152,3 +152,66 @@ def by_chunks(sequences: Any, F: Any) -> Any:
 def bounded(v, limit):  # type: ignore[no-untyped-def]
     """v within [-limit, limit]; a NaN stays one."""
     return minimum(limit, maximum(const(0.0) - limit, v))
+
+
+@helper
+def _nothing_more(record, place, count, work, stride):  # type: ignore[no-untyped-def]
+    pass
+
+
+@helper
+def offset(address, by):  # type: ignore[no-untyped-def]
+    """An address further on; that of an absent operand stays 0."""
+    return address + by if address != 0 else address
+
+
+@helper
+def begin_states(start, count, row, target, stride, hidden):  # type: ignore[no-untyped-def]
+    """The states of `count` sequences before the first step; start: those of the first, the next `row` bytes on."""
+    for r in range(count):
+        _begin(offset(start, r * row), target + r * stride, hidden)
+
+
+@helper
+def copy_states(source, stride, count, row, target, hidden):  # type: ignore[no-untyped-def]
+    """The states of `count` sequences after the last step, where they are asked for."""
+    if target != 0:
+        for r in range(count):
+            _copy(source + r * stride, target + r * row, hidden)
+
+
+def layer(F: Any, lines: int, own: Any, step: Any, end: Any = _nothing_more) -> Any:
+    """The kernel of a recurrent layer whose record has the fields F.
+
+    A sequence has `lines` times its padded hidden units of scratch: its state before and after a step, then `work`.
+    own(record, place, count, work, stride, w) -> a tuple of what steps need besides, read once per group of sequences;
+    `place` is where the first one's states are in operands, w the weights of its direction.
+    step(own, count, now, made, work, pad, stride, x, x_row, w, hidden, y, y_row): one step of `count` sequences, from
+    the states `now` to those `made`; y is 0 where no sequence of outputs is asked for. end(record, place, count, work,
+    stride): after the last one."""
+
+    @helper
+    def sequences(record, direction, b, count, length, scratch):  # type: ignore[no-untyped-def]
+        hidden, h_row, x_row = load_i32(record + F.hidden), load_i32(record + F.h_row), load_i32(record + F.x_row)
+        pad = 64 * udiv(hidden + 15, 16)
+        stride, work = lines * pad, scratch + 2 * pad
+        place = direction * load_i32(record + F.h_direction) + b * h_row
+        begin_states(offset(load_i64(record + F.h0), place), count, h_row, scratch, stride, hidden)
+        x = load_i64(record + F.x) + direction * load_i32(record + F.x_direction) + b * x_row
+        w = load_i64(record + F.w) + direction * load_i32(record + F.w_direction)
+        y_row, y_step, x_step = load_i32(record + F.y_row), load_i32(record + F.y_step), load_i32(record + F.x_step)
+        y = offset(load_i64(record + F.y), direction * load_i32(record + F.y_direction) + b * y_row)
+        more = own(record, place, count, work, stride, w)
+        backward = load_i32(record + F.reverse) + direction
+        for s in range(length):
+            t = length - 1 - s if backward != 0 else s
+            now, made = scratch + pad * (s & 1), scratch + pad * (1 - (s & 1))
+            at, out = x + t * x_step, offset(y, t * y_step)
+            step(more, count, now, made, work, pad, stride, at, x_row, w, hidden, out, y_row)
+        for r in range(count):
+            _clear(offset(y, r * y_row), length, load_i32(record + F.steps), y_step, hidden)
+        y_h = offset(load_i64(record + F.y_h), place)
+        copy_states(scratch + pad * (length & 1), stride, count, h_row, y_h, hidden)
+        end(record, place, count, work, stride)
+
+    return _by_chunks(sequences, F)

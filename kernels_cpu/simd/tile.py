@@ -15,15 +15,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from edgert.kernels_cpu.simd.bytes8 import (
-    TRANSPOSE,
-    emit_byte_of,
-    emit_clamp_act,
-    emit_dot4,
-    emit_lane_shuffle,
-    emit_requantize,
-)  # fmt: skip
+from edgert.kernels_cpu.simd.bytes8 import TRANSPOSE, emit_byte_of, emit_dot4
 from edgert.kernels_cpu.simd.target import has
+from edgert.kernels_cpu.simd.tile_store import store_q8
 from edgert.kernels_cpu.simd.types import (
     F32,
     I32,
@@ -32,7 +26,6 @@ from edgert.kernels_cpu.simd.types import (
     call,
     f32v,
     i8v,
-    i16v,
     i32v,
     pointer,
     splat,
@@ -90,53 +83,21 @@ def tile_init(vec: Vec, rows: int, columns: int) -> Any:
 
 
 def tile_store_q8(columns: int, residual: bool) -> Any:
-    """An intrinsic `store(acc, scale, zero_point, low, high, y, offset[, r, residual_zero, residual_scale])` for a tile
-    of 4 rows: requantizes, clamps to activation bytes [low, high] and writes vector t, [pixel][4 channels], at
-    y[t] + offset (y: tuple of addresses). With a residual, (byte at r[t] + offset - residual_zero) * residual_scale
-    is added to acc * scale before rounding. scale: address of 4 floats; zero_point: i16v; low, high: i8v;
-    residual_zero: i32v; residual_scale: f32v."""
-    kind, addresses, i = _tuple(i32v, 4 * columns), types.UniTuple(types.int64, columns), types.int64
+    """The intrinsic of tile_store.store_q8 for a tile of 4 rows."""
 
-    def body(b: Any, args: Any, skip: Any) -> None:
-        acc, scale, zero_point, low, high, y, offset = args
-        values, y = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, y)
-        scales = [_broadcast(b, _at(b, scale, 4 * r), F32, f32v) for r in range(4)]
-        for t in range(columns):
-            quads = [b.fmul(b.sitofp(values[r * columns + t], f32v.llvm), scales[r]) for r in range(4)]
-            if skip is not None:
-                r, zero, ratio = skip
-                other = _load(b, b.add(cgutils.unpack_tuple(b, r)[t], offset), i8v)
-                for k in range(4):
-                    real = b.sitofp(b.sub(emit_byte_of(b, other, k), zero), f32v.llvm)
-                    quads[k] = b.fadd(quads[k], b.fmul(real, ratio))
-            packed = emit_lane_shuffle(b, emit_requantize(b, quads, zero_point), TRANSPOSE)
-            packed = emit_clamp_act(b, packed, low, high)
-            b.store(packed, pointer(b, b.add(y[t], offset), i8v.llvm), align=1)
+    def scales(b: Any, address: Any) -> list[Any]:
+        return [_broadcast(b, _at(b, address, 4 * r), F32, f32v) for r in range(4)]
 
-    if residual:
+    def floats(b: Any, values: Any, scale: Any, t: int, skip: Any) -> list[Any]:
+        quads = [b.fmul(b.sitofp(values[r * columns + t], f32v.llvm), scale[r]) for r in range(4)]
+        if skip is not None:
+            other, zero, ratio = skip
+            for k in range(4):
+                real = b.sitofp(b.sub(emit_byte_of(b, other, k), zero), f32v.llvm)
+                quads[k] = b.fadd(quads[k], b.fmul(real, ratio))
+        return quads
 
-        @intrinsic
-        def store_add(
-            tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any,
-            r: Any, zero: Any, ratio: Any,
-        ) -> Any:  # fmt: skip
-            def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-                body(b, args[:7], args[7:])
-                return ctx.get_dummy_value()
-
-            return types.void(kind, i, i16v, i8v, i8v, addresses, i, addresses, i32v, f32v), codegen
-
-        return store_add
-
-    @intrinsic
-    def store(tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            body(b, args, None)
-            return ctx.get_dummy_value()
-
-        return types.void(kind, i, i16v, i8v, i8v, addresses, i), codegen
-
-    return store
+    return store_q8(4 * columns, columns, residual, scales, floats, TRANSPOSE)
 
 
 def tile_store_f32(rows: int, columns: int, residual: bool) -> Any:

@@ -19,7 +19,8 @@ from edgert.kernels_cpu.simd.order import emit_after
 from edgert.kernels_cpu.simd.types import I8, I16, I32, I64, call, i8v, i32v, pointer, shuffle, splat, undef
 
 _HALF, _WORDS = ir.VectorType(I8, 8), ir.VectorType(I16, 8)
-_LOW, _HIGH = [0, 1, 4, 5], [2, 3, 6, 7]
+HALVES = (0, 1, 4, 5), (2, 3, 6, 7)
+"""32-bit lanes of two blocks -> the low halves of both, then the high halves."""
 
 
 def _at(b: Any, address: Any, offset: int) -> Any:
@@ -28,30 +29,6 @@ def _at(b: Any, address: Any, offset: int) -> Any:
 
 def _load(b: Any, address: Any, kind: Any) -> Any:
     return b.load(pointer(b, address, kind), align=1)
-
-
-def halves_gather(columns: int, cells: int) -> Any:
-    """An intrinsic `gather(x, taps, target)`: copies the vectors of `cells` (1 or 2) blocks, at x[t] + taps[i] (x:
-    tuple of addresses, taps: address of int32 offsets), to target. Of two blocks, vector t is first the low halves of
-    both, then the high halves."""
-    addresses = types.UniTuple(types.int64, columns)
-
-    @intrinsic
-    def gather(tyctx: Any, x: Any, taps: Any, target: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, taps, target = args
-            offsets = [b.sext(_load(b, _at(b, taps, 4 * i), I32), I64) for i in range(cells)]
-            for t, place in enumerate(cgutils.unpack_tuple(b, x)):
-                found = [_load(b, b.add(place, offset), i32v.llvm) for offset in offsets]
-                if cells == 2:
-                    found = [shuffle(b, *found, half) for half in (_LOW, _HIGH)]
-                for i, v in enumerate(found):
-                    b.store(v, pointer(b, _at(b, target, 16 * (cells * t + i)), v.type), align=1)
-            return ctx.get_dummy_value()
-
-        return types.void(addresses, types.int64, types.int64), codegen
-
-    return gather
 
 
 def _weights(b: Any, w: Any, cells: int) -> list[Any]:
@@ -73,7 +50,8 @@ def _product(b: Any, x: Any, w: Any, half: int) -> Any:
 
 def halves_step(columns: int, cells: int, starts: bool) -> Any:
     """An intrinsic `step(acc, x, w)` that adds the products of two output channels of `cells` (1 or 2) weight blocks,
-    their first at w, with the tile's vectors at x, as halves_gather wrote them; starts: `step(x, w)`, the first."""
+    their first at w, with the tile's vectors at x, of one block as they lie, of two their HALVES; starts: `step(x, w)`,
+    the first."""
     kind, i = types.UniTuple(i32v, 4 * columns), types.int64
 
     def body(b: Any, acc: list[Any] | None, x: Any, w: Any) -> Any:

@@ -14,9 +14,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from edgert.kernels_cpu.simd.bytes8 import emit_clamp_act, emit_requantize
 from edgert.kernels_cpu.simd.target import LANES
-from edgert.kernels_cpu.simd.types import I16, I64, call, f32v, i8v, i16v, i32v, pointer, shuffle, undef
+from edgert.kernels_cpu.simd.tile_store import store_q8
+from edgert.kernels_cpu.simd.types import I16, I32, I64, call, f32v, i8v, i32v, pointer, shuffle, undef
 
 
 def _at(b: Any, address: Any, offset: int) -> Any:
@@ -72,18 +72,20 @@ def lanes_step(columns: int, cells: int) -> Any:
     return step
 
 
-def lanes_step_apart(columns: int) -> Any:
-    """An intrinsic `step(acc, x, offset, w)`: as lanes_step for one block and the vectors at x[t] + offset (x: tuple
-    of addresses)."""
+def lanes_step_apart(columns: int, cells: int) -> Any:
+    """An intrinsic `step(acc, x, taps, w)`: as lanes_step, the vectors of block i at x[t] + taps[i] (x: tuple of
+    addresses, taps: address of int32 offsets)."""
     kind, addresses = types.UniTuple(i32v, LANES * columns), types.UniTuple(types.int64, columns)
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, offset: Any, w: Any) -> Any:
+    def step(tyctx: Any, acc: Any, x: Any, taps: Any, w: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, x, offset, w = args
-            values = cgutils.unpack_tuple(b, acc)
-            places = [b.add(place, offset) for place in cgutils.unpack_tuple(b, x)]
-            _add_products(b, values, _load(b, w, i8v.llvm), places)
+            acc, x, taps, w = args
+            values, x = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, x)
+            for i in range(cells):
+                offset = b.sext(_load(b, _at(b, taps, 4 * i), I32), I64)
+                block = _load(b, _at(b, w, 16 * i), i8v.llvm)
+                _add_products(b, values, block, [b.add(place, offset) for place in x])
             return cgutils.pack_array(b, values)
 
         return kind(kind, addresses, types.int64, types.int64), codegen
@@ -91,27 +93,8 @@ def lanes_step_apart(columns: int) -> Any:
     return step
 
 
-def lanes_gather(columns: int) -> Any:
-    """An intrinsic `gather(x, offset, target)`: copies the vectors at x[t] + offset (x: tuple of addresses) to target,
-    one after the other."""
-    addresses = types.UniTuple(types.int64, columns)
-
-    @intrinsic
-    def gather(tyctx: Any, x: Any, offset: Any, target: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, offset, target = args
-            vectors = [_load(b, b.add(place, offset), i8v.llvm) for place in cgutils.unpack_tuple(b, x)]
-            for t, v in enumerate(vectors):
-                b.store(v, pointer(b, _at(b, target, 16 * t), i8v.llvm), align=1)
-            return ctx.get_dummy_value()
-
-        return types.void(addresses, types.int64, types.int64), codegen
-
-    return gather
-
-
-def _residual_floats(b: Any, skip: Any, zero: Any, ratio: Any) -> list[Any]:
-    """The residual's 16 bytes as four vectors of (byte - zero) * ratio, one per pixel."""
+def residual_floats(b: Any, skip: Any, zero: Any, ratio: Any) -> list[Any]:
+    """The residual's 16 bytes as four vectors of (byte - zero) * ratio, in their order."""
     narrow = b.trunc(zero, ir.VectorType(I16, LANES))
     wide = b.sext(skip, ir.VectorType(I16, 16))
     found = []
@@ -122,44 +105,15 @@ def _residual_floats(b: Any, skip: Any, zero: Any, ratio: Any) -> list[Any]:
 
 
 def lanes_store_q8(columns: int, residual: bool) -> Any:
-    """An intrinsic `store(acc, scale, zero_point, low, high, y, offset[, r, residual_zero, residual_scale])`: what
-    tile_store_q8 does, in the same order of rounding, for accumulators of this form."""
-    kind, addresses, i = types.UniTuple(i32v, LANES * columns), types.UniTuple(types.int64, columns), types.int64
+    """The intrinsic of tile_store.store_q8 for accumulators of this form."""
 
-    def body(b: Any, args: Any, skip: Any) -> None:
-        acc, scale, zero_point, low, high, y, offset = args
-        values, y = cgutils.unpack_tuple(b, acc), cgutils.unpack_tuple(b, y)
-        scales = _load(b, scale, f32v.llvm)
-        for t in range(columns):
-            quads = [b.fmul(b.sitofp(v, f32v.llvm), scales) for v in values[LANES * t : LANES * t + LANES]]
-            if skip is not None:
-                r, zero, ratio = skip
-                other = _load(b, b.add(cgutils.unpack_tuple(b, r)[t], offset), i8v.llvm)
-                quads = [b.fadd(q, s) for q, s in zip(quads, _residual_floats(b, other, zero, ratio), strict=True)]
-            packed = emit_clamp_act(b, emit_requantize(b, quads, zero_point), low, high)
-            b.store(packed, pointer(b, b.add(y[t], offset), i8v.llvm), align=1)
+    def scales(b: Any, address: Any) -> Any:
+        return _load(b, address, f32v.llvm)
 
-    if residual:
+    def floats(b: Any, values: Any, scale: Any, t: int, skip: Any) -> list[Any]:
+        quads = [b.fmul(b.sitofp(v, f32v.llvm), scale) for v in values[LANES * t : LANES * t + LANES]]
+        if skip is not None:
+            quads = [b.fadd(q, s) for q, s in zip(quads, residual_floats(b, *skip), strict=True)]
+        return quads
 
-        @intrinsic
-        def store_add(
-            tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any,
-            r: Any, zero: Any, ratio: Any,
-        ) -> Any:  # fmt: skip
-            def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-                body(b, args[:7], args[7:])
-                return ctx.get_dummy_value()
-
-            return types.void(kind, i, i16v, i8v, i8v, addresses, i, addresses, i32v, f32v), codegen
-
-        return store_add
-
-    @intrinsic
-    def store(tyctx: Any, acc: Any, scale: Any, zero_point: Any, low: Any, high: Any, y: Any, offset: Any) -> Any:
-        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            body(b, args, None)
-            return ctx.get_dummy_value()
-
-        return types.void(kind, i, i16v, i8v, i8v, addresses, i), codegen
-
-    return store
+    return store_q8(LANES * columns, columns, residual, scales, floats)

@@ -73,6 +73,17 @@ def test_the_same_sources_give_the_same_bytes(built: tuple[Path, BuildReport], t
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
+def test_an_object_is_the_same_whatever_was_compiled_before_it(tmp_path: Path) -> None:
+    """In one process, as the compiler works through its names."""
+    name = "depthwise_q8_k4p"  # not so small that all of it ends up in its entry point
+    compiler = [sys.executable, "-m", "edgert.kernels_cpu.compiler", "--level", "armv8-a", "--out"]
+    for folder, names in (("alone", [name]), ("after", ["fill_row", name])):
+        subprocess.run([*compiler, str(tmp_path / folder), *names], check=True)
+    made = Path(jit.object_name(name))
+    for file in (made, made.with_suffix(jit.LISTING)):
+        assert (tmp_path / "alone" / file).read_bytes() == (tmp_path / "after" / file).read_bytes()
+
+
 def test_libraries_that_were_there_stay_listed(tmp_path: Path) -> None:
     build(tmp_path, "x86-64")
     assert build(tmp_path, "armv7-neon").outdated == ()

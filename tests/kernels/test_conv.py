@@ -57,7 +57,7 @@ DENSE = [
     Case(6, 8, (20, 22), (2, 2), {"strides": [2, 2]}, batch=2), Case(3, 8, (9, 9), (3, 3), {"strides": [3, 3]}),
     Case(8, 5, (3, 3), (3, 3)), Case(4, 8, (3, 40), (3, 5), {"strides": [1, 2]}, batch=2),
     Case(16, 4, (14, 14), (1, 1), {"strides": [2, 2]}, residual=True),
-    Case(232, 4, (5, 6), (3, 3), PAD1),  # more blocks than a tile copies together
+    Case(228, 4, (5, 6), (3, 3), PAD1),  # more blocks than a tile copies together, and an odd number
     Case(28, 8, (13, 13)), Case(20, 8, (7, 28), residual=True), Case(24, 4, (5, 5)),
 ]  # fmt: skip
 DEPTHWISE = [

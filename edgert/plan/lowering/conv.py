@@ -230,7 +230,8 @@ def conv_q8(site: Site) -> Offer | Refusal:
         }  # fmt: skip
         packed = "neon" in site.level.features and len(taps) <= PACKED_BLOCKS
         params = {"blocks": len(taps), "packed": int(packed), "groups4": conv.group_out}
-        scratch = WIDEST * site.level.vector_bytes * (1 + (len(taps) if packed else 0))
+        aside = len(taps) + len(taps) % 2 if packed else 0  # an odd block may take two vectors
+        scratch = WIDEST * site.level.vector_bytes * (1 + aside)
         conv.emit(e, inputs, outputs[0], kernel, own, params, conv.slices, scratch)
 
     macs, blocks = padded_macs(conv.g, site.level, conv.planes, 4), len(conv.taps)
