@@ -267,23 +267,23 @@ def _streamed(model: Model, options: Options, ram: int | None) -> Plans:
     if ram is not None and plans.least > ram:
         raise MemoryBudgetError(_advice(plans, ram))
     smallest, most = plans.memory().total, min(options.chunk or STREAMED_CHUNK, options.n_ctx)
-    wanted = options.chunk or chunk_for(model.graph)
-    while plans.chunk < most and (plans.chunk < wanted or _waits(plans, ram)):
-        longer = plans.by(min(2 * plans.chunk, most))
-        if ram is not None and (
-            longer.least > ram or longer.memory().total - smallest > (ram - smallest) // CHUNK_SHARE
-        ):
-            break
-        plans = longer
+    chunk = min(options.chunk or max(chunk_for(model.graph), _as_long_as_reading(plans, ram)), most)
+    while chunk > plans.chunk:
+        longer = plans.by(chunk)
+        if ram is None or (longer.least <= ram and longer.memory().total - smallest <= (ram - smallest) // CHUNK_SHARE):
+            return longer
+        chunk //= 2
     return plans
 
 
-def _waits(plans: Plans, ram: int | None) -> bool:
-    """Whether a prefill run takes longer to read than to compute."""
+def _as_long_as_reading(plans: Plans, ram: int | None) -> int:
+    """Tokens of a prefill run that takes as long to compute as to read, as the runs of `plans` are predicted; a power
+    of 2."""
     if not plans.parts:
-        return False
-    rate = load_storage(plans.parts[0].file).bandwidth(READ_BYTES, READ_DEPTH)
-    return plans.divide(ram).streamed_bytes / rate > plans.plan("prefill").predicted_us / 1e6
+        return plans.chunk
+    seconds = plans.divide(ram).streamed_bytes / load_storage(plans.parts[0].file).bandwidth(READ_BYTES, READ_DEPTH)
+    tokens = plans.chunk * 1e6 * seconds / plans.plan("prefill").predicted_us
+    return 1 << min(round(tokens), STREAMED_CHUNK).bit_length()
 
 
 def _advice(plans: Plans, ram: int) -> str:
