@@ -13,8 +13,9 @@ from typing import Literal
 from edgert.device.cpu import private_cache
 from edgert.errors import MemoryBudgetError
 from edgert.format import Model
+from edgert.format.encodings import NEURONS
 from edgert.format.model import StoredTensor
-from edgert.format.parts import FilePart
+from edgert.format.parts import FilePart, Parts
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
 from edgert.graph.prune import prune
@@ -24,7 +25,7 @@ from edgert.plan.plan import LookupCall, NeuronCall, Plan
 from edgert.plan.planner import make_plan
 from edgert.plan.residency import divide, least, merged
 from edgert.plan.split import split_products
-from edgert.stream.neurons import NOTES, window_bytes
+from edgert.stream.neurons import NOTES, useful_gap, window_bytes
 from edgert.stream.probe import load_storage
 from edgert.stream.stages import PAGE, Division
 
@@ -50,6 +51,9 @@ PIECES = 64
 SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 8 << 20
 LARGEST_SPARSE_PIECE = 2 << 20
 """Judging a sparse piece when it arrives takes several times its bytes, beside the budget."""
+SKIPPED = 4.0
+"""Neurons between two that have to be read, about: as many a window of the last tokens leaves. What is read in the time
+of another read must be less, or reading whole layers ahead of their use is faster."""
 CONTEXT_STEP = 16
 """Contexts that an error message suggests are multiples of this."""
 
@@ -134,7 +138,7 @@ class Plans:
         return make_plan(
             graph, self.tensors, level=options.level, threads=options.threads, kv=options.kv,
             activations=options.activations, varying_rows=rows > 1, sparse=self._side(mode), stream=self.stream,
-            neurons=self.stream,
+            neurons=self.stream and self._skips(),
         )  # fmt: skip
 
     def _side(self, mode: Mode) -> str:
@@ -142,6 +146,17 @@ class Plans:
         if self.sparse != "auto" or mode == "decode" or not self.has_sparse:
             return self.sparse
         return "always" if any(step.sparse for step in self.plan("decode").steps) else "never"
+
+    def _skips(self) -> bool:
+        """Whether neurons are read one by one: all alike, and so large that skipping some of them saves time."""
+        sizes, place = set(), None
+        for tensor in self.tensors.values():
+            if tensor.encoding in NEURONS and isinstance(tensor.parts, Parts):
+                sizes.add(tensor.nbytes // tensor.shape[0])
+                place = tensor.parts.place("data")
+        if len(sizes) != 1 or place is None:
+            return False
+        return useful_gap(load_storage(place.file).bandwidth) <= SKIPPED * min(sizes)
 
     @property
     def has_sparse(self) -> bool:

@@ -67,8 +67,13 @@ class StreamedWeights:
 
     @property
     def statistics(self) -> Statistics:
-        """What was read and waited for so far."""
-        return self.store.statistics
+        """What was read and waited for so far, by stages and neurons."""
+        known = self.store.statistics
+        if self.window is not None:
+            more = self.window.statistics
+            known.bytes_read, known.reads = known.bytes_read + more.bytes_read, known.reads + more.reads
+            known.waited, known.waits = known.waited + more.waited, known.waits + more.waits
+        return known
 
     def cost(self) -> StreamCost:
         """What decoding a token is predicted to take."""
@@ -79,7 +84,10 @@ class StreamedWeights:
         division, how = self.store.division, self.store.source.how
         if not division.stages:
             return f"all weights read into memory ({how})"
-        return f"{describe(self.cost())}, {how}"
+        words = f"{describe(self.cost())}, {how}"
+        if self.window is not None:
+            words += f", room for {self.window.slots} of {self.window.neurons} neurons"
+        return words
 
     def close(self) -> None:
         """Stops reading, and gives memory and file back. May be called twice."""

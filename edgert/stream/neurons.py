@@ -6,6 +6,7 @@ a flash (2023): windowing, row-column bundling, reads of neighbours together.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ BATCH = 32
 @dataclass
 class NeuronStatistics:
     """What a window did. wanted, hits, evicted: neurons. bytes_missing: of the neurons that were not there; bytes_read:
-    what was read to have them, in `reads` reads."""
+    what was read to have them, in `reads` reads, while `waits` runs of layers waited for `waited` seconds in all."""
 
     wanted: int = 0
     hits: int = 0
@@ -45,6 +46,8 @@ class NeuronStatistics:
     bytes_missing: int = 0
     bytes_read: int = 0
     reads: int = 0
+    waited: float = 0.0
+    waits: int = 0
 
 
 def window_bytes(neurons: int, nbytes: int, slots: int, readers: int = READERS) -> int:
@@ -128,6 +131,11 @@ class NeuronWindow:
         return self._memory.address + PAGE
 
     @property
+    def neurons(self) -> int:
+        """Of all layers."""
+        return len(self._slot_of)
+
+    @property
     def statistics(self) -> NeuronStatistics:
         """What was done so far, without the check."""
         return replace(self._statistics)
@@ -188,8 +196,11 @@ class NeuronWindow:
             first, last = int(neurons[start]), int(neurons[stop - 1])
             deliver = partial(self._deliver, neurons[start:stop] - first, slots[start:stop])
             requests.append(Request(part.offset + first * self.nbytes, (last + 1 - first) * self.nbytes, deliver))
+        begin = time.perf_counter()
         fetcher.fetch(requests)
         statistics = self._statistics
+        statistics.waited += time.perf_counter() - begin
+        statistics.waits += 1
         statistics.bytes_missing += len(neurons) * self.nbytes
         statistics.bytes_read += fetcher.bytes_read - before[0]
         statistics.reads += fetcher.reads - before[1]

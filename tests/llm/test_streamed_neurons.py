@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,8 +14,10 @@ import small_decoder as small
 from edgert.errors import FormatError, MemoryBudgetError
 from edgert.format import Model, StoredTensor, read_model, write_model
 from edgert.graph.ir import Node
+from edgert.llm import plans
 from edgert.llm.decoder import Decoder
 from edgert.llm.plans import Plans
+from edgert.stream.probe import BLOCKS, DEPTHS, Storage
 
 WIDTH, INNER, LAYERS, VOCABULARY = 256, 600, 4, 1000
 IDS = np.random.default_rng(7).integers(0, VOCABULARY, 60).tolist()
@@ -53,7 +55,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_readers_left() -> Iterator[None]:
+def _no_readers_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And neurons are read one by one, whatever the storage here is."""
+    monkeypatch.setattr(plans, "SKIPPED", 1e9)
     yield
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgert-reader")]
 
@@ -73,9 +77,9 @@ def answers(decoder: Decoder) -> np.ndarray:
 def test_the_same_bits_at_every_budget(path: Path) -> None:
     with closing(Decoder(read_model(path))) as decoder:
         expected = answers(decoder)
-    plans = plans_of(read_model(path))
-    assert len(plans.neurons) == LAYERS
-    least, whole = plans.least, plans.whole
+    made = plans_of(read_model(path))
+    assert len(made.neurons) == LAYERS
+    least, whole = made.least, made.whole
     hits = []
     for share, threads in ((0.0, 1), (0.4, 2), (0.8, 1)):
         ram = round(least + share * (whole - least)) + 300_000 * (threads - 1)
@@ -100,6 +104,26 @@ def test_with_room_for_all_they_are_read_once(path: Path) -> None:
         assert before.bytes_missing <= LAYERS * INNER * decoder.streamed.window.nbytes
         assert np.array_equal(answers(decoder), expected)
         assert decoder.streamed.window.statistics.bytes_read == before.bytes_read
+
+
+def test_where_no_neuron_rests_layers_are_streamed_whole(path: Path) -> None:
+    with closing(Decoder(read_model(path), neurons=0.0)) as decoder:
+        expected = answers(decoder)
+    with closing(Decoder(read_model(path), neurons=0.0, stream="always", ram="8M", threads=1)) as decoder:
+        assert np.array_equal(answers(decoder), expected)
+        assert decoder.streamed is not None and decoder.streamed.window is None
+        assert any(part.tensor == "neurons.0" for part in decoder._plans.parts)
+
+
+def test_storage_that_is_slow_to_ask_streams_layers_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk(overhead: float) -> Callable[[object], Storage]:
+        rates = {(b, d): b / (overhead + b / 1e9) for b in BLOCKS for d in DEPTHS}
+        return lambda file: Storage(rates, "measured", where="a disk")
+
+    monkeypatch.setattr(plans, "SKIPPED", 4.0)
+    for overhead, layers in ((1e-7, LAYERS), (1e-3, 0)):
+        monkeypatch.setattr(plans, "load_storage", disk(overhead))
+        assert len(plans_of(read_model(path)).neurons) == layers
 
 
 def test_too_little_says_what_works(path: Path) -> None:

@@ -85,7 +85,9 @@ def _offer(site: Site, stored: StoredTensor, kind: str, residual: int | None) ->
         )  # fmt: skip
         emitter.op("neurons_list_f32", {"any": marks, "listed": listed}, {"width": width}, chunks=1)
         data = emitter.weights(stored, "data")
-        slots = emitter.select(stored, "data", listed, count=width, nbytes=neuron)
+        # Where all neurons are active, reading them one by one only loses what reading ahead gains.
+        rests = site.node.attr_float("threshold", 0.0) > 0 or kind == "Relu"
+        slots = emitter.select(stored, "data", listed, count=width, nbytes=neuron) if rests else None
         placed = {"listed": listed, "slots": slots or listed, "data": data, "h": h, "rows_at": present}
         offsets = {"slots": LISTED} if slots is None else {}
         emitter.op(
