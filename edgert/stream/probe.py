@@ -31,8 +31,8 @@ DEPTHS = (1, 2, 4, 8)
 MOST_BYTES = 16 << 20
 """Of all buffers at once. Deeper reads of large blocks gain nothing, and a board has little memory."""
 CELL_SECONDS = 0.04
-ROUNDS = 2
-"""The better one counts: what else a machine does can only make storage slower."""
+ROUNDS = 3
+"""At different times, and their mean counts: storage gives now more, now less, and a run takes what comes."""
 SCRATCH_BYTES = 64 << 20
 """Of the file that is written, and removed, to measure a folder."""
 
@@ -134,7 +134,7 @@ def measure(
         (block, depth) for block in blocks for depth in depths
         if block <= max(source.size, PAGE) and (block * depth <= MOST_BYTES or depth == 1)
     ]  # fmt: skip
-    rates = dict.fromkeys(cells, 0.0)
+    done, spent = dict.fromkeys(cells, 0), dict.fromkeys(cells, 0.0)
     memory = Memory(max(block * depth for block, depth in cells))  # as streamed weights have it
     for turn in range(rounds):
         for block, depth in cells:
@@ -145,9 +145,9 @@ def measure(
                     pool.submit(_read, source, memory.view[i * block : (i + 1) * block], places, start + seconds)
                     for i in range(depth)
                 ]
-                done = sum(job.result() for job in jobs)
-                rates[block, depth] = max(rates[block, depth], done / (time.perf_counter() - start))
-    return rates
+                done[block, depth] += sum(job.result() for job in jobs)
+                spent[block, depth] += time.perf_counter() - start
+    return {cell: done[cell] / spent[cell] for cell in cells}
 
 
 def _anywhere(size: int, block: int, seed: int) -> Places:
@@ -175,7 +175,7 @@ def measure_storage(path: str | os.PathLike[str]) -> Storage:
     """Measures the file system that `path` is on and keeps the result.
 
     A file is read itself; in a folder, or for a file of less than the largest block, a file of SCRATCH_BYTES is
-    written and removed. Takes about two seconds. Raises StorageError where neither can be.
+    written and removed. Takes about three seconds. Raises StorageError where neither can be.
     """
     place = Path(path)
     try:
