@@ -130,9 +130,12 @@ TEMPLATE = (
 ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
-def language_model(path: Path, *, tokenizer: bool = True, template: str = TEMPLATE, eos: bool = True) -> Path:
-    """A tiny random decoder at `path` that reads and writes printable ASCII. It has no idea what it says."""
-    model = tiny.tiny_decoder()
+def language_model(
+    path: Path, *, tokenizer: bool = True, template: str = TEMPLATE, eos: bool = True, **sizes: int
+) -> Path:
+    """A tiny random decoder at `path` that reads and writes printable ASCII. It has no idea what it says. sizes: width,
+    inner and layers, see tiny_decoder."""
+    model = tiny.tiny_decoder(**sizes)
     assert model.info.language is not None and len(WORDS) + len(ROLES) == tiny.VOCABULARY
     table = {next(k for k, v in BYTES.items() if v == ord(letter)): i for i, letter in enumerate(WORDS)}
     if tokenizer:
