@@ -24,7 +24,7 @@ from bench.stream import group
 from bench.stream.generate import SHAPE, forget, smaller, write_edge, write_gguf
 from bench.stream.runtimes import Ended, Runtime
 from edgert.plan.budget import show_bytes
-from edgert.stream.probe import measure
+from edgert.stream.probe import measure, measure_storage
 from edgert.stream.source import DirectSource
 
 MODES = ("streamed", "naive", "mapped", "llama.cpp")
@@ -209,6 +209,8 @@ def lines(share: int, found: dict[str, Any]) -> list[str]:
                 f"{entry['tokens_per_second']:8.2f} tokens/s, {entry['bytes_per_token'] / 1e6:7.1f} MB a token, "
                 f"{100 * entry['share_of_roof']:4.0f} % of the storage"
             )
+            if name == "streamed" and "predicted" in entry.get("facts", {}):
+                words.append(f", predicted {entry['facts']['predicted']:.2f}")
             if "streamed_is_faster" in entry and name != "streamed":
                 words.append(f", streamed is {entry['streamed_is_faster']:.2f} times as fast")
             if "prefill" in entry:
@@ -237,6 +239,7 @@ def run(
             "bytes": {name: (place / file).stat().st_size for name, file in FILES.items()},
             "reserve": RESERVE, "context": CONTEXT, "read_ahead_kb": kilobytes, "threads": {},
         }  # fmt: skip
+        measure_storage(place / "model.edge")  # for the predictions of this run
         reads, record["survey"] = survey(place / "model.edge")
         record["roof_by"] = {"block": reads[0], "depth": reads[1], "in_order": reads[2]}
         chosen = tuple(names or modes())

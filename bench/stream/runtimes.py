@@ -34,8 +34,7 @@ class Runtime:
             command = self.group.command(command)
         here = str(Path(__file__).parents[2])
         paths = [here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        # llama.cpp's threads wait actively for each other, which on a machine that is not quiet can take all of it.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_WAIT_POLICY": "passive"}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
