@@ -216,7 +216,7 @@ class Decoder:
                 self._pool = WorkerPool(self._library, self.threads)
             if self._state is None:
                 self._state = self._allocate(plan.memory.state)
-            if self._plans.stream and self._weights is None:
+            if self._plans.stream and self._plans.parts and self._weights is None:
                 self._weights = StreamedWeights(self._plans, self._ram, self.checks)
             weights = self._weights
             store, tables, window = (None,) * 3 if weights is None else (weights.store, weights.tables, weights.window)

@@ -21,6 +21,7 @@ from edgert.llm import plans
 from edgert.llm.decoder import Decoder
 from edgert.llm.plans import Plans
 from edgert.plan.budget import show_bytes
+from edgert.runtime.gates import Gate
 from edgert.stream.probe import Storage
 
 VOCABULARY = 5000
@@ -121,6 +122,15 @@ def test_with_room_for_everything_weights_are_mapped(model: Model) -> None:
         assert "all weights read into memory" in decoder.summary()
     with opened(model) as decoder:
         assert np.array_equal(answers(decoder), expected)
+
+
+def test_weights_that_lie_in_no_file_stay(model: Model) -> None:
+    made = small.tiny_decoder("q4m", **SIZES)
+    with opened(model) as expected, opened(made, stream="always") as decoder:
+        assert np.array_equal(answers(decoder), answers(expected))
+        assert decoder.streamed is None
+    with pytest.raises(MemoryBudgetError):
+        Decoder(made, ram=plans_of(model).least)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -246,6 +256,30 @@ def test_after_an_error_the_next_run_starts_anew(files: dict[str, Path], model: 
         path.write_bytes(content)
         decoder.truncate(0)
         assert np.array_equal(decoder.decode(5), expected)
+
+
+def test_an_interrupt_leaves_the_cache_as_it_was(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(model) as decoder:
+        expected = answers(decoder)
+    with opened(model, ram=plans_of(model).least, threads=1) as decoder:
+        decoder.prefill(IDS[:40])
+        assert decoder.streamed is not None
+        acquire, calls = decoder.streamed.store.acquire, []
+
+        def interrupted(stage: int) -> None:
+            calls.append(stage)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            acquire(stage)
+
+        monkeypatch.setattr(
+            Gate, "__call__", lambda gate: [interrupted(s) if c == acquire else c(s) for c, s in gate._calls]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            decoder.decode(IDS[40])
+        assert decoder.n_past == 40
+        found = [decoder.decode(token) for token in IDS[40:50]]
+        assert np.array_equal(found, expected[:10])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
