@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import os
 import random
 import signal
 import threading
@@ -215,6 +217,30 @@ def test_a_forgotten_window_stops_its_readers(tmp_path: Path) -> None:
     layers.ask(window, 0, list(range(0, 100, 2)))
     del window
     wait_for(lambda: layers.source.closed == 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_window_of_its_own(tmp_path: Path) -> None:
+    layers = Layers(tmp_path / "neurons.bin", [100, 100], 4096)
+    window = layers.window(150, gap=0)
+    layers.ask(window, 0, list(range(0, 100, 2)))
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(layers, window))
+    child.start()
+    layers.ask(window, 1, list(range(0, 100, 3)))
+    child.join(20)
+    assert child.exitcode == 0
+    layers.ask(window, 0, list(range(100)))
+    window.close()
+
+
+def _in_child(layers: Layers, window: NeuronWindow) -> None:
+    before = len(layers.source.reads)
+    layers.ask(window, 0, list(range(0, 100, 2)))
+    assert len(layers.source.reads) == before
+    layers.ask(window, 1, list(range(0, 100, 4)))
+    layers.ask(window, 0, list(range(100)))
+    window.close()
 
 
 class Interrupt(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgert.errors import FormatError, StorageError
+from edgert.errors import FormatError, MemoryBudgetError, StorageError
 from edgert.stream.memory import HUGE, Memory
 from edgert.stream.source import DirectSource
 from edgert.stream.stages import PAGE
@@ -96,3 +96,5 @@ def test_memory_begins_on_a_page_and_goes_with_its_last_view() -> None:
     assert array[0] == 7
     assert Memory(0).address == 0
     assert Memory(HUGE + PAGE).address % PAGE == 0
+    with pytest.raises(MemoryBudgetError, match="the system has no"):
+        Memory(1 << 62)
