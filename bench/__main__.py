@@ -18,6 +18,7 @@ from bench import (
     sparse_matvec,
     sparse_network,
 )
+from bench.stream import budget as streaming_budget
 from bench.stream import compare as streaming
 from bench.stream import transport as streaming_transport
 from edgert.kernels_cpu.installed import chosen
@@ -34,6 +35,7 @@ BENCHES = {
     "sparse-language": (sparse_language.run, 4),
     "sparse-matvec": (sparse_matvec.run, 15),
     "streaming": (streaming.run, 3),
+    "streaming-budget": (streaming_budget.run, 1),
     "streaming-transport": (streaming_transport.run, 3),
 }
 """The benchmark, and how many rounds it makes if nobody says."""
