@@ -17,7 +17,7 @@ from edgert.format.parts import Parts
 MEASURED = Path("/proc/self/status").exists()
 """Whether this system says how much memory a process has."""
 
-OVERHEAD = 6 << 20
+OVERHEAD = 8 << 20
 """Bytes that a process has grown by besides its plan: Python objects of the graph and the plan, code of kernels, stacks
 of threads. The interpreter and libraries are there before."""
 

@@ -96,6 +96,7 @@ class StoredTensor:
     parts: Mapping[str, Array]
     _expanded: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
     _widened: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
+    _narrow: StoredTensor | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def pack_dense(
@@ -293,7 +294,17 @@ class StoredTensor:
             specs = tuple(replace(kind, shape=own.shape, free=None) for kind, own in pairs)
             parts = LazyParts(specs, lambda: encodings.widen(self.encoding, self.parts))
             self._widened = StoredTensor(self.name, self.dtype, self.shape, wide, self.layout, self.quant, parts)
+            self._widened._narrow = self
         return self._widened
+
+    @property
+    def narrow(self) -> StoredTensor | None:
+        """The tensor that this one is the widened form of."""
+        return self._narrow
+
+    def forget_copies(self) -> None:
+        """Lets go of what `expanded` and `widened` made."""
+        self._expanded = self._widened = None
 
     def apart(self) -> StoredTensor:
         """The same tensor, of which a part can be taken without the others being read, so unchecked with them. What is
@@ -336,8 +347,10 @@ class Model:
     producer: str = "edgert"
 
     def drop_pages(self) -> None:
-        """Gives back the memory of what was read by the mapping: the system reads it again where it is used. For those
-        who have their weights another way."""
+        """Gives the memory that its file takes back to the system, and that of copies made of parts, expanded or
+        widened: what is needed is read and made again."""
+        for tensor in self.tensors.values():
+            tensor.forget_copies()
         for tensor in self.tensors.values():
             if isinstance(tensor.parts, Parts) and tensor.parts.drop_pages():
                 return

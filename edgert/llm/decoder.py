@@ -32,6 +32,7 @@ from edgert.plan.stream_cost import StreamCost
 from edgert.program.assembler import aligned_bytes
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
+from edgert.runtime.heap import give_back
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
@@ -285,6 +286,7 @@ class Decoder:
             self._let_go()
             self._plans, self._ram = plans, wanted
             self.model.drop_pages()
+            give_back()
             if self._share is not None:
                 self._share.shrink(wanted)
             return wanted

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
 
 from edgert.errors import KernelError
+from edgert.format.encodings.f16 import F16
 from edgert.format.model import StoredTensor
 from edgert.format.parts import FilePart, Parts
 from edgert.graph.ir import Array
@@ -25,6 +27,12 @@ ARENA, CONSTANTS, REGISTERS, STATE, FIRST_WEIGHTS = 0, 1, 2, 3, 4
 ROWS = 0
 """The register that has the number of rows of a run. Registers are int32, REGISTER_BYTES in all."""
 REGISTER_BYTES = 64
+WIDENING = "gather_f16"
+"""The kernel that makes floats of halves."""
+WIDENED_ROWS = 16
+"""Rows that streamed halves are widened in, or a divisor: so many threads can share it."""
+SHARED_HALVES = 1 << 16
+"""So many are worth sharing."""
 LOOKUP_BYTES = 1 << 20
 """Tables of less are weights like others where weights are streamed: reading rows of them one by one gains nothing."""
 
@@ -120,7 +128,9 @@ class PlanEmitter:
 
     def weights(self, stored: StoredTensor, role: str) -> Buffer:
         """See lowering/api.py. The part is checked against its checksum here, when it is first taken, or, where
-        weights are streamed, by those who read it."""
+        weights are streamed, by those who read it. Streamed halves are widened in each run, just before their use."""
+        if self.stream and stored.narrow is not None and stored.narrow.encoding == F16.name:
+            return self._widened(self.weights(stored.narrow, role), stored.specs[0].nbytes // 4)
         place = self._place(stored, role)
         part = stored.parts[role] if place is None else place
         key = (stored.name, role, id(part) if place is None else place)
@@ -129,6 +139,19 @@ class PlanEmitter:
             held = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
             self._weights.append((f"weights:{stored.name}.{role}", held))
         return self._weight_keys[key]
+
+    def _widened(self, halves: Buffer, count: int) -> Buffer:
+        """`count` halves as floats, for this step: the rows of a table, all of them in order."""
+        rows = gcd(count, WIDENED_ROWS)
+        columns = count // rows
+        params = {
+            "rows": rows, "table": rows, "columns": columns, "wide": 0, "block": 32 * columns, "lane": 2 * columns,
+            "step": 2,
+        }  # fmt: skip
+        floats, order = self.workspace(4 * count), self.constant(np.arange(WIDENED_ROWS, dtype=np.int32))
+        operands = {"x": halves, "indices": order, "y": floats, "rows_at": None}
+        self.op(WIDENING, operands, params, chunks=rows if count >= SHARED_HALVES else 1)
+        return floats
 
     def lookup(
         self, stored: StoredTensor, role: str, indices: Buffer, *, count: int, lines: int

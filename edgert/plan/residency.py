@@ -87,7 +87,7 @@ def least(parts: Sequence[FilePart]) -> int:
     stays = [unit for unit in units if not _streams(unit)]
     if not streamed:
         return everything
-    return min(everything, _pages(stays) + 2 * PAGE * bool(stays) + max(streamed) + 2 * PAGE)
+    return min(everything, _home(stays).nbytes + 2 * PAGE * bool(stays) + max(streamed) + 2 * PAGE)
 
 
 def merged(runs: Iterable[Sequence[FilePart]]) -> list[FilePart]:
@@ -173,7 +173,7 @@ def _divide(units: list[_Unit], kept: set[tuple[FilePart, ...]], space: int, rin
     others = [unit for unit, stay in zip(units, stays, strict=True) if not stay]
     if not others:
         return None
-    left = space - _pages(unit for unit, stay in zip(units, stays, strict=True) if stay) - 2 * PAGE * any(stays)
+    left = space - _home(unit for unit, stay in zip(units, stays, strict=True) if stay).nbytes - 2 * PAGE * any(stays)
     largest = max(unit.nbytes for unit in others)
     smallest_ring = largest + 2 * PAGE
     if ring is None:

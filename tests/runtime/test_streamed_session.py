@@ -113,6 +113,19 @@ def test_tables_are_looked_up_and_take_no_memory(path: Path, least: int, expecte
         assert np.array_equal(session.run(feeds(1))["scores"], expected)
 
 
+def test_halves_are_streamed_and_widened_before_their_use(path: Path, least: int) -> None:
+    """Mapped, they take memory of their own."""
+    with edgert.load(path, ram=least, shapes={"N": 1}) as session:
+        plan, store = session.plan(), session._store
+        assert store is not None
+        assert "half" in {p.part.tensor for s in (store.division.home, *store.division.stages) for p in s.parts}
+        assert [op.kernel for op in plan.program.ops].count("gather_f16") == 1
+    with edgert.load(path, shapes={"N": 1}) as session:
+        whole = session.plan().memory.total
+    with edgert.load(path, ram=whole - 1, shapes={"N": 1}) as session:
+        assert "resident" in session.summary()
+
+
 def test_profile_measures_streamed_runs(path: Path, least: int) -> None:
     with edgert.load(path, ram=least, shapes={"N": 1}) as session:
         times = session.profile(feeds())
