@@ -5,6 +5,7 @@ What is allocated in it is memory.py; what is compiled for it, programs.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -65,6 +66,7 @@ class Context:
     def __init__(self, device: DeviceInfo) -> None:
         self.device = device
         self.cl = import_pyopencl()
+        self._process = os.getpid()
         with translated(device, "a context was made"):
             self.handle = self.cl.Context([device.handle])
             self.queue = self.cl.CommandQueue(self.handle, device.handle)
@@ -75,6 +77,14 @@ class Context:
         with translated(self.device, "a queue was made"):
             flags = self.cl.command_queue_properties.PROFILING_ENABLE
             return self.cl.CommandQueue(self.handle, self.device.handle, properties=flags)
+
+    def check_process(self) -> None:
+        """Raises DeviceError in a forked child: the driver's threads and memory are the parent's."""
+        if os.getpid() != self._process:
+            raise DeviceError(
+                f"{self.device.spec} is in use by the process that this one was forked from; load the model in the "
+                "child itself, or start it by 'spawn'"
+            )
 
     def finish(self) -> None:
         """Waits until all that was enqueued is done. Raises DeviceError if some of it failed."""

@@ -75,6 +75,11 @@ class DeviceInfo:
         """What a compiled program depends on: another driver or device has another one."""
         return "\0".join((self.name, self.kind, self.platform, self.vendor, self.version, self.driver))
 
+    @property
+    def short(self) -> str:
+        """What the first line of a run says."""
+        return f"{self.spec} {self.kind} {self.name} ({self.platform})"
+
     def described(self) -> str:
         """One line for people."""
         can = self.capabilities

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -71,36 +72,47 @@ class Mirror:
             else:
                 self.buffer = cl.Buffer(context.handle, flags.READ_WRITE, self.host.size)
                 cl.enqueue_copy(context.queue, self.buffer, self.host)
-        self._mapped: list[Any] = []
+        self._mapped: list[tuple[int, int, Any]] = []
+        # What is still mapped when its memory goes would end the process by an abort in some drivers.
+        finalize(self, _unmap, self._mapped, context.queue)
 
     def place(self, offset: int, nbytes: int) -> Place:
         """Bytes of this segment as an operand."""
         return Place(self.buffer, offset, nbytes)
 
-    def to_host(self, ranges: Iterable[Range], *, written: bool = False) -> None:
-        """Waits for what was enqueued; then the host may read `ranges`, and write them if it says so here."""
+    def to_host(self, ranges: Iterable[Range]) -> None:
+        """Waits for what was enqueued; then the host may read and write `ranges`."""
         cl, queue = self.context.cl, self.context.queue
         with translated(self.context.device, "its memory was read", waiting=True):
-            for start, stop in ranges:
-                if not self.shared:
+            for start, stop in (r for r in ranges if r[0] < r[1]):
+                if self.shared:
+                    self._map(start, stop)
+                else:
                     cl.enqueue_copy(queue, self.host[start:stop], self.buffer, src_offset=start)
-                    continue
-                flags = cl.map_flags.READ | (cl.map_flags.WRITE if written else 0)
-                array, _ = cl.enqueue_map_buffer(queue, self.buffer, flags, start, (stop - start,), np.uint8)
-                self._mapped.append(array)
+
+    def _map(self, start: int, stop: int) -> None:
+        """No byte is mapped twice: drivers differ in what that means."""
+        if any(low <= start and stop <= high for low, high, _ in self._mapped):
+            return
+        queue, flags = self.context.queue, self.context.cl.map_flags
+        overlapping = [one for one in self._mapped if one[0] < stop and start < one[1]]
+        for one in overlapping:
+            self._mapped.remove(one)
+            one[2].base.release(queue)
+            start, stop = min(start, one[0]), max(stop, one[1])
+        array, _ = self.context.cl.enqueue_map_buffer(
+            queue, self.buffer, flags.READ | flags.WRITE, start, (stop - start,), np.uint8
+        )
+        self._mapped.append((start, stop, array))
 
     def to_device(self, ranges: Iterable[Range]) -> None:
         """The device may use this segment again, with what the host wrote to `ranges`."""
         cl, queue = self.context.cl, self.context.queue
         with translated(self.context.device, "its memory was written"):
-            for array in self._mapped:
-                array.base.release(queue)
-            self._mapped.clear()
+            _unmap(self._mapped, queue)
             if not self.shared:
-                for start, stop in ranges:
-                    cl.enqueue_copy(
-                        queue, self.buffer, self.host[start:stop], dst_offset=start, is_blocking=False
-                    )  # fmt: skip
+                for start, stop in (r for r in ranges if r[0] < r[1]):
+                    cl.enqueue_copy(queue, self.buffer, self.host[start:stop], dst_offset=start, is_blocking=False)
 
 
 class Weights:
@@ -166,6 +178,11 @@ class Weights:
                 places.append(Place(buffer, offset, part.size))
                 self.copied += part.size
         return places
+
+
+def _unmap(mapped: list[tuple[int, int, Any]], queue: Any) -> None:
+    while mapped:
+        mapped.pop()[2].base.release(queue)
 
 
 def _key(part: Bytes) -> tuple[int, int]:

@@ -14,11 +14,14 @@ from edgert.plan.budget import show_bytes
 from edgert.plan.plan import Plan, Step
 
 
-def summary(plan: Plan, kernels: str = "") -> str:
-    """The first line of every run: device, threads, ISA level, kernels (AOT or JIT), layers, RAM plan."""
+def summary(plan: Plan, kernels: str = "", accelerator: str = "") -> str:
+    """The first line of every run: device, threads, ISA level, kernels (AOT or JIT), layers, RAM plan.
+    accelerator: what else runs a part of it."""
     device = cpu_name() if plan.level.arch == host_arch() else plan.level.arch
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
     layers = f"{plan.count('native')} layers native"
+    if accelerator:
+        layers = f"{plan.count('opencl')} layers on the device, {layers}"
     skipping = sum(bool(step.sparse) for step in plan.steps)
     if skipping:
         layers += f" ({skipping} sparse)"
@@ -28,7 +31,7 @@ def summary(plan: Plan, kernels: str = "") -> str:
         layers += f", {plan.count('free')} free"
     if plan.later:
         layers += f", {len(plan.later)} planned when their values are there"
-    words = [f"cpu {device}", threads, plan.level.name]
+    words = [*([accelerator] if accelerator else []), f"cpu {device}", threads, plan.level.name]
     if kernels:
         words.append(f"kernels {kernels}")
     return ", ".join([*words, layers, f"RAM {plan.memory.describe()}"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgert.errors import DeviceError, UnsupportedError
+from edgert.errors import UnsupportedError
 from edgert.format.parts import FilePart
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.library import KernelLibrary
@@ -41,7 +41,6 @@ class GpuExecutable(Executable):
     ) -> None:  # fmt: skip
         plan = placement.plan
         self.placement, self.context, self._programs, self._form = placement, programs.context, programs, form
-        self._gone = False
         device = [op for op, why in zip(plan.program.ops, placement.reasons, strict=True) if not why]
         used = sorted({o.segment for op in device for o in op.operands.values() if o is not None} | {ARENA, STATE})
         require(self.context, sum(plan.program.segments[index].nbytes for index in used), "the plan")
@@ -95,17 +94,16 @@ class GpuExecutable(Executable):
     def _push_registers(self) -> None:
         mirror, now = self._register_mirror, self._registers.view(np.uint8)
         if not np.array_equal(mirror.host[:REGISTER_BYTES], now):
-            mirror.to_host([(0, REGISTER_BYTES)], written=True)
+            mirror.to_host([(0, REGISTER_BYTES)])
             mirror.host[:REGISTER_BYTES] = now
             mirror.to_device([(0, REGISTER_BYTES)])
 
     def _lend(self, touched: Bytes, arrives: Bytes) -> None:
         """The host may use `touched` until the device's next part; `arrives` is what it does not have yet."""
-        if self._gone:
-            raise DeviceError("OpenCL does not work in a forked process; load the model there again")
+        self.context.check_process()
         for segment, ranges in touched.items():
             mirror = self.mirrors[segment]
-            mirror.to_host(ranges if mirror.shared else arrives.get(segment, ()), written=True)
+            mirror.to_host(ranges if mirror.shared else arrives.get(segment, ()))
 
     def take(self, arrives: Bytes) -> None:
         """The device may use all memory, with `arrives` of the host."""
@@ -166,10 +164,6 @@ class GpuExecutable(Executable):
     def step_of(self, op: int) -> int:
         """Index of the step that op number `op` belongs to."""
         return next(i for i, s in enumerate(self.plan.steps) if s.first_op <= op < s.first_op + s.ops)
-
-    def after_fork(self) -> None:
-        """In the child: its context belongs to the parent's threads."""
-        self._gone = True
 
 
 def native_kernels(placement: Placement) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def test_a_segment_changes_hands(context: Context, programs: Programs, unified: 
     mirror = Mirror(here, 1000, "a segment")
     assert mirror.host.ctypes.data % PAGE == 0 and mirror.host.size == PAGE and not mirror.host.any()
     address = mirror.host.ctypes.data
-    mirror.to_host([(0, 1000)], written=True)
+    mirror.to_host([(0, 1000)])
     mirror.host[:1000] = 5
     mirror.to_device([(0, 1000)])
     fill(here, programs, mirror.place(100, 50), 0x01010101)
@@ -115,3 +115,21 @@ def test_a_driver_that_gives_no_memory(context: Context, monkeypatch: pytest.Mon
     with pytest.raises(DeviceMemoryError, match="too little memory while the arena"):
         Mirror(here, 1000, "the arena")
     assert module.BUFFER == 1 << 30
+
+
+def test_what_the_host_has_is_not_mapped_again(context: Context, programs: Programs) -> None:
+    here = on(context, unified=True)
+    mirror = Mirror(here, 1000, "a segment")
+    for _ in range(3):
+        mirror.to_host([(0, 100), (200, 300)])
+        mirror.to_host([(0, 100), (10, 20)])
+        assert len(mirror._mapped) == 2
+        mirror.host[:100] = 7
+        mirror.to_host([(50, 250)])
+        assert [(start, stop) for start, stop, _ in mirror._mapped] == [(0, 300)]
+        assert (mirror.host[:100] == 7).all()
+        mirror.to_device([])
+        assert not mirror._mapped
+        fill(here, programs, mirror.place(0, 1000), 0)
+    mirror.to_host([(0, 1000)])
+    assert not mirror.host.any()

@@ -31,7 +31,7 @@ def test_commands_run_in_order(context: Context, programs: Programs, form: str) 
     mirror = Mirror(context, 80, "numbers")
     sequence = Sequence(context, fills(context, programs, mirror), form)
     for _ in range(3):
-        mirror.to_host([(0, 80)], written=True)
+        mirror.to_host([(0, 80)])
         mirror.host[:80] = 255
         mirror.to_device([(0, 80)])
         sequence.enqueue()
