@@ -23,6 +23,7 @@ from bench.measure import machine, save
 from bench.stream import group
 from bench.stream.generate import SHAPE, forget, smaller, write_edge, write_gguf
 from bench.stream.runtimes import Ended, Runtime
+from edgert.kernels_cpu.installed import chosen
 from edgert.plan.budget import show_bytes
 from edgert.stream.probe import measure, measure_storage
 from edgert.stream.source import DirectSource
@@ -242,14 +243,14 @@ def run(
         measure_storage(place / "model.edge")  # for the predictions of this run
         reads, record["survey"] = survey(place / "model.edge")
         record["roof_by"] = {"block": reads[0], "depth": reads[1], "in_order": reads[2]}
-        chosen = tuple(names or modes())
+        present = tuple(names or modes())
         for threads in thread_counts:
             print(f"{threads} thread{'s' if threads > 1 else ''}, a file of {show_bytes(record['bytes']['streamed'])}")
             results: dict[str, Any] = {"without a limit": without_limit(place, threads)}
             record["threads"][str(threads)] = results
             print(f"the system reads {kilobytes} KB ahead; without a limit {results['without a limit']:.2f} tokens/s")
             for share in shares:
-                results[str(share)] = at(share, place, chosen, threads, rounds, seconds, reads)
+                results[str(share)] = at(share, place, present, threads, rounds, seconds, reads)
                 print("\n".join(lines(share, results[str(share)])), flush=True)
                 save(out, record)
 
@@ -263,12 +264,13 @@ def run(
 @click.option("--folder", help="Keeps the models there; default: a temporary one.")
 @click.option("--read-ahead", "ahead", type=int, help="KB the system reads ahead meanwhile; Linux starts with 128.")
 @click.option("--modes", "names", help=f"Of {', '.join(MODES)}, with commas.")
-@click.option("--out", default="bench/results/streaming.json", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: in bench/results/.")
 def main(
     shares: str, threads: str, rounds: int, seconds: float, layers: int, folder: str | None, ahead: int | None,
-    names: str | None, out: Path,
+    names: str | None, out: Path | None,
 ) -> None:  # fmt: skip
     """Measure at chosen limits only."""
+    out = out or Path(f"bench/results/streaming-{chosen().level.name}.json")
     counts, percents = ([int(word) for word in text.split(",")] for text in (threads, shares))
     run(counts, rounds, out, percents, folder, seconds, layers, names.split(",") if names else None, ahead)
 

@@ -25,6 +25,7 @@ from bench.stream.runtimes import Ended, Runtime
 from edgert.converters.llm.decoder import build_decoder
 from edgert.format import LanguageInfo, Model, ModelInfo, write_model
 from edgert.format.model import StoredTensor
+from edgert.kernels_cpu.installed import chosen
 from edgert.plan.budget import show_bytes
 
 PAIRS = {"f16": ("bitmap16", 4), "q8g": ("bitmap8", 6), "q4": ("group4", 12)}
@@ -152,9 +153,10 @@ def lines(found: dict[str, Any]) -> list[str]:
 @click.option("--rounds", default=3, help="Turns of each model.")
 @click.option("--seconds", default=SECONDS, help="Of a turn, at least.")
 @click.option("--folder", help="Keeps the models there; default: a temporary one.")
-@click.option("--out", default="bench/results/streaming-transport.json", type=click.Path(path_type=Path))
-def main(threads: str, rounds: int, seconds: float, folder: str | None, out: Path) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Default: in bench/results/.")
+def main(threads: str, rounds: int, seconds: float, folder: str | None, out: Path | None) -> None:
     """Measure with chosen turns."""
+    out = out or Path(f"bench/results/streaming-transport-{chosen().level.name}.json")
     run([int(word) for word in threads.split(",")], rounds, out, folder, seconds)
 
 
