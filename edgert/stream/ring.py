@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+import numpy as np
+
 from edgert.stream.stages import PAGE, Stage
 
 
@@ -67,14 +69,10 @@ class Ring:
         self.held = [0] * count
         """How often a stage was taken and not released."""
         self._blocks = [blocks_of(stage, index, block, size) for index, stage in enumerate(stages)]
-        self._overlapping = [
-            tuple(
-                other
-                for other, theirs in enumerate(stages)
-                if other != index and stage.place < theirs.end and theirs.place < stage.end
-            )
-            for index, stage in enumerate(stages)
-        ]
+        place, end = np.array([[stage.place, stage.end] for stage in stages], np.int64).reshape(-1, 2).T
+        meet = (place[:, None] < end) & (place < end[:, None])
+        np.fill_diagonal(meet, False)
+        self._overlapping: list[list[int]] = [np.flatnonzero(row).tolist() for row in meet]
         self._claimed = [0] * count
         """How many blocks of a stage readers have taken since its reading began."""
         self._busy = [0] * count
