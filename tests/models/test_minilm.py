@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from edgert.converters.convert import convert
+from edgert.errors import MemoryBudgetError, UnsupportedError
 from edgert.format import read_model
 from edgert.llm.llm import LLM
+from edgert.runtime.shared_ram import SharedRam
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -130,3 +132,18 @@ def test_the_exported_graph_becomes_ours(form: Callable[[str], Path]) -> None:
     assert theirs.info.language is not None
     assert ours.info.language is not None
     assert theirs.info.language.context_length == ours.info.language.context_length == 256
+
+
+def test_trim_drops_what_is_in_memory_and_goes_on(form: Callable[[str], Path]) -> None:
+    """Weights of encoders are mapped: what is dropped is read again."""
+    path = form("safetensors keep")
+    with LLM(path, threads=2) as llm:
+        first = llm.embed("Time flies like an arrow.")
+        assert llm.trim() == 0
+        np.testing.assert_array_equal(llm.embed("Time flies like an arrow."), first)
+        with pytest.raises(MemoryBudgetError):
+            llm.trim("1M")
+        assert llm.trim("1G") == 1 << 30
+        np.testing.assert_array_equal(llm.embed("Time flies like an arrow."), first)
+    with pytest.raises(UnsupportedError, match="shares no budget"):
+        LLM(path, ram=SharedRam("1G"))
