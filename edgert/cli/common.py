@@ -33,7 +33,10 @@ threads_option = click.option(
     "-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: the cores this process may use."
 )
 ram_option = click.option("--ram", metavar="SIZE", help="Memory budget, for example 512M.")
-device_option = click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to run: cpu.")
+device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="NAME",
+    help="Where to run: cpu, opencl (the first GPU, else what there is) or opencl:N.",
+)  # fmt: skip
 shape_option = click.option(
     "--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension; may be repeated."
 )

@@ -48,7 +48,11 @@ from edgert.stream.probe import ensure_storage
 )
 @click.option("--verify", is_flag=True, help="Check every byte of the file against its checksums.")
 @click.option(
-    "--device", default="cpu", show_default=True, metavar="NAME", help="Plan for cpu, or for an ISA level by name."
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Plan for cpu, for an ISA level by name, or for opencl or opencl:N.",
 )
 @click.option("--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension.")
 @click.option(
@@ -79,13 +83,17 @@ def command(
         write_page(model, file, html)
     plan: Plan | None = None
     cost: StreamCost | None = None
-    origin = ""
+    origin = where = ""
     if show_plan or show_program:
         level = level_of(device)
         origin, plan, cost = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
+        if is_opencl(device):
+            from edgert.runtime.accelerator import placed
+
+            plan, where = placed(plan, device)
     if as_json:
         if plan is not None and show_plan:
-            facts["plan"] = explain.as_json(plan, origin)
+            facts["plan"] = explain.as_json(plan, origin) | ({"device": where} if where else {})
             if cost is not None:
                 facts["plan"]["streaming"] = stream_cost.as_json(cost)
         if plan is not None and show_program:
@@ -94,7 +102,7 @@ def command(
         return
     if plan is not None and show_plan:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-        click.echo(explain.table(plan, origin, width=width))
+        click.echo(explain.table(plan, origin, where, width=width))
         if cost is not None:
             unit = "token" if model.info.language is not None else "run"
             click.echo("\n".join(["", *stream_cost.table(cost, unit)]))
@@ -111,12 +119,21 @@ def write_page(model: Model, file: str, page: Path) -> None:
     say(f"wrote {page}: {show_bytes(len(data))}")
 
 
+def is_opencl(device: str) -> bool:
+    """Whether `--device` means an OpenCL device."""
+    return device.partition(":")[0] == "opencl"
+
+
 def level_of(device: str) -> Level:
     """The ISA level that `--device` means."""
     if device == "cpu":
         return chosen().level
+    if is_opencl(device):
+        from edgert.runtime.accelerator import native_choice
+
+        return native_choice().level
     if device not in LEVELS:
-        raise InputError(f"--device: expected cpu or one of {', '.join(LEVELS)}, found {device!r}")
+        raise InputError(f"--device: expected cpu, opencl, opencl:N or one of {', '.join(LEVELS)}, found {device!r}")
     return LEVELS[device]
 
 

@@ -37,9 +37,9 @@ def summary(plan: Plan, kernels: str = "", accelerator: str = "") -> str:
     return ", ".join([*words, layers, f"RAM {plan.memory.describe()}"])
 
 
-def table(plan: Plan, kernels: str = "", *, width: int = 200) -> str:
+def table(plan: Plan, kernels: str = "", accelerator: str = "", *, width: int = 200) -> str:
     """The summary and a line per step, with the rejected alternatives below each; lines of at most `width`."""
-    lines = [summary(plan, kernels)]
+    lines = [summary(plan, kernels, accelerator)]
     lines.append(
         f"predicted {plan.predicted_us / 1000:.2f} ms ({plan.peaks} peaks); arena {show_bytes(plan.memory.arena)}, "
         f"at least {show_bytes(plan.arena_bound)} for any arrangement; {len(plan.program.ops)} ops in "

@@ -29,6 +29,10 @@ are widened when planned, which their values survive as they are."""
 EXPANDED = 1.02
 """A dense copy of sparse weights takes memory besides the file: it has to be faster by this to be made."""
 
+ELSEWHERE_US = 1000.0
+"""What a kernel is taken to cost more that the preferred device does not have: its op waits for bytes to come from
+there and go back, and takes the work of a processor that is slower than the device, or would not be asked."""
+
 Option = tuple["Offer | None", float]
 """An offer (None: the host operator) and its predicted microseconds."""
 
@@ -81,11 +85,13 @@ def site_of(
 def options_of(
     node: Node, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks,
     kv: str = "f16", activations: str = "int8", sparse: str = "auto", resident: bool = False,
+    prefer: frozenset[str] = frozenset(),
 ) -> Options:  # fmt: skip
     """Every way to run `node`; the host operator is among them, last, unless the node works on a state.
 
     Where weights are sparse there are two sides: kernels that skip the zeros, and those for the same weights
     expanded; `sparse` may forbid one (api.SPARSE). resident: the weights stay in a cache from run to run.
+    prefer: kernels that are taken before others, whatever their time; none where it is empty.
     Raises UnsupportedError where nothing is left.
     """
     site = site_of(node, graph, tensors, level, threads, kv, activations)
@@ -115,7 +121,12 @@ def options_of(
         raise UnsupportedError(
             f"node {node.name!r} ({node.op}) keeps a state, which needs a native kernel: {'; '.join(refusals)}"
         )
-    candidates = tuple(_candidate(site, offer, us, states) for offer, us in options)
+
+    def elsewhere(offer: Offer | None) -> float:
+        free = offer is not None and offer.in_place is not None and node.op in RENAMES
+        return 0.0 if not prefer or free or (offer is not None and offer.kernel in prefer) else ELSEWHERE_US
+
+    candidates = tuple(_candidate(site, offer, us + elsewhere(offer), states) for offer, us in options)
     return Options(node, site, tuple(options), candidates, tuple(dict.fromkeys(refusals)))
 
 

@@ -59,6 +59,7 @@ def make_plan(
     sparse: str = "auto",
     stream: bool = False,
     neurons: bool = False,
+    prefer: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan for `graph` on up to `threads` threads; short programs get one.
 
@@ -68,13 +69,14 @@ def make_plan(
     sparse: whether kernels that skip zeros run, see api.SPARSE; where they do not, sparse weights are expanded, unless
     `ram` has no room for that. stream: weights that lie in a file are not taken but named in Plan.weights, for others
     to read; `ram` then is what all the rest may take. neurons: those made of neurons are read neuron by neuron.
+    prefer: kernels that another device has too, for a plan that is to be placed there, see devices.py.
     Raises MemoryBudgetError if it needs more than `ram` bytes, UnsupportedError if no plan exists.
     """
     peaks = peaks or load_peaks(level)
-    options = (kv, activations, varying_rows, sparse, stream, neurons)
+    options = (kv, activations, varying_rows, sparse, stream, neurons, prefer)
     plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     if sparse == "auto" and ram is not None and plan.memory.total > ram:
-        options = (kv, activations, varying_rows, "always", stream, neurons)
+        options = (kv, activations, varying_rows, "always", stream, neurons, prefer)
         plan = _Planner(graph, tensors, level, threads, peaks, *options).plan()
     single: Plan | None = None
     if threads > 1:
@@ -108,11 +110,12 @@ class _Planner:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, StoredTensor], level: Level, threads: int, peaks: Peaks, kv: str,
         activations: str, varying_rows: bool, sparse: str, stream: bool, neurons: bool,
+        prefer: frozenset[str],
     ) -> None:  # fmt: skip
         self.graph, self.tensors = graph, tensors
         self.level, self.threads, self.peaks = level, threads, peaks
         self.kv, self.activations, self.varying_rows, self.sparse = kv, activations, varying_rows, sparse
-        self.stream, self.neurons = stream, neurons
+        self.stream, self.neurons, self.prefer = stream, neurons, prefer
         self._seen = {name: tensors[name].apart() for name in graph.used() if name in tensors} if stream else tensors
         self._inputs = [name for name in graph.inputs if name not in graph.states]
         self._states: dict[str, str] = {}
@@ -127,7 +130,7 @@ class _Planner:
         every = [
             options_of(
                 node, graph, self._seen, self.level, self.threads, self.peaks, self.kv, self.activations,
-                self.sparse, resident,
+                self.sparse, resident, self.prefer,
             )
             for node in graph.nodes
         ]  # fmt: skip

@@ -16,6 +16,8 @@ from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import choose
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.table import twins
+from edgert.plan.budget import show_bytes
 from edgert.plan.devices import place, wherever_possible
 from edgert.plan.plan import Plan
 from edgert.runtime.gpu_executable import GpuExecutable, native_kernels
@@ -33,14 +35,12 @@ class Accelerator:
         self.context = Context(self.device)
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
+        self.choice = native_choice()
 
-    def native(self) -> Choice:
-        """Where the kernels of the ops that stay on the processor come from: tiles of AMX have no form here, and both
-        sides use the same bytes."""
-        choice = chosen()
-        if "amx" not in choice.level.features:
-            return choice
-        return chosen(next(level for level in reversed(host_levels()) if "amx" not in level.features))
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Those that it has: plans for it prefer them."""
+        return frozenset(twins())
 
     def executable(self, plan: Plan, native: Native, state: Mirror | None = None) -> GpuExecutable:
         """`plan` with everything on the device that can run there. Raises DeviceError, KernelError,
@@ -51,6 +51,15 @@ class Accelerator:
         return GpuExecutable(placement, library, pool, self.programs, self.weights, state)
 
 
+def native_choice() -> Choice:
+    """Where the kernels of ops that stay on the processor come from: tiles of AMX have no form on a device, and both
+    sides use the same bytes."""
+    choice = chosen()
+    if "amx" not in choice.level.features:
+        return choice
+    return chosen(next(level for level in reversed(host_levels()) if "amx" not in level.features))
+
+
 def open_accelerator(device: str) -> Accelerator | None:
     """What `device` names: None for 'cpu'. Raises InputError for other words, DeviceError."""
     if device == "cpu":
@@ -58,3 +67,15 @@ def open_accelerator(device: str) -> Accelerator | None:
     if device.partition(":")[0] != "opencl":
         raise InputError(f"device: expected 'cpu', 'opencl' or 'opencl:N', found {device!r}")
     return Accelerator(device)
+
+
+def placed(plan: Plan, device: str) -> tuple[Plan, str]:
+    """(`plan` as it would run on `device`, the device and what changes hands there), without taking memory of it or
+    building programs. Raises DeviceError."""
+    found = choose(device)
+    placement = place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
+    copied = "mapped" if found.capabilities.unified else "copied"
+    return placement.plan, (
+        f"{found.short}, {placement.ops_on_device} of {len(placement.reasons)} ops there, {placement.crossings} waits "
+        f"and {show_bytes(placement.transferred)} {copied} per run"
+    )

@@ -152,7 +152,7 @@ class Session:
         self._static = not free_dims(model.graph)
         self._on_compile = on_compile
         self._accelerator = self._opened(device)
-        self._choice = chosen() if self._accelerator is None else self._accelerator.native()
+        self._choice = chosen() if self._accelerator is None else self._accelerator.choice
         self._level = self._choice.level
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
@@ -400,7 +400,8 @@ class Session:
     @property
     def _options(self) -> dict[str, Any]:
         """Of make_plan."""
-        return {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
+        options = {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
+        return options if self._accelerator is None else {**options, "prefer": self._accelerator.kernels}
 
     # ---- memory
     def _plan_streamed(self, bindings: Mapping[str, int], ram: int | None) -> StreamedPlan:
