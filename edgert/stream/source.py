@@ -76,7 +76,7 @@ class DirectSource:
             except OSError as error:
                 if descriptor >= 0:
                     os.close(descriptor)
-                if error.errno != errno.EINVAL:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                     raise
         self.how = "buffered"
         descriptor = os.open(self.file, os.O_RDONLY | _CLOEXEC)
