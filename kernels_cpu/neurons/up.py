@@ -12,15 +12,13 @@ from edgert.kernels_cpu.neurons import LISTED
 from edgert.kernels_cpu.registry import record_fields
 from edgert.kernels_cpu.simd import (
     helper,
-    load_f32,
     load_i32,
     load_i64,
     prefetch,
     share,
-    store_f32,
     udiv,
 )  # fmt: skip
-from edgert.kernels_cpu.simd.neurons import FORMS, PREPARED, Form, prepare, up_step, up_sum, up_zero
+from edgert.kernels_cpu.simd.neurons import FORMS, PREPARED, UP_ROWS, Form, prepare, up_step, up_store, up_zero
 from edgert.kernels_cpu.simd.rows import present_rows
 
 TILE = 64
@@ -28,11 +26,13 @@ TILE = 64
 AHEAD = 6144
 """Bytes that are fetched before their turn."""
 CACHED = 1 << 20
-"""Bytes of listed neurons that stay near until their columns are asked for: these are fetched along then."""
+"""Bytes of listed neurons that stay near until their columns are asked for."""
 
 
-def _kernel(form: Form, F: Any) -> Any:
-    bring, step, size = prepare(form), up_step(form), form.block
+def _rows(form: Form, rows: int, F: Any) -> Any:
+    """A function that makes h of listed neurons at .. stop - 1 for `rows` rows from `row` on."""
+    bring, step, size = prepare(form), up_step(form, rows), form.block
+    zero, store = up_zero(rows), up_store(rows)
 
     @helper
     def prepared(record, row, made):  # type: ignore[no-untyped-def]
@@ -47,46 +47,51 @@ def _kernel(form: Form, F: Any) -> Any:
                 made += PREPARED
 
     @helper
-    def product(record, w, made):  # type: ignore[no-untyped-def]
-        """The prepared row at `made` times the up row of the neuron at w."""
-        blocks, terms = load_i32(record + F.blocks), load_i32(record + F.terms)
-        scale, acc = w + 2 * size * blocks, up_zero()
-        for block in range(blocks):
-            for _ in range(terms):
-                acc = step(acc, made, w + size * block, scale + 8 * block)
-                made += PREPARED
-        return up_sum(acc)
+    def made(record, row, at, stop, alone, scratch):  # type: ignore[no-untyped-def]
+        blocks, terms, width = load_i32(record + F.blocks), load_i32(record + F.terms), load_i32(record + F.width)
+        listed, slots, data = load_i64(record + F.listed), load_i64(record + F.slots), load_i64(record + F.data)
+        neuron, last, stride = load_i32(record + F.neuron), load_i32(listed) - 1, PREPARED * terms * blocks
+        gate, h = load_i64(record + F.gate) + 4 * row * width, load_i64(record + F.h) + 4 * row * width
+        first = size * blocks if alone > 0 else 2 * size * blocks
+        for r in range(rows):
+            prepared(record, row + r, scratch + stride * r)
+        for i in range(at, stop):
+            if row == 0:
+                coming = data + load_i32(slots + 4 * min(last, i + 1 + udiv(AHEAD, first))) * neuron
+                for line in range(0, first, 64):
+                    prefetch(coming + line)
+                for line in range(2 * size * blocks, neuron, 64):
+                    prefetch(coming + line)
+            w, x, acc = data + load_i32(slots + 4 * i) * neuron, scratch, zero()
+            scale = w + 2 * size * blocks
+            for block in range(blocks):
+                for _ in range(terms):
+                    acc = step(acc, x, stride, w + size * block, scale + 8 * block)
+                    x += PREPARED
+            store(acc, gate + 4 * load_i32(listed + LISTED + 4 * i), h + 4 * i, 4 * width)
+
+    return made
+
+
+def _kernel(form: Form, F: Any) -> Any:
+    one = _rows(form, 1, F)
+    several = _rows(form, UP_ROWS, F) if UP_ROWS > 1 else one
 
     def up(record, chunk, scratch):  # type: ignore[no-untyped-def]
-        """A chunk is a range of listed neurons. Scratch holds a prepared row."""
-        rows, width, neuron = (
-            present_rows(record + F.rows_at, record + F.rows),
-            load_i32(record + F.width),
-            load_i32(record + F.neuron),
-        )
-        listed, slots, data = load_i64(record + F.listed), load_i64(record + F.slots), load_i64(record + F.data)
-        count = load_i32(listed)
-        listed += LISTED
+        """A chunk is a range of listed neurons. Scratch holds prepared rows."""
+        rows, count = present_rows(record + F.rows_at, record + F.rows), load_i32(load_i64(record + F.listed))
         at, end = share(record, count, chunk), share(record, count, chunk + 1)
-        last, length = max(0, count - 1), size * load_i32(record + F.blocks)
-        first = 2 * length if count * neuron <= CACHED else length
-        ahead = 1 + udiv(AHEAD, first)
+        # columns are fetched along where they stay near until they are asked for
+        alone = 1 if count * load_i32(record + F.neuron) > CACHED else 0
         while at < end:
             stop = end if rows == 1 else min(end, at + TILE)
-            for row in range(rows):
-                gate, h = load_i64(record + F.gate) + 4 * row * width, load_i64(record + F.h) + 4 * row * width
-                prepared(record, row, scratch)
-                for i in range(at, stop):
-                    if row == 0:
-                        coming = data + load_i32(slots + 4 * min(last, i + ahead)) * neuron
-                        for line in range(0, first, 64):
-                            prefetch(coming + line)
-                        for line in range(2 * length, neuron, 64):
-                            prefetch(coming + line)
-                    a = load_f32(gate + 4 * load_i32(listed + 4 * i))
-                    if a != 0.0:
-                        a = a * product(record, data + load_i32(slots + 4 * i) * neuron, scratch)
-                    store_f32(h + 4 * i, a)
+            row = 0
+            while row + UP_ROWS <= rows and UP_ROWS > 1:
+                several(record, row, at, stop, alone, scratch)
+                row += UP_ROWS
+            while row < rows:
+                one(record, row, at, stop, alone, scratch)
+                row += 1
             at = stop
 
     return up

@@ -92,32 +92,56 @@ def prepare(form: Form) -> Any:
 
 
 # ---- up: the products of a row with x
-_SUMS = types.UniTuple(f32v, VECTORS)
+UP_ROWS = 4 if REGISTERS == 32 else 2 if has("avx2") else 1
+"""Rows of x that share what is made of the numbers of a row."""
 
 
-@intrinsic
-def up_zero(tyctx: Any) -> Any:
-    """The 16 sums of a row, at 0."""
-    return _SUMS(), lambda ctx, b, sig, args: cgutils.pack_array(b, [const(f32v.llvm, 0.0)] * VECTORS)
+def up_zero(rows: int) -> Any:
+    """An intrinsic `zero()`: the 16 sums of each row of x, at 0."""
+    kind = types.UniTuple(f32v, rows * VECTORS)
+
+    @intrinsic
+    def zero(tyctx: Any) -> Any:
+        return kind(), lambda ctx, b, sig, args: cgutils.pack_array(b, [const(f32v.llvm, 0.0)] * (rows * VECTORS))
+
+    return zero
 
 
-@intrinsic
-def up_sum(tyctx: Any, acc: Any) -> Any:
-    """The 16 sums folded by halves into one float32."""
+def _fold(b: Any, found: list[Any]) -> Any:
+    """16 sums folded by halves into one."""
+    while len(found) > 1:
+        half = len(found) // 2
+        found = [b.fadd(low, high) for low, high in zip(found[:half], found[half:], strict=True)]
+    value, lanes = found[0], f32v.lanes
+    while lanes > 1:
+        lanes //= 2
+        low, high = (shuffle(b, value, undef(value.type), range(i, i + lanes)) for i in (0, lanes))
+        value = b.fadd(low, high)
+    return b.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
-    def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-        found = cgutils.unpack_tuple(b, args[0])
-        while len(found) > 1:
-            half = len(found) // 2
-            found = [b.fadd(low, high) for low, high in zip(found[:half], found[half:], strict=True)]
-        value, lanes = found[0], f32v.lanes
-        while lanes > 1:
-            lanes //= 2
-            low, high = (shuffle(b, value, undef(value.type), range(i, i + lanes)) for i in (0, lanes))
-            value = b.fadd(low, high)
-        return b.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
-    return types.float32(_SUMS), codegen
+def up_store(rows: int) -> Any:
+    """An intrinsic `store(acc, gate, h, stride)`: for each row, `stride` bytes apart, the sum times the float at gate,
+    at h; 0 where that is 0, whatever the sum is."""
+    kind = types.UniTuple(f32v, rows * VECTORS)
+
+    @intrinsic
+    def store(tyctx: Any, acc: Any, gate: Any, h: Any, stride: Any) -> Any:
+        def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
+            acc, gate, h, stride = args
+            values, zero = cgutils.unpack_tuple(b, acc), ir.Constant(F32, 0.0)
+            for r in range(rows):
+                further = b.mul(stride, ir.Constant(I64, r))
+                a = b.load(pointer(b, b.add(gate, further), F32), align=4)
+                made = b.fmul(a, _fold(b, values[r * VECTORS : (r + 1) * VECTORS]))
+                made = b.select(b.fcmp_ordered("==", a, zero), zero, made)
+                b.store(made, pointer(b, b.add(h, further), F32), align=4)
+            return ctx.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(kind, i64, i64, i64), codegen
+
+    return store
 
 
 def _low_high(b: Any, line: Any) -> tuple[Any, Any]:
@@ -145,14 +169,17 @@ def _four_halves(b: Any, address: Any) -> Any:
     return shuffle(b, four, undef(four.type), list(range(GROUPS)) * (LANES // GROUPS))
 
 
-def up_step(form: Form) -> Any:
-    """An intrinsic `step(acc, x, w, scale)`: the prepared block of x times the block of a row at w, whose four scales
-    are at `scale`. Lane 4 j + l: acc = fma(the dot of what j has of group l, w_scale * x_scale, acc)."""
+def up_step(form: Form, rows: int) -> Any:
+    """An intrinsic `step(acc, x, stride, w, scale)`: a prepared block of each row of x, `stride` bytes apart, times the
+    block of a row at w, whose four scales are at `scale`.
+    Lane 4 j + l: acc = fma(the dot of what j has of group l, w_scale * x_scale, acc)."""
+    kind = types.UniTuple(f32v, rows * VECTORS)
 
     @intrinsic
-    def step(tyctx: Any, acc: Any, x: Any, w: Any, scale: Any) -> Any:
+    def step(tyctx: Any, acc: Any, x: Any, stride: Any, w: Any, scale: Any) -> Any:
         def codegen(ctx: Any, b: Any, sig: Any, args: Any) -> Any:
-            acc, x, w, scale = args
+            acc, x, stride, w, scale = args
+            starts = [b.add(x, b.mul(stride, ir.Constant(I64, r))) if r else x for r in range(rows)]
             values = cgutils.unpack_tuple(b, acc)
             factor = _four_halves(b, scale)
 
@@ -169,14 +196,15 @@ def up_step(form: Form) -> Any:
                     if form.zero:
                         flip = const(i8v.llvm, 0x80)
                         weights = b.xor(weights[0], flip), b.xor(weights[1], flip)
-                given = load(x, place, i8v), load(x, LINE + place, i8v)
-                dots = _dot(b, form, load(x, 2 * LINE + place, i32v), weights, given)
-                product = b.fmul(factor, load(x, 3 * LINE + place, f32v))
-                values[v] = emit_fma(b, b.sitofp(dots, f32v.llvm), product, values[v])
+                for r, start in enumerate(starts):
+                    given = load(start, place, i8v), load(start, LINE + place, i8v)
+                    dots = _dot(b, form, load(start, 2 * LINE + place, i32v), weights, given)
+                    product, i = b.fmul(factor, load(start, 3 * LINE + place, f32v)), r * VECTORS + v
+                    values[i] = emit_fma(b, b.sitofp(dots, f32v.llvm), product, values[i])
             return cgutils.pack_array(b, values)
 
         i64 = types.int64
-        return _SUMS(_SUMS, i64, i64, i64), codegen
+        return kind(kind, i64, i64, i64, i64), codegen
 
     return step
 

@@ -23,8 +23,8 @@ from edgert.plan.lowering.api import (
 )  # fmt: skip
 from edgert.plan.lowering.shapes import is_constant, split, too_large
 
-PREPARED = 256
-"""Bytes of 128 values of x as the up kernel keeps them in scratch, for each term."""
+PREPARED = 1024
+"""Bytes of 128 values of four rows of x as the up kernel keeps them in scratch, for each term."""
 ROWS = 3
 """Rows whose sums the down kernel has in scratch at most, four bytes each."""
 ACTIVE = 0.6
