@@ -17,6 +17,7 @@ from edgert.kernels_gpu.device import choose
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.table import twins
+from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.budget import show_bytes
 from edgert.plan.devices import place, wherever_possible
 from edgert.plan.plan import Plan
@@ -35,6 +36,7 @@ class Accelerator:
         self.context = Context(self.device)
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
+        self.tuner = Tuner(self.context, cache_root() / "opencl")
         self.choice = native_choice()
 
     @property
@@ -48,7 +50,7 @@ class Accelerator:
         placement = place(plan, wherever_possible(self.device.capabilities, plan.level.act_signed))
         kernels = native_kernels(placement)
         library, pool = native(kernels, placement.plan) if kernels else (None, None)
-        return GpuExecutable(placement, library, pool, self.programs, self.weights, state)
+        return GpuExecutable(placement, library, pool, self.programs, self.weights, self.tuner, state)
 
 
 def native_choice() -> Choice:

@@ -15,11 +15,13 @@ from edgert.errors import UnsupportedError
 from edgert.format.parts import FilePart
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.library import KernelLibrary
+from edgert.kernels_gpu.context import translated
 from edgert.kernels_gpu.launch import Command, Place, commands_of
 from edgert.kernels_gpu.memory import Mirror, Weights, require
-from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.programs import Programs, with_tile
 from edgert.kernels_gpu.sequence import Sequence, record
-from edgert.kernels_gpu.table import case_of, twins
+from edgert.kernels_gpu.table import Case, Twin, case_of, twins
+from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.devices import Bytes, Part, Placement
 from edgert.plan.emitter import ARENA, CONSTANTS, REGISTER_BYTES, REGISTERS, STATE
 from edgert.plan.plan import NativeRun, Slot
@@ -31,16 +33,18 @@ from edgert.runtime.pool import WorkerPool
 class GpuExecutable(Executable):
     """Memory for a placed plan on both sides, its ops recorded or linked, and the parts in order.
 
-    weights: of the model, shared by its executables. state: the memory of the plan's states, shared with other plans.
-    form: how commands are enqueued, see sequence.FORMS. Raises DeviceError, KernelError, MemoryBudgetError.
+    weights: of the model, shared by its executables. tuner: of the device. state: the memory of the plan's states,
+    shared with other plans. form: how commands are enqueued, see sequence.FORMS. Raises DeviceError, KernelError,
+    MemoryBudgetError.
     """
 
     def __init__(
         self, placement: Placement, library: KernelLibrary | None, pool: WorkerPool | None, programs: Programs,
-        weights: Weights, state: Mirror | None = None, form: str = "replay",
+        weights: Weights, tuner: Tuner, state: Mirror | None = None, form: str = "replay",
     ) -> None:  # fmt: skip
         plan = placement.plan
         self.placement, self.context, self._programs, self._form = placement, programs.context, programs, form
+        self._tuner = tuner
         device = [op for op, why in zip(plan.program.ops, placement.reasons, strict=True) if not why]
         used = sorted({o.segment for op in device for o in op.operands.values() if o is not None} | {ARENA, STATE})
         require(self.context, sum(plan.program.segments[index].nbytes for index in used), "the plan")
@@ -53,6 +57,7 @@ class GpuExecutable(Executable):
         arrays = [plan.constants if index == CONSTANTS else _mapped(plan.weights[index - 4]) for index in fixed]
         self._fixed: dict[int, Place] = dict(zip(fixed, weights.places(arrays), strict=True))
         self._workspace: Any = None
+        self._spare: dict[int, Any] = {}
         self._inputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in plan.inputs.values())}
         results = [s for s in plan.outputs.values() if isinstance(s, Slot)]
         self._outputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in results)}
@@ -60,6 +65,7 @@ class GpuExecutable(Executable):
             plan, library, pool, self.mirrors[STATE].host[: plan.memory.state],
             arena=self.mirrors[ARENA].host[: plan.memory.arena],
         )  # fmt: skip
+        self._spare.clear()
 
     @property
     def native_kernels(self) -> tuple[str, ...]:
@@ -117,7 +123,28 @@ class GpuExecutable(Executable):
         nbytes = {name: operand.nbytes for name, operand in op.operands.items() if operand is not None}
         device = self.context.device.capabilities
         case = case_of(twin, op.params, nbytes, device, self.plan.level.act_signed)
+        tile = self._tuner.tile(twin, case, lambda trial: self._trial(twin, trial, op))
         places = {name: self._place(operand) for name, operand in op.operands.items()}
+        return commands_of(self._programs, twin, with_tile(case, tile), places, self._working)
+
+    def _trial(self, twin: Twin, case: Case, op: Op) -> list[Command]:
+        """The same on memory of zeros: valid indices, and nothing that is needed is written."""
+        cl, context = self.context.cl, self.context
+        with translated(context.device, "memory for measuring was made"):
+            for segment, mirror in self.mirrors.items():
+                if segment not in self._spare:
+                    self._spare[segment] = cl.Buffer(context.handle, cl.mem_flags.READ_WRITE, mirror.host.size)
+                cl.enqueue_fill_buffer(context.queue, self._spare[segment], np.zeros(1, np.uint8), 0, mirror.host.size)
+            if REGISTERS not in self._spare:  # all rows are there
+                self._spare[REGISTERS] = cl.Buffer(context.handle, cl.mem_flags.READ_WRITE, REGISTER_BYTES)
+                most = np.full(1, np.iinfo(np.int32).max, np.int32)
+                cl.enqueue_fill_buffer(context.queue, self._spare[REGISTERS], most, 0, REGISTER_BYTES)
+        places = {
+            name: Place(self._spare[operand.segment], operand.offset, operand.nbytes)
+            if operand is not None and operand.segment in self._spare
+            else self._place(operand)
+            for name, operand in op.operands.items()
+        }
         return commands_of(self._programs, twin, case, places, self._working)
 
     def _place(self, operand: Operand | None) -> Place | None:

@@ -18,7 +18,10 @@ from edgert.kernels_cpu.library import open_library
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.memory import Weights
 from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.table import twins
+from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.devices import Choose, place, wherever_possible
+from edgert.plan.emitter import ARENA
 from edgert.plan.planner import make_plan
 from edgert.program import Op
 from edgert.runtime.gpu_executable import GpuExecutable, native_kernels
@@ -54,7 +57,7 @@ def made(
     library = open_library(LEVEL, cache_root())
     library.prepare(native_kernels(placement))
     pool = WorkerPool(library, threads) if threads > 1 else None
-    return GpuExecutable(placement, library, pool, programs, Weights(context))
+    return GpuExecutable(placement, library, pool, programs, Weights(context), Tuner(context, programs.folder))
 
 
 def everything(found: Choose) -> Choose:
@@ -118,7 +121,7 @@ def test_weights_of_several_plans_are_placed_once(programs: Programs) -> None:
     executable = made(mixed_model(), programs, everything)
     weights = Weights(programs.context)
     for _ in range(2):
-        GpuExecutable(executable.placement, None, None, programs, weights)
+        GpuExecutable(executable.placement, None, None, programs, weights, Tuner(programs.context, programs.folder))
     assert len(weights._places) <= len(executable.plan.weights) + 2
 
 
@@ -145,3 +148,19 @@ def test_an_error_of_a_run_leaves_the_next_one_whole(
             executable.run(feeds)
     np.testing.assert_allclose(executable.run(feeds)["y"], expected(model, feeds)["y"], rtol=1e-5, atol=1e-5)
     assert isinstance(executable.plan.program.ops[0], Op)
+
+
+def test_tiles_are_tried_where_nothing_is_spoiled(
+    programs: Programs, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a register of rows, a state and the arena: all of them are others while tiles are measured."""
+    table = {name: replace(twin, tiles=({"SIZE": 1}, {"SIZE": 2})) for name, twin in twins().items()}
+    monkeypatch.setattr("edgert.runtime.gpu_executable.twins", lambda: table)
+    model = mixed_model()
+    executable = made(model, programs, everything)
+    assert executable._tuner.searched >= 4
+    assert not executable.mirrors[ARENA].host.any(), "measuring wrote to the arena"
+    feeds = {"x": rng.standard_normal((6, 50)).astype(np.float32)}
+    np.testing.assert_allclose(executable.run(feeds)["y"], expected(model, feeds)["y"], rtol=1e-5, atol=1e-5)
+    again = made(model, programs, everything)
+    assert again._tuner.searched == 0

@@ -1,0 +1,99 @@
+"""The tile of each op: a short search on the device, whose result is kept from run to run.
+
+What tiles there are is a matter of the table (table.py); where there is no choice the first one is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edgert.errors import DeviceError, KernelError
+from edgert.kernels_gpu.context import Context
+from edgert.kernels_gpu.launch import Command
+from edgert.kernels_gpu.programs import source_of, with_tile
+from edgert.kernels_gpu.sequence import Sequence
+from edgert.kernels_gpu.table import Case, Twin
+
+ROUNDS = 4
+"""Runs of each tile; the first one warms up, the best of the others counts."""
+MARGIN = 0.97
+"""What a tile must take of the time of the one before it in the row to be chosen: noise should not decide."""
+
+Trial = Callable[[Case], list[Command]]
+"""The commands of the op with the tile of a case, on memory that may be spoiled."""
+
+
+class Tuner:
+    """The choices for one device, in one file of `folder`: made once for a kernel, its params and its source."""
+
+    def __init__(self, context: Context, folder: Path) -> None:
+        self.context = context
+        name = hashlib.sha256(context.device.identity.encode()).hexdigest()[:16]
+        self.path = folder / f"tiles-{name}.json"
+        self.searched = 0
+        """Ops that were measured, since this object was made."""
+        self._chosen = self._read()
+
+    def tile(self, twin: Twin, case: Case, trial: Trial) -> Mapping[str, int]:
+        """The tile to use. Raises what the first one raises, if none works."""
+        if len(twin.tiles) == 1:
+            return twin.tiles[0]
+        key = _key(twin, case)
+        index = self._chosen.get(key)
+        if index is None or not 0 <= index < len(twin.tiles):
+            index = self._search(twin, case, trial)
+            self._chosen[key] = index
+            self._write()
+        return twin.tiles[index]
+
+    def _search(self, twin: Twin, case: Case, trial: Trial) -> int:
+        self.searched += 1
+        best, winner = float("inf"), 0
+        fault: Exception | None = None
+        for index, tile in enumerate(twin.tiles):
+            try:
+                sequence = Sequence(self.context, trial(with_tile(case, tile)))
+                times = [sum(sequence.profile()) for _ in range(ROUNDS)]
+            except (DeviceError, KernelError) as error:  # too large a group for this device, say
+                fault = fault or error
+                continue
+            if min(times[1:]) < best * MARGIN:
+                best, winner = min(times[1:]), index
+        if best == float("inf") and fault is not None:
+            raise fault
+        return winner
+
+    def _read(self) -> dict[str, int]:
+        try:
+            found = json.loads(self.path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        table = found.get("tiles") if isinstance(found, dict) else None
+        if not isinstance(table, dict):
+            return {}
+        return {key: index for key, index in table.items() if isinstance(index, int)}
+
+    def _write(self) -> None:
+        """Whole or not at all, with what other processes have found meanwhile. Where that is impossible the next start
+        searches again."""
+        self._chosen = {**self._read(), **self._chosen}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            table = {"device": self.context.device.identity.split("\0"), "tiles": self._chosen}
+            temporary.write_text(json.dumps(table, indent=1), "utf-8")
+            temporary.replace(self.path)
+        except OSError:
+            return
+
+
+def _key(twin: Twin, case: Case) -> str:
+    """Of a choice: everything that times may depend on but the values."""
+    numbers = {name: value for name, value in case.params.items() if isinstance(value, int)}
+    text = json.dumps([twin.kernel, [dict(tile) for tile in twin.tiles], numbers, dict(case.nbytes)], sort_keys=True)
+    source = source_of(twin, with_tile(case, {}))
+    return f"{twin.kernel}-{hashlib.sha256(f'{text}{source}'.encode()).hexdigest()[:24]}"
