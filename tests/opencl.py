@@ -37,12 +37,22 @@ def provide() -> str:
     return "PoCL of Debian"
 
 
-def oclgrind() -> dict[str, str]:
-    """Environment of a process whose OpenCL is Oclgrind: it interprets kernels and looks at every access."""
-    tree = _tree()
-    (runtime,) = tree.rglob("liboclgrind-rt.so")
-    libraries = os.pathsep.join(str(folder) for folder in _folders(tree))
-    return {"LD_PRELOAD": str(runtime), "LD_LIBRARY_PATH": libraries, "OCLGRIND_DATA_RACES": "1"}
+def oclgrind(log: Path) -> dict[str, str]:
+    """Environment of a process whose OpenCL is Oclgrind, which interprets kernels and looks at every access: races and
+    accesses beyond buffers are written to `log`."""
+    found = shutil.which("oclgrind")
+    if found is not None:
+        runtime = Path(found).resolve().parents[1] / "lib" / "oclgrind" / "liboclgrind-rt.so"
+        environment = {"LD_PRELOAD": str(runtime)}
+    else:
+        tree = _tree()
+        (runtime,) = tree.rglob("liboclgrind-rt.so")
+        (headers,) = {path.parent for path in tree.rglob("opencl-c-*.pch")}
+        libraries = os.pathsep.join(str(folder) for folder in _folders(tree))
+        environment = {
+            "LD_PRELOAD": str(runtime), "LD_LIBRARY_PATH": libraries, "OCLGRIND_PCH_DIR": str(headers),
+        }  # fmt: skip
+    return {**os.environ, **environment, "OCLGRIND_DATA_RACES": "1", "OCLGRIND_LOG": str(log)}
 
 
 def _tree() -> Path:
