@@ -20,6 +20,7 @@ from bench import (
 )
 from bench.stream import budget as streaming_budget
 from bench.stream import compare as streaming
+from bench.stream import neurons as streaming_neurons
 from bench.stream import transport as streaming_transport
 from edgert.kernels_cpu.installed import chosen
 
@@ -37,6 +38,7 @@ BENCHES = {
     "streaming": (streaming.run, 3),
     "streaming-budget": (streaming_budget.run, 1),
     "streaming-transport": (streaming_transport.run, 3),
+    "streaming-neurons": (streaming_neurons.run, 2),
 }
 """The benchmark, and how many rounds it makes if nobody says."""
 
