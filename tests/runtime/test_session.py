@@ -15,7 +15,7 @@ import pytest
 from networks import Network, expected, float_model, image, int8_model
 
 import edgert
-from edgert.errors import FormatError, InputError, MemoryBudgetError, UnsupportedError
+from edgert.errors import FormatError, InputError, MemoryBudgetError
 from edgert.format import Model, write_model
 from edgert.kernels_cpu.levels import host_levels
 from edgert.plan import planner
