@@ -8,6 +8,8 @@ from edgert.kernels_gpu.table import Case, Grid, Twin, flat
 
 GROUP = 32
 """Work-items that add up one plane."""
+LINE = 64
+"""Bytes that a sparse convolution has for every four output channels; one line more is at the end."""
 
 
 def _four_bytes_of_rows(case: Case) -> tuple[Grid, ...]:
@@ -33,6 +35,15 @@ def _tiles_of_rows(case: Case) -> int:
 
 def _conv(case: Case) -> tuple[Grid, ...]:
     return _grid(_tiles_of_rows(case), -(-case["groups4"] // case.tile["CELLS"]), _images(case))
+
+
+def _conv_sparse(case: Case) -> tuple[Grid, ...]:
+    # How many channels there are is only known to lie in what is behind `channels`: one op of several has fewer.
+    return _grid(_tiles_of_rows(case), case.nbytes["channels"] // LINE - 1, _images(case))
+
+
+def _conv_shared(case: Case) -> tuple[Grid, ...]:
+    return _grid(-(-case["vectors"] // case.tile["PIXELS"]), case["groups4"], _images(case))
 
 
 def _planes(case: Case) -> tuple[Grid, ...]:
@@ -72,11 +83,23 @@ def _columns(case: Case) -> tuple[Grid, ...]:
 _TILES = tuple(
     {"PIXELS": pixels, "CELLS": cells} for pixels, cells in ((4, 1), (1, 1), (1, 4), (4, 2), (16, 1), (16, 2))
 )
+_WIDTHS = ({"PIXELS": 4}, {"PIXELS": 1}, {"PIXELS": 16})
 
 TWINS = (
     Twin("binary_q8", _four_bytes_of_rows, floats="a_ratio b_ratio", exact=True),
     Twin("lookup_q8", _four_bytes_of_rows, uses="bytes4.cl", exact=True),
     Twin("conv2d_q8_k4p", _conv, uses="tile_q8.cl", floats="residual_scale", tiles=_TILES, exact=True),
+    *(
+        Twin(
+            f"conv2d_{block}_k4p", _conv_sparse, uses="tile_q8.cl sparse_q8.cl", floats="residual_scale",
+            tiles=_WIDTHS, exact=True,
+        )
+        for block in ("b4x4", "b2x4", "b1x4")
+    ),
+    Twin(
+        "conv2d_b64x4_k4p", _conv_shared, uses="tile_q8.cl", floats="residual_scale",
+        tiles=({"PIXELS": 4}, {"PIXELS": 1}), exact=True,
+    ),
     Twin("planes_x4", _planes, exact=True),
     Twin(
         "depthwise_q8_k4p", _depthwise, uses="tile_q8.cl", defines=_twice,
