@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,33 @@ KEPT = 1024
 """Entries of the cache; the oldest go first. A model has 5 to 30."""
 LOG_LINES = 8
 """Of a failed build, in the message."""
+RESERVED = frozenset(("half",))
+"""Params whose names are words of OpenCL C: sources write `p.half_`."""
 
 
 def source_of(twin: Twin, case: Case) -> str:
     """The whole text of the program for one op: constants, prelude.cl, the record, the twin's files."""
-    can = case.device
+    workspace = twin.workspace(case) > 0
+    head = prelude(case.device, case.signed, {**case.tile, **twin.defines(case)})
+    return "\n".join([head, _record(twin, workspace), *map(_text, twin.files)])
+
+
+def probe_of(file: str, can: Capabilities) -> str:
+    """The text of a program without a record: a file of cl/ that measures."""
+    return f"{prelude(can, False, {})}\n{_text(file)}"
+
+
+def prelude(can: Capabilities, signed: bool, more: Mapping[str, int]) -> str:
+    """Constants, and prelude.cl behind them."""
     constants: dict[str, int] = {
-        "ACT_SIGNED": int(case.signed),
+        "ACT_SIGNED": int(signed),
         "HAS_FP16": int(can.fp16),
         "HAS_INTEGER_DOT": int(can.integer_dot),
         "HAS_SUBGROUPS": int(can.subgroups),
-        **case.tile,
-        **twin.defines(case),
+        **more,
     }
     lines = [f"#define {name} {value}" for name, value in sorted(constants.items())]
-    workspace = twin.workspace(case) > 0
-    return "\n".join([*lines, _text("prelude.cl"), _record(twin, workspace), *map(_text, twin.files)])
+    return "\n".join([*lines, _text("prelude.cl")])
 
 
 @cache
@@ -54,7 +65,8 @@ def _record(twin: Twin, workspace: bool) -> str:
     """The kernel's record as OpenCL C: params_t, KERNEL(name) and OPERANDS, see prelude.cl."""
     spec = kernels()[twin.kernel]
     floats, written = set(twin.floats.split()), {*twin.writes.split(), "workspace"}
-    fields = " ".join(f"{'float' if name in floats else 'int'} {name};" for name in spec.params.split() or ["none"])
+    params = spec.params.split() or ["none"]
+    fields = " ".join(f"{'float' if n in floats else 'int'} {n}{'_' * (n in RESERVED)};" for n in params)
     names = [*spec.operands.split(), *(["workspace"] if workspace else [])]
     kinds = {name: f"__global {'' if name in written else 'const '}uchar *" for name in names}
     arguments = "".join(f"{kinds[name]}{name}_base, ulong {name}_at, " for name in names)
@@ -90,12 +102,15 @@ class Programs:
 
     def kernels(self, twin: Twin, case: Case) -> list[Any]:
         """New kernel objects (their arguments are their own), one per function of the twin. Raises KernelError."""
-        source = source_of(twin, case)
+        return self.functions(twin.kernel, source_of(twin, case), twin.entries)
+
+    def functions(self, name: str, source: str, functions: Iterable[str]) -> list[Any]:
+        """The same of any text. name: for people."""
         with self._lock:
             if source not in self._ready:
-                self._ready[source] = self._program(twin.kernel, source)
+                self._ready[source] = self._program(name, source)
             program = self._ready[source]
-        return [self.context.cl.Kernel(program, name) for name in twin.entries]
+        return [self.context.cl.Kernel(program, function) for function in functions]
 
     def key(self, source: str) -> str:
         """Of a cache entry: the text, the options, the device and its driver."""

@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edgert.errors import DeviceError, KernelError
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.launch import Command
-from edgert.kernels_gpu.programs import source_of, with_tile
+from edgert.kernels_gpu.programs import Programs, probe_of, source_of, with_tile
 from edgert.kernels_gpu.sequence import Sequence
 from edgert.kernels_gpu.table import Case, Twin
 
@@ -22,6 +23,9 @@ ROUNDS = 4
 """Runs of each tile; the first one warms up, the best of the others counts."""
 MARGIN = 0.97
 """What a tile must take of the time of the one before it in the row to be chosen: noise should not decide."""
+
+PROBED = 1 << 14
+"""Work-items of a probe."""
 
 Trial = Callable[[Case], list[Command]]
 """The commands of the op with the tile of a case, on memory that may be spoiled."""
@@ -49,6 +53,29 @@ class Tuner:
             self._chosen[key] = index
             self._write()
         return twin.tiles[index]
+
+    def settle(self, programs: Programs) -> None:
+        """Makes the context's device say that it has no integer dot product, if the instruction does not pay: there are
+        drivers that say they have it, and take it apart."""
+        device = self.context.device
+        if not device.capabilities.integer_dot:
+            return
+        without = replace(device.capabilities, integer_dot=False)
+        forms = [probe_of("probe_dot.cl", can) for can in (device.capabilities, without)]
+        key = f"integer_dot-{hashlib.sha256(''.join(forms).encode()).hexdigest()[:24]}"
+        if key not in self._chosen:
+            cl, context = self.context.cl, self.context
+            memory = cl.Buffer(context.handle, cl.mem_flags.READ_WRITE, 4 * PROBED)
+            times = []
+            for form in forms:
+                (kernel,) = programs.functions("probe_dot", form, ["probe_dot"])
+                kernel.set_arg(0, memory)
+                sequence = Sequence(context, [Command("probe_dot", kernel, (PROBED,), (64,))])
+                times.append(min([sum(sequence.profile()) for _ in range(ROUNDS)][1:]))
+            self._chosen[key] = int(times[0] <= times[1])
+            self._write()
+        if not self._chosen[key]:
+            self.context.device = replace(device, capabilities=without)
 
     def _search(self, twin: Twin, case: Case, trial: Trial) -> int:
         self.searched += 1

@@ -32,11 +32,12 @@ class Accelerator:
     """The device that `spec` names ('opencl' or 'opencl:1'). Raises DeviceError."""
 
     def __init__(self, spec: str) -> None:
-        self.device = choose(spec)
-        self.context = Context(self.device)
+        self.context = Context(choose(spec))
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
         self.tuner = Tuner(self.context, cache_root() / "opencl")
+        self.tuner.settle(self.programs)
+        self.device = self.context.device
         self.choice = native_choice()
 
     @property

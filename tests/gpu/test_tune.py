@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,3 +93,29 @@ def test_one_tile_is_not_measured(context: Context, tmp_path: Path) -> None:
 
     assert Tuner(context, tmp_path).tile(replace(TWIN, tiles=({},)), case(context), fail) == {}
     assert not list(tmp_path.iterdir())
+
+
+def test_an_instruction_that_does_not_pay(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver says of itself stays where the probe is faster with it; the answer is kept."""
+    from edgert.kernels_gpu.programs import Programs
+
+    for with_it, without, kept in ((10.0, 20.0, True), (30.0, 20.0, False)):
+        here = Context.__new__(Context)
+        can = replace(context.device.capabilities, integer_dot=True)
+        here.__dict__ |= {**context.__dict__, "device": replace(context.device, capabilities=can)}
+        times = iter([with_it] * module.ROUNDS + [without] * module.ROUNDS)
+
+        class Timed:
+            def __init__(self, context: Context, commands: list[Command]) -> None:
+                pass
+
+            def profile(self, times=times) -> list[float]:  # type: ignore[no-untyped-def]
+                return [next(times)]
+
+        monkeypatch.setattr(module, "Sequence", Timed)
+        monkeypatch.setattr(Programs, "functions", lambda *args: [SimpleNamespace(set_arg=lambda *args: None)])
+        for _ in range(2):
+            here.device = replace(here.device, capabilities=can)
+            Tuner(here, tmp_path / str(kept)).settle(Programs(here, tmp_path))
+            assert here.device.capabilities.integer_dot == kept
+        assert next(times, None) is None
