@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for folder in ("kernels", "packaging", "arm"):
+for folder in ("", "kernels", "packaging", "arm"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 FORMS = ("f32", "int8", "sparse int8")
