@@ -2,6 +2,169 @@
 
 from __future__ import annotations
 
-from edgert.kernels_gpu.table import Twin
+from collections.abc import Callable, Mapping
+from functools import partial
 
-TWINS: tuple[Twin, ...] = ()
+from edgert.kernels_cpu.attention.sizes import SPLIT
+from edgert.kernels_gpu.table import Case, Grid, Twin
+
+GROUP = 64
+"""Work-items that share a row, see group.cl."""
+LANES = 16
+"""Columns of a block of weights."""
+FEW_ROWS = 4
+"""Rows of a work-item in products of few rows, at most: their sums stay in registers."""
+QUERY_ROWS = 4
+"""Query rows that share the reading of keys and values, at most."""
+FORMS: Mapping[str, Mapping[str, int]] = {
+    "q4": {"NIBBLES": 1, "ZERO": 8, "MINIMA": 0},
+    "q4m": {"NIBBLES": 1, "ZERO": 0, "MINIMA": 1},
+    "q8g": {"NIBBLES": 0, "ZERO": 0, "MINIMA": 0},
+}
+"""How the numbers of a block lie, see groups.cl."""
+CACHES = {"kvf32": 4, "kvf16": 2, "kvint8": 1}
+"""Bytes of a number."""
+
+Defines = Callable[[Case], Mapping[str, int]]
+
+
+def _always(**constants: int) -> Defines:
+    return lambda case: constants
+
+
+# ---- rows of floats and of g32
+def _blocks_of_rows(case: Case) -> tuple[Grid, ...]:
+    """Four values to a work-item, 16 of them to a block of g32."""
+    return (Grid((16 * case["blocks"], case["rows"]), (GROUP, 1)),)
+
+
+def _groups_of_rows(case: Case) -> tuple[Grid, ...]:
+    return (Grid((GROUP, case["rows"]), (GROUP, 1)),)
+
+
+def _conversion(layout: str, terms: int) -> Twin:
+    return Twin(
+        f"quantize_f32_{layout}", _blocks_of_rows, source="quantize_f32_g32.cl", functions="quantize_f32_g32",
+        uses="quantize_group.cl", defines=_always(TERMS=terms), exact=True,
+    )  # fmt: skip
+
+
+def _both(name: str, source: str, grid: Callable[[Case], tuple[Grid, ...]], floats: str = "") -> list[Twin]:
+    """A kernel that makes rows of floats, and the one that makes g32. source: file and function of both."""
+    uses = "group.cl quantize_group.cl"
+    return [
+        Twin(f"{name}_row", grid, f"{source}.cl", source, uses, floats, defines=_always(TO_GROUPS=0)),
+        Twin(f"{name}_g32", grid, f"{source}.cl", source, uses, floats, defines=_always(TO_GROUPS=1)),
+    ]
+
+
+# ---- tables
+def _values_of_numbers(each: int, case: Case) -> tuple[Grid, ...]:
+    return (Grid((-(-case["columns"] // each), case["rows"]), (GROUP, 1)),)
+
+
+# ---- products
+def _few(case: Case) -> tuple[Grid, ...]:
+    slices, rows = case.tile["SLICES"], -(-case["rows"] // min(FEW_ROWS, case["rows"]))
+    if slices == 1:
+        return (Grid((case["columns"], rows), (GROUP, 1)),)
+    return (Grid((case["columns"], slices, rows), (LANES, slices, 1)),)
+
+
+def _many(case: Case) -> tuple[Grid, ...]:
+    return (Grid((case["columns"], -(-case["rows"] // case.tile["ROWS"])), (GROUP, 1)),)
+
+
+def _few_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
+    return {**form, "MANY": 0, "TERMS": case["terms"], "ROWS": min(FEW_ROWS, case["rows"])}
+
+
+def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
+    return {**form, "MANY": 1, "TERMS": case["terms"], "SLICES": 1}
+
+
+def _products(encoding: str, form: Mapping[str, int]) -> list[Twin]:
+    return [
+        Twin(
+            f"matvec_{encoding}_n16k64", _few, source="product_groups.cl", functions="product_groups",
+            uses="product.cl groups.cl", floats="low high", defines=partial(_few_constants, form),
+            tiles=({"SLICES": 4}, {"SLICES": 1}, {"SLICES": 16}),
+        ),
+        Twin(
+            f"gemm_{encoding}_n16k64", _many, source="product_groups.cl", functions="product_groups",
+            uses="product.cl groups.cl", floats="low high", defines=partial(_many_constants, form),
+            tiles=({"ROWS": 8}, {"ROWS": 4}, {"ROWS": 16}),
+        ),
+    ]  # fmt: skip
+
+
+# ---- attention
+def _query_rows(case: Case) -> int:
+    return min(QUERY_ROWS, case["rows"] * case["group"])
+
+
+def _cached_heads(case: Case) -> tuple[Grid, ...]:
+    """A group for each head of each row: keys, then values where the cache has them."""
+    kinds = 2 if case.has("value") else 1
+    return (Grid((GROUP, case["kv_heads"], kinds * case["rows"]), (GROUP, 1, 1)),)
+
+
+def _query_tiles(case: Case) -> tuple[Grid, ...]:
+    rows, window = case["rows"], case["window"]
+    ranges = -(-case["context"] // SPLIT) if case["split"] else 1
+    if case["split"] and window:
+        ranges = min(ranges, (window + rows - 2) // SPLIT + 2)
+    tiles = -(-rows * case["group"] // _query_rows(case))
+    return (Grid((GROUP, case["kv_heads"] * tiles, ranges), (GROUP, 1, 1)),)
+
+
+def _head_constants(element: int, case: Case) -> Mapping[str, int]:
+    return {"ELEMENT": element, "DEPTH": case["depth"]}
+
+
+def _query_constants(element: int, case: Case) -> Mapping[str, int]:
+    return {**_head_constants(element, case), "ROWS": _query_rows(case)}
+
+
+def _attention(layout: str, element: int) -> list[Twin]:
+    return [
+        Twin(
+            f"rope_f32_{layout}", _cached_heads, source="rope.cl", functions="rope", uses="group.cl heads.cl",
+            floats="epsilon", writes="key value", defines=partial(_head_constants, element),
+        ),
+        Twin(
+            f"attention_f32_{layout}", _query_tiles, source="attention.cl", functions="attention",
+            uses="group.cl heads.cl online.cl", floats="softcap scale epsilon",
+            defines=partial(_query_constants, element),
+        ),
+    ]  # fmt: skip
+
+
+TWINS: tuple[Twin, ...] = (
+    _conversion("g32", 1),
+    _conversion("g32x2", 2),
+    *_both("normalize_f32", "normalize_rows", _groups_of_rows, "epsilon"),
+    *_both("glu_f32", "glu", _blocks_of_rows),
+    *(
+        Twin(
+            f"gather_{encoding}_n16k64", partial(_values_of_numbers, 4), source="gather_groups.cl",
+            functions="gather_groups", uses="row_number.cl groups.cl", defines=_always(**form), exact=True,
+        )
+        for encoding, form in FORMS.items()
+    ),
+    *(
+        Twin(
+            f"gather_{encoding}", partial(_values_of_numbers, 1), source="gather_table.cl",
+            functions="gather_table", uses="row_number.cl", defines=_always(NUMBERS=bits), exact=True,
+        )
+        for encoding, bits in (("f16", 16), ("f32", 32), ("q8", 8))
+    ),
+    *(twin for encoding, form in FORMS.items() for twin in _products(encoding, form)),
+    *(twin for layout, element in CACHES.items() for twin in _attention(layout, element)),
+    Twin(
+        "attention_merge_f32_row",
+        lambda case: (Grid((GROUP, case["rows"] * case["group"] * case["kv_heads"]), (GROUP, 1)),),
+        uses="group.cl online.cl heads.cl",
+        defines=lambda case: {"ELEMENT": 4, "DEPTH": case["depth"]},
+    ),
+)  # fmt: skip
