@@ -80,9 +80,7 @@ def _columns(case: Case) -> tuple[Grid, ...]:
     return _grid(case["columns"], -(-case["rows"] // case.tile["ROWS"]))
 
 
-_TILES = tuple(
-    {"PIXELS": pixels, "CELLS": cells} for pixels, cells in ((4, 1), (1, 1), (1, 4), (4, 2), (16, 1), (16, 2))
-)
+_TILES = tuple({"PIXELS": pixels, "CELLS": cells} for pixels, cells in ((4, 1), (4, 2), (1, 1), (16, 1)))
 _WIDTHS = ({"PIXELS": 4}, {"PIXELS": 1}, {"PIXELS": 16})
 
 TWINS = (
