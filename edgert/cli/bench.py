@@ -37,7 +37,7 @@ from edgert.cli.common import (
     stream_option,
 )  # fmt: skip
 from edgert.device.cpu import cpu_name, usable_cores
-from edgert.errors import InputError, UnsupportedError
+from edgert.errors import InputError
 from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.installed import chosen
@@ -95,11 +95,9 @@ def command(
     choice = chosen()
     ensure_peaks(choice.level, load_library(choice, cache_root()), compiling())
     if model.info.language is not None and model.graph.states:
-        if device != "cpu":
-            raise UnsupportedError(f"device: expected 'cpu', found {device!r}")
         bench = LanguageBench(
             model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, stream=stream, checks=checks,
-            sparse=sparse,
+            sparse=sparse, device=device,
         )  # fmt: skip
         bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
         return

@@ -27,7 +27,7 @@ from edgert.cli.common import (
     threads_option,
     verbose_option,
 )  # fmt: skip
-from edgert.errors import InputError, UnsupportedError
+from edgert.errors import InputError
 from edgert.llm.llm import LLM
 from edgert.plan.budget import show_bytes
 from edgert.plan.stream_cost import compare
@@ -99,9 +99,7 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     """LLM(file) with the values of MODEL_OPTIONS in `given`.
 
     Storage that weights are streamed from is measured if it has not been: the first line says what to expect of it."""
-    if given["device"] != "cpu":
-        raise UnsupportedError(f"device: expected 'cpu', found {given['device']!r}")
-    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons")
+    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons", "device")
     options = {name: given[name] for name in names if name in given}
     llm = LLM(file, **options, **more, on_compile=compiling())
     if llm.streamed_from is not None and load_storage(llm.streamed_from).source == "assumed":

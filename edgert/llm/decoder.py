@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,10 @@ from edgert.runtime.pool import WorkerPool
 from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.stream.readers import Checks
+
+if TYPE_CHECKING:
+    from edgert.kernels_gpu.memory import Mirror
+    from edgert.runtime.accelerator import Accelerator
 
 DEFAULT_CONTEXT = 2048
 """Positions if nobody asks for more: the cache of a small model then takes tens of megabytes."""
@@ -72,6 +77,7 @@ class Decoder:
         stream: Stream = "auto",
         checks: Checks = "once",
         neurons: float = 1.0,
+        device: str = "cpu",
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
@@ -82,8 +88,9 @@ class Decoder:
         chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse, stream, checks: see
         `edgert.load`; a streamed model reads each weight once for a token, or for a prefill run, which is then longer.
         neurons: times the thresholds up to which neurons of a model converted with `neurons` rest; 0 computes all.
+        device: see `edgert.load`; the cache is there.
 
-        Raises InputError, UnsupportedError or MemoryBudgetError, which says what would fit.
+        Raises InputError, UnsupportedError, DeviceError or MemoryBudgetError, which says what would fit.
         """
         language = model.info.language
         if language is None or not model.graph.states:
@@ -107,7 +114,15 @@ class Decoder:
             raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
         self.model, self.kv, self.activations, self.checks = model, kv, activations, checks
         self.vocabulary = language.vocabulary
-        self._choice = chosen(level)
+        self._accelerator: Accelerator | None = None
+        if device != "cpu":
+            # Decoders on the processor start the sooner.
+            from edgert.runtime.accelerator import open_accelerator
+
+            if isinstance(ram, SharedRam):
+                raise InputError(f"device {device!r}: expected a ram of its own, found a shared budget")
+            self._accelerator, stream = open_accelerator(device, stream), "never"
+        self._choice = chosen(level) if self._accelerator is None else self._accelerator.choice
         self.level = self._choice.level
         self.threads = threads or usable_cores()
         self.n_past = 0
@@ -117,11 +132,14 @@ class Decoder:
         self._library: KernelLibrary | None = None
         self._pool: WorkerPool | None = None
         self._state: Array | None = None
+        self._mirror: Mirror | None = None
+        """The memory behind the state, where a device has it."""
         self._weights: StreamedWeights | None = None
         self._share: Share | None = None
         # Held for a run, so that another thread may trim between two.
         self._lock = threading.RLock()
-        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk)
+        prefer = frozenset[str]() if self._accelerator is None else self._accelerator.kernels
+        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk, prefer)
         with self._lock:
             self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
             if isinstance(ram, SharedRam):
@@ -210,11 +228,13 @@ class Decoder:
     def _executable(self, mode: Mode) -> Executable:
         if mode not in self._ready:
             plan = self.plan(mode)
-            if self._library is None:
-                self._library = load_library(self._choice, cache_root())
-            self._library.prepare(plan.program.kernels, self._on_compile)
-            if plan.threads > 1 and self._pool is None:
-                self._pool = WorkerPool(self._library, self.threads)
+            if self._accelerator is not None:
+                if self._mirror is None:
+                    self._mirror = self._accelerator.mirror(plan.memory.state, f"the cache of {self.n_ctx} positions")
+                    self._state = self._mirror.host[: plan.memory.state]
+                self._ready[mode] = self._accelerator.executable(plan, self._native, self._mirror)
+                return self._ready[mode]
+            self._native(plan.program.kernels, plan)
             if self._state is None:
                 self._state = self._allocate(plan.memory.state)
             if self._plans.stream and self._plans.parts and self._weights is None:
@@ -225,6 +245,15 @@ class Decoder:
                 plan, self._library, self._pool, self._state, store, tables, window=window
             )  # fmt: skip
         return self._ready[mode]
+
+    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary, WorkerPool | None]:
+        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
+        if self._library is None:
+            self._library = load_library(self._choice, cache_root())
+        self._library.prepare(kernels, self._on_compile)
+        if plan.threads > 1 and self._pool is None:
+            self._pool = WorkerPool(self._library, self.threads)
+        return self._library, self._pool
 
     def _allocate(self, nbytes: int) -> Array:
         try:
@@ -246,10 +275,12 @@ class Decoder:
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
-        self._executable("decode")
-        plan = replace(self.plan("decode"), memory=self.memory())
+        plan = replace(self._executable("decode").plan, memory=self.memory())
         origin = self._library.origin + self._choice.note if self._library is not None else ""
-        words = f"{explain.summary(plan, origin)}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
+        beside = self._accelerator.device.short if self._accelerator is not None else ""
+        words = (
+            f"{explain.summary(plan, origin, beside)}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
+        )
         return words if self._weights is None else f"{words}, {self._weights.describe()}"
 
     # ---- streaming
@@ -348,11 +379,15 @@ class Decoder:
         for (_, views), given in zip(targets, slices, strict=True):
             for view, data in zip(views, given.data, strict=True):
                 view[...] = data
+        if self._mirror is not None:
+            self._mirror.to_device([(0, self._mirror.nbytes)])
         self.n_past = count
 
     def _cache_views(self, count: int) -> Iterator[tuple[State, list[Array]]]:
         """(state, views of whole groups of 16 positions) of each state; see lowering/api.py for the layouts."""
         assert self._state is not None
+        if self._mirror is not None:
+            self._mirror.to_host([(0, self._state.size)])
         groups = -(-count // 16)
         for state in self.plan("decode").states:
             heads, positions, depth = state.type.static_shape
@@ -375,7 +410,7 @@ class Decoder:
             self._let_go()
             if self._pool is not None:
                 self._pool.close()
-            self._pool = self._state = None
+            self._pool = self._state = self._mirror = None
             self.n_past = 0
             if self._share is not None:
                 self._share.leave()

@@ -7,6 +7,7 @@ take `tokens` and `positions`; those exported to ONNX take `input_ids` [batch, s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.session import check_sparse, check_threads
 
+if TYPE_CHECKING:
+    from edgert.runtime.accelerator import Accelerator
+
 TOKENS_INPUT, POSITIONS_INPUT = "tokens", "positions"
 IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
 """Inputs of encoders, as our converter names them, and as exporters to ONNX do."""
@@ -50,10 +54,11 @@ class Encoder:
         threads: int | None = None,
         ram: str | int | None = None,
         sparse: str = "auto",
+        device: str = "cpu",
         level: Level | None = None,
         on_compile: Progress | None = None,
     ) -> None:
-        """sparse: see `edgert.load`.
+        """sparse, device: see `edgert.load`.
 
         Raises UnsupportedError for a model that gives no embeddings, InputError for wrong options.
         """
@@ -69,7 +74,13 @@ class Encoder:
         check_threads(threads)
         check_sparse(sparse)
         self.model, self.language = model, language
-        self._choice = chosen(level)
+        self._accelerator: Accelerator | None = None
+        if device != "cpu":
+            # Encoders on the processor start the sooner.
+            from edgert.runtime.accelerator import open_accelerator
+
+            self._accelerator = open_accelerator(device)
+        self._choice = chosen(level) if self._accelerator is None else self._accelerator.choice
         self.level = self._choice.level
         self.threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
@@ -134,6 +145,7 @@ class Encoder:
         return make_plan(
             graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram,
             varying_rows=not self._masked, sparse=self._sparse,
+            prefer=frozenset() if self._accelerator is None else self._accelerator.kernels,
         )  # fmt: skip
 
     def _length(self, count: int) -> int:
@@ -155,19 +167,26 @@ class Encoder:
                 return self._executable(count)
             if self._exact:
                 self._ready.clear()
-            if self._library is None:
-                self._library = load_library(self._choice, cache_root())
-            self._library.prepare(plan.program.kernels, self._on_compile)
-            if plan.threads > 1 and self._pool is None:
-                self._pool = WorkerPool(self._library, self.threads)
-            self._ready[length] = Executable(plan, self._library, self._pool)
+            if self._accelerator is not None:
+                self._ready[length] = self._accelerator.executable(plan, self._native)
+            else:
+                self._ready[length] = Executable(plan, *self._native(plan.program.kernels, plan))
         return self._ready[length]
+
+    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary, WorkerPool | None]:
+        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
+        if self._library is None:
+            self._library = load_library(self._choice, cache_root())
+        self._library.prepare(kernels, self._on_compile)
+        if plan.threads > 1 and self._pool is None:
+            self._pool = WorkerPool(self._library, self.threads)
+        return self._library, self._pool
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         executable = self._executable(1)
         origin = self._library.origin + self._choice.note if self._library is not None else ""
-        return explain.summary(executable.plan, origin)
+        return explain.summary(executable.plan, origin, self._accelerator.device.short if self._accelerator else "")
 
     def trim(self, ram: str | int | None = None) -> int:
         """Drops the programs and what is in memory of the mapped weights: the next text has them again, within `ram`

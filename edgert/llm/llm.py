@@ -61,14 +61,15 @@ class LLM:
         stream: Stream = "auto",
         checks: Checks = "once",
         neurons: float = 1.0,
+        device: str = "cpu",
         seed: int | None = None,
         chat_template: str = "",
         on_compile: Progress | None = None,
     ) -> None:
         """n_ctx: tokens of the context, prompt and answer together; default is the model's own length, at most 2048.
-        threads, ram, kv, activations, sparse, stream, checks, neurons: see Decoder. seed: for requests that give none;
-        None draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile: see
-        edgert.load.
+        threads, ram, kv, activations, sparse, stream, checks, neurons, device: see Decoder. seed: for requests that
+        give none; None draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile:
+        see edgert.load.
 
         Raises FormatError, UnsupportedError for a file that is no language model, InputError, MemoryBudgetError.
         """
@@ -86,11 +87,13 @@ class LLM:
                 raise UnsupportedError("stream: expected 'auto' or 'never' for a model of embeddings, found 'always'")
             if isinstance(ram, SharedRam):
                 raise UnsupportedError("ram: a model of embeddings shares no budget; give it one of its own")
-            self._encoder = Encoder(self._model, threads=threads, ram=ram, sparse=sparse, on_compile=on_compile)
+            self._encoder = Encoder(
+                self._model, threads=threads, ram=ram, sparse=sparse, device=device, on_compile=on_compile
+            )
         else:
             self._decoder = Decoder(
                 self._model, n_ctx=n_ctx, threads=threads, ram=ram, kv=kv, activations=activations,
-                sparse=sparse, stream=stream, checks=checks, neurons=neurons, on_compile=on_compile,
+                sparse=sparse, stream=stream, checks=checks, neurons=neurons, device=device, on_compile=on_compile,
             )  # fmt: skip
             self._context = Context(self._decoder)
         self._generations: WeakSet[Generation] = WeakSet()

@@ -63,7 +63,8 @@ MODES: tuple[Mode, ...] = ("decode", "few", "prefill", "score")
 
 @dataclass(frozen=True)
 class Options:
-    """What the plans are for. chunk: most tokens of a prefill run, None to choose. The rest as for Decoder."""
+    """What the plans are for. chunk: most tokens of a prefill run, None to choose. prefer: kernels that a device has,
+    see make_plan. The rest as for Decoder."""
 
     n_ctx: int
     level: Level
@@ -72,6 +73,7 @@ class Options:
     activations: str
     sparse: str
     chunk: int | None = None
+    prefer: frozenset[str] = frozenset()
 
 
 class Plans:
@@ -138,7 +140,7 @@ class Plans:
         return make_plan(
             graph, self.tensors, level=options.level, threads=options.threads, kv=options.kv,
             activations=options.activations, varying_rows=rows > 1, sparse=self._side(mode), stream=self.stream,
-            neurons=self.stream and self._skips(),
+            neurons=self.stream and self._skips(), prefer=options.prefer,
         )  # fmt: skip
 
     def _side(self, mode: Mode) -> str:

@@ -44,7 +44,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Placement:
-    """A plan for a device and its processor. returns: bytes of the outputs that the device made.
+    """A plan for a device and its processor. returns: bytes of the outputs that the device made. settles: bytes of
+    states that the processor wrote last: between runs, which may be of other plans, the device has the states.
 
     plan: its steps say where they run and, where that is the processor, why. reasons: op -> why it is not on the
     device, '' where it is.
@@ -53,6 +54,7 @@ class Placement:
     plan: Plan
     parts: tuple[Part, ...]
     returns: Bytes
+    settles: Bytes
     reasons: tuple[str, ...]
 
     @property
@@ -67,7 +69,7 @@ class Placement:
     @property
     def transferred(self) -> int:
         """Bytes that change hands in a run, inputs and outputs included; copied only where memory is not unified."""
-        moved = [*(part.arrives for part in self.parts), self.returns]
+        moved = [*(part.arrives for part in self.parts), self.returns, self.settles]
         return sum(size(ranges) for bytes_ in moved for ranges in bytes_.values())
 
 
@@ -88,8 +90,10 @@ def place(plan: Plan, choose: Choose) -> Placement:
     ledger = _Ledger()
     arrivals: list[Bytes] = []
     returns: Bytes = {}
+    settles: Bytes = {}
     # What a run leaves behind is the beginning of the next: the second round is how every later one goes.
     for _ in range(2):
+        ledger.device_writes({STATE: united([(0, plan.memory.state)])})
         ledger.host_writes({ARENA: united(_slots(plan.inputs.values()))})
         arrivals = []
         for piece in cut:
@@ -97,12 +101,13 @@ def place(plan: Plan, choose: Choose) -> Placement:
             arrivals.append(ledger.device(touched, written) if piece.on_device else ledger.host(touched, written))
         outputs: Bytes = {ARENA: united(_slots(plan.outputs.values()))}
         returns = ledger.host(outputs, {})
+        settles = ledger.device({STATE: united([(0, plan.memory.state)])}, {})
     parts = tuple(
         Part(p.on_device, p.first, p.count, p.calls, arrives, {} if p.on_device else p.bytes(plan)[0])
         for p, arrives in zip(cut, arrivals, strict=True)
     )
     steps = tuple(_placed(step, reasons[step.first_op : step.first_op + step.ops], plan) for step in plan.steps)
-    return Placement(replace(plan, steps=steps), parts, returns, reasons)
+    return Placement(replace(plan, steps=steps), parts, returns, settles, reasons)
 
 
 def _placed(step: Step, reasons: Sequence[str], plan: Plan) -> Step:
@@ -190,6 +195,9 @@ class _Ledger:
 
     def host_writes(self, written: Bytes) -> None:
         _write(written, self._only_host, self._only_device)
+
+    def device_writes(self, written: Bytes) -> None:
+        _write(written, self._only_device, self._only_host)
 
     def host(self, touched: Bytes, written: Bytes) -> Bytes:
         """What must come to the host before it touches and writes these bytes."""

@@ -45,6 +45,10 @@ class Accelerator:
         """Those that it has: plans for it prefer them."""
         return frozenset(twins())
 
+    def mirror(self, nbytes: int, what: str) -> Mirror:
+        """Memory for the states that several plans share. Raises DeviceMemoryError."""
+        return Mirror(self.context, nbytes, what)
+
     def executable(self, plan: Plan, native: Native, state: Mirror | None = None) -> GpuExecutable:
         """`plan` with everything on the device that can run there. Raises DeviceError, KernelError,
         MemoryBudgetError."""
@@ -63,12 +67,15 @@ def native_choice() -> Choice:
     return chosen(next(level for level in reversed(host_levels()) if "amx" not in level.features))
 
 
-def open_accelerator(device: str) -> Accelerator | None:
-    """What `device` names: None for 'cpu'. Raises InputError for other words, DeviceError."""
-    if device == "cpu":
-        return None
+def open_accelerator(device: str, stream: str = "never") -> Accelerator:
+    """What `device` names. Raises InputError for other words and for weights that are to be streamed, DeviceError."""
     if device.partition(":")[0] != "opencl":
         raise InputError(f"device: expected 'cpu', 'opencl' or 'opencl:N', found {device!r}")
+    if stream == "always":
+        raise InputError(
+            f"device {device!r}: its weights are placed there once: expected stream 'auto' or 'never', found 'always'; "
+            "use device='cpu' to stream them"
+        )
     return Accelerator(device)
 
 

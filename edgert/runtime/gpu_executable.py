@@ -94,6 +94,11 @@ class GpuExecutable(Executable):
         self._push_registers()
         for call in self._calls:
             call()
+        self._end()
+
+    def _end(self) -> None:
+        if self.placement.settles:
+            self.take(self.placement.settles)
         self._lend(self._outputs_at, self.placement.returns)
         self._unfinished = False
 
@@ -179,8 +184,7 @@ class GpuExecutable(Executable):
         for part in self._parts:
             for index, us in part.measured():
                 spent[index] = spent.get(index, 0.0) + us
-        self._lend(self._outputs_at, self.placement.returns)
-        self._unfinished = False
+        self._end()
         times, start = [], 0.0
         for index, us in sorted(spent.items()):
             step = self.plan.steps[index]

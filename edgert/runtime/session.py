@@ -188,13 +188,10 @@ class Session:
         # Sessions on the processor start the sooner.
         from edgert.runtime.accelerator import open_accelerator
 
-        if self._shared is not None or self._stream == "always":
-            raise InputError(
-                f"device {device!r}: its weights are placed there once: expected stream 'auto' or 'never' and a ram of "
-                "its own, found weights to be streamed or a shared budget; use device='cpu' for those"
-            )
-        self._stream = "never"
-        return open_accelerator(device)
+        if self._shared is not None:
+            raise InputError(f"device {device!r}: expected a ram of its own, found a shared budget")
+        accelerator, self._stream = open_accelerator(device, self._stream), "never"
+        return accelerator
 
     # ---- what the model is
     @property

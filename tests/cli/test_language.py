@@ -138,7 +138,7 @@ class TestGenerate:
             ((path, "-p", "x", "-f", "y"), 2, "both"),
             ((path, "-p", "x", "--top-p", 2), 2, "top_p"),
             ((path, "-p", "x", "--logit-bias", "cat"), 2, "--logit-bias"),
-            ((path, "-p", "x", "--device", "tpu"), 1, "tpu"),
+            ((path, "-p", "x", "--device", "tpu"), 2, "tpu"),
             ((path, "-f", tmp_path / "none"), 1, "none"),
             ((encoder, "-p", "x"), 1, "embeds"),
             ((default_model("f32"), "-p", "x"), 1, "language model"),

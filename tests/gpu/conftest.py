@@ -19,6 +19,7 @@ from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import DeviceInfo, devices
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.table import case_of, twins
+from edgert.kernels_gpu.tune import Tuner
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,14 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
 @pytest.fixture(scope="session")
 def context(device: DeviceInfo) -> Context:
     return Context(device)
+
+
+@pytest.fixture(autouse=True)
+def first_tiles(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Nothing is searched but in the tests of the search: every tile more is a program more to build."""
+    if "tune" not in request.module.__name__ and "tiles" not in request.node.name:
+        monkeypatch.setattr(Tuner, "_search", lambda *args: 0)
+        monkeypatch.setattr(Tuner, "_write", lambda self: None)
 
 
 @pytest.fixture
