@@ -100,7 +100,9 @@ def _products(encoding: str, form: Mapping[str, int]) -> list[Twin]:
 
 # ---- attention
 def _query_rows(case: Case) -> int:
-    return min(QUERY_ROWS, case["rows"] * case["group"])
+    """4, 2 or 1."""
+    count = min(QUERY_ROWS, case["rows"] * case["group"])
+    return count if count < 3 else QUERY_ROWS
 
 
 def _cached_heads(case: Case) -> tuple[Grid, ...]:
@@ -119,11 +121,14 @@ def _query_tiles(case: Case) -> tuple[Grid, ...]:
 
 
 def _head_constants(element: int, case: Case) -> Mapping[str, int]:
-    return {"ELEMENT": element, "DEPTH": case["depth"]}
+    return {
+        "ELEMENT": element, "DEPTH": case["depth"], "NORMS": int(case.has("norm")), "ROTARY": case["rotary"],
+    }  # fmt: skip
 
 
 def _query_constants(element: int, case: Case) -> Mapping[str, int]:
-    return {**_head_constants(element, case), "ROWS": _query_rows(case)}
+    shapes = {"ROWS": _query_rows(case), "APART": int(case["split"] != 0), "SOFTCAP": int(case.params["softcap"] > 0)}
+    return {**_head_constants(element, case), **shapes}
 
 
 def _attention(layout: str, element: int) -> list[Twin]:
@@ -165,6 +170,6 @@ TWINS: tuple[Twin, ...] = (
         "attention_merge_f32_row",
         lambda case: (Grid((GROUP, case["rows"] * case["group"] * case["kv_heads"]), (GROUP, 1)),),
         uses="group.cl online.cl heads.cl",
-        defines=lambda case: {"ELEMENT": 4, "DEPTH": case["depth"]},
+        defines=_always(ELEMENT=4, DEPTH=GROUP, NORMS=0, ROTARY=0, ROWS=1),
     ),
 )  # fmt: skip

@@ -22,11 +22,11 @@ KERNEL(rope) {
     const int position = exists ? past + t : 0, row = exists ? t : 0;
     const __global float *const from =
         CF32(x + (long)row * p.x_row + (is_value ? p.x_value : p.x_key)) + DEPTH * kv_head;
-    const float factor = head_factor(from, norm, p.epsilon, room, item);
+    const float factor = head_factor(from, p.epsilon, room, item);
     float made[(DEPTH + GROUP_ITEMS - 1) / GROUP_ITEMS];
     float largest = 0.0f;
     for (int i = item, j = 0; i < DEPTH; i += GROUP_ITEMS, j++) {
-        made[j] = is_value ? from[i] : ready(from, i, factor, norm, table, p.fine, position, p.rotary, p.half_);
+        made[j] = is_value ? from[i] : ready(from, i, factor, norm, table, p.fine, position, p.half_);
         largest = fmax(largest, fabs(made[j]));
     }
     float inverse = 0.0f;
