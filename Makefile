@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_FLAGS ?=
 
-.PHONY: help quickstart test test-arm wheels check bench format clean
+.PHONY: help quickstart test test-arm test-gpu wheels check bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make quickstart   install edgert into .venv, convert and run the model that ships with it'
 	@echo 'make test         the whole test suite'
 	@echo 'make test-arm     everything on emulated ARM processors: kernels, models, a language model, the compiler'
+	@echo 'make test-gpu     everything on an OpenCL device: every kernel, races, models'
 	@echo 'make wheels       dist/: a wheel for each kind of phone and board, and the source archive'
 	@echo 'make check        format, lint, types and a tiny test: before every commit'
 	@echo 'make bench        latency side by side with other runtimes'
@@ -41,6 +42,9 @@ test: $(VENV)/.test.stamp
 
 test-arm: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
+
+test-gpu: $(VENV)/.test.stamp
+	$(BIN)/python -m pytest tests/gpu -m 'long or not long' $(TEST_FLAGS)
 
 # setup.py takes from build/device what fits each kind. Wheels of the same sources and date are the same bytes.
 # Fewer: make wheels KINDS='aarch64 android'

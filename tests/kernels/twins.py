@@ -27,6 +27,8 @@ from edgert.kernels_gpu.table import case_of, twins
 
 DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """'opencl:0', or '' where the CPU's kernels are tested."""
+SHARE = int(os.environ.get("EDGERT_TEST_SHARE", "1"))
+"""One test of so many runs."""
 RTOL, ATOL = 1e-5, 4e-6
 """What floats of a twin may differ by: of each value, and of the largest one beside it."""
 _calls: Counter[str] = Counter()
@@ -82,6 +84,11 @@ def run(
             assert (a == b).all(), f"{name}: {key} with {tile} is not that with {tiles[0]}"
     for key, value in zip(written, results[0], strict=True):
         views[key][...] = value
+
+
+def ran() -> set[str]:
+    """Names of the twins that have run in this process."""
+    return set(_calls)
 
 
 def _bytes(array: np.ndarray, offset: int) -> np.ndarray:
