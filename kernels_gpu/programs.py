@@ -27,7 +27,7 @@ KEPT = 1024
 """Entries of the cache; the oldest go first. A model has 5 to 30."""
 LOG_LINES = 8
 """Of a failed build, in the message."""
-RESERVED = frozenset(("half",))
+RESERVED = frozenset(("half", "kernel"))
 """Params whose names are words of OpenCL C: sources write `p.half_`."""
 
 
@@ -47,6 +47,7 @@ def prelude(can: Capabilities, signed: bool, more: Mapping[str, int]) -> str:
     """Constants, and prelude.cl behind them."""
     constants: dict[str, int] = {
         "ACT_SIGNED": int(signed),
+        "HAS_FMA": int(can.fma),
         "HAS_FP16": int(can.fp16),
         "HAS_INTEGER_DOT": int(can.integer_dot),
         "HAS_SUBGROUPS": int(can.subgroups),
