@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edgert.kernels_gpu.table import Case, Grid, Twin, flat
 
 GROUP = 32
@@ -56,10 +54,6 @@ def _depthwise(case: Case) -> tuple[Grid, ...]:
     return _grid(units, case.nbytes["y"] // case["y_plane"], deep=False)
 
 
-def _twice(case: Case) -> Mapping[str, int]:
-    return {"TWICE": 2 * case.tile.get("PIXELS", 1)}
-
-
 def _pixels_of_planes(case: Case) -> tuple[Grid, ...]:
     return _grid(case["pixels"], case["planes"])
 
@@ -100,7 +94,7 @@ TWINS = (
     ),
     Twin("planes_x4", _planes, exact=True),
     Twin(
-        "depthwise_q8_k4p", _depthwise, uses="tile_q8.cl", defines=_twice,
+        "depthwise_q8_k4p", _depthwise, uses="tile_q8.cl",
         tiles=({"PIXELS": 4}, {"PIXELS": 1}, {"PIXELS": 8}), exact=True,
     ),
     Twin("quantize_f32_k4p", _pixels_of_planes, uses="bytes4.cl", floats="scale", exact=True),

@@ -19,7 +19,7 @@ KERNEL(conv2d_b64x4_k4p) {
 #else
         uint each[PIXELS];
         for (int k = 0; k < PIXELS; k++) each[k] = *CU32(from[k] + offset);
-        const pixels_t v = VLOAD(PIXELS)(0, each);
+        const pixels_t v = VECTOR(vload)(0, each);
 #endif
         tile = tile_step(tile, factors_of(v), ((const __global uint4 *)w)[16L * i + (n & 15)]);
     }

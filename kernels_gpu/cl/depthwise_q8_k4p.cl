@@ -1,11 +1,18 @@
 // int8 depthwise convolution over k4p. Weights are [row][four taps][4 channels][4 taps]; taps beyond the window are
 // zero and left out. A work-item is PIXELS pixels of a row by four channels; the second dimension counts planes.
+#if PIXELS == 4
+#define LOAD_EVERY_SECOND(x) vload8(0, x).even
+#elif PIXELS == 8
+#define LOAD_EVERY_SECOND(x) vload16(0, x).even
+#endif
+
+// What one tap meets: pixels `stride` apart from `column` of a row, the border where there are none.
 static inline pixels_t tap_pixels(const __global uint *row, int column, int stride, int width, uint border) {
     const int last = column + stride * (PIXELS - 1);
     if (column >= 0 && last < width) {
         if (stride == 1) return LOAD_PIXELS(row + column);
 #if PIXELS > 1
-        if (last + 1 < width) return VLOAD(TWICE)(0, row + column).even;
+        if (last + 1 < width) return LOAD_EVERY_SECOND(row + column);
 #endif
     }
 #if PIXELS == 1
@@ -16,7 +23,7 @@ static inline pixels_t tap_pixels(const __global uint *row, int column, int stri
         const int c = column + stride * i;
         each[i] = c >= 0 && c < width ? row[c] : border;
     }
-    return VLOAD(PIXELS)(0, each);
+    return VECTOR(vload)(0, each);
 #endif
 }
 

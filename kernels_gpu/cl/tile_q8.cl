@@ -1,39 +1,26 @@
 // Tiles of the convolutions of bytes: PIXELS neighbouring pixels of k4p by four output channels. A vector holds one
 // channel of all pixels, so that processors have vectors to multiply and GPUs read PIXELS words at once.
-#define PER_(type, n) type##n
-#define PER(type, n) PER_(type, n)
-#define RTE_(n) convert_int##n##_rte
-#define RTE(n) RTE_(n)
-#define VLOAD_(n) vload##n
-#define VLOAD(n) VLOAD_(n)
-#define VSTORE_(n) vstore##n
-#define VSTORE(n) VSTORE_(n)
 #if PIXELS == 1
-typedef int sums_t;
-typedef uint pixels_t;
-typedef float floats_t;
-#define TO_FLOATS convert_float
-#define TO_PIXELS as_uint
-#define TO_SUMS as_int
-#define ROUNDED convert_int_rte
+#define VECTOR(type) type
+#define TO_INTS convert_int_rte
 #define LOAD_PIXELS(x) (*CU32(x))
 #else
-typedef PER(int, PIXELS) sums_t;
-typedef PER(uint, PIXELS) pixels_t;
-typedef PER(float, PIXELS) floats_t;
-#define TO_FLOATS PER(convert_float, PIXELS)
-#define TO_PIXELS PER(as_uint, PIXELS)
-#define TO_SUMS PER(as_int, PIXELS)
-#define ROUNDED RTE(PIXELS)
-#define LOAD_PIXELS(x) VLOAD(PIXELS)(0, CU32(x))
+#define GLUE_(a, b, c) a##b##c
+#define GLUE(a, b, c) GLUE_(a, b, c)
+#define VECTOR(type) GLUE(type, PIXELS, )
+#define TO_INTS GLUE(convert_int, PIXELS, _rte)
+#define LOAD_PIXELS(x) VECTOR(vload)(0, CU32(x))
 #endif
+typedef VECTOR(int) sums_t;
+typedef VECTOR(uint) pixels_t;
+typedef VECTOR(float) floats_t;
 
 // Channel k of every pixel, as numbers.
 static inline sums_t channel_of(pixels_t x, int k) {
 #if ACT_SIGNED
-    return TO_SUMS(x << (uint)(24 - 8 * k)) >> 24;
+    return VECTOR(as_int)(x << (uint)(24 - 8 * k)) >> 24;
 #else
-    return TO_SUMS((x >> (uint)(8 * k)) & 255u);
+    return VECTOR(as_int)((x >> (uint)(8 * k)) & 255u);
 #endif
 }
 
@@ -103,10 +90,12 @@ static inline tile_t tile_step(tile_t t, factors_t f, uint4 w) {
     return t;
 }
 
+// requantize of prelude.cl for channel k of every pixel, in its place in the words.
 static inline pixels_t channel_bytes(floats_t v, int k, int zero_point, int low, int high) {
-    const sums_t rounded = ROUNDED(clamp(v, (floats_t)(-65536.0f), (floats_t)(65536.0f))) + zero_point;
+    const floats_t near = clamp(v, (floats_t)(-65536.0f), (floats_t)(65536.0f));
+    const sums_t rounded = TO_INTS(near) + zero_point;
     const sums_t held = clamp(rounded, (sums_t)(ACT_LOW), (sums_t)(ACT_HIGH));
-    return TO_PIXELS(clamp(held, (sums_t)(low), (sums_t)(high)) & 255) << (uint)(8 * k);
+    return VECTOR(as_uint)(clamp(held, (sums_t)(low), (sums_t)(high)) & 255) << (uint)(8 * k);
 }
 
 // The first `left` pixels of `words`.
@@ -115,13 +104,25 @@ static inline void store_pixels(__global uchar *y, pixels_t words, int left) {
     *U32(y) = words;
 #else
     if (left >= PIXELS) {
-        VSTORE(PIXELS)(words, 0, U32(y));
+        VECTOR(vstore)(words, 0, U32(y));
         return;
     }
     uint each[PIXELS];
-    VSTORE(PIXELS)(words, 0, each);
+    VECTOR(vstore)(words, 0, each);
     for (int i = 0; i < left; i++) U32(y)[i] = each[i];
 #endif
+}
+
+// The same of what may lie in y: others are written meanwhile.
+static inline pixels_t load_pixels(const __global uchar *x, int left) {
+#if PIXELS > 1
+    if (left < PIXELS) {
+        uint each[PIXELS];
+        for (int i = 0; i < PIXELS; i++) each[i] = CU32(x)[min(i, left - 1)];
+        return VECTOR(vload)(0, each);
+    }
+#endif
+    return LOAD_PIXELS(x);
 }
 
 // Requantizes a tile, adds a residual (null if there is none) and stores `left` pixels at y.
@@ -130,11 +131,15 @@ static inline void tile_store(
     const __global uchar *residual, int residual_zero, float residual_scale
 ) {
     floats_t v[4] = {
-        TO_FLOATS(t.c[0]) * scale.x, TO_FLOATS(t.c[1]) * scale.y, TO_FLOATS(t.c[2]) * scale.z, TO_FLOATS(t.c[3]) * scale.w
+        VECTOR(convert_float)(t.c[0]) * scale.x, VECTOR(convert_float)(t.c[1]) * scale.y,
+        VECTOR(convert_float)(t.c[2]) * scale.z, VECTOR(convert_float)(t.c[3]) * scale.w,
     };
     if (residual) {
-        const pixels_t other = LOAD_PIXELS(residual);
-        for (int k = 0; k < 4; k++) v[k] += TO_FLOATS(channel_of(other, k) - residual_zero) * residual_scale;
+        const pixels_t other = load_pixels(residual, left);
+        for (int k = 0; k < 4; k++) {
+            const sums_t number = channel_of(other, k) - residual_zero;
+            v[k] += VECTOR(convert_float)(number) * residual_scale;
+        }
     }
     pixels_t words = (pixels_t)(0);
     for (int k = 0; k < 4; k++) words |= channel_bytes(v[k], k, zero_point, low, high);
