@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from edgert.errors import DeviceError, KernelError
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.launch import Command
+from edgert.kernels_gpu.memory import Mirror
 from edgert.kernels_gpu.programs import Programs, probe_of, source_of, with_tile
 from edgert.kernels_gpu.sequence import Sequence
 from edgert.kernels_gpu.table import Case, Twin
@@ -24,6 +26,8 @@ ROUNDS = 4
 MARGIN = 0.97
 """What a tile must take of the time of the one before it in the row to be chosen: noise should not decide."""
 
+CROSSED = 1 << 22
+"""Bytes that are handed over to learn what a byte takes."""
 PROBED = 1 << 14
 """Work-items of a probe."""
 
@@ -53,6 +57,37 @@ class Tuner:
             self._chosen[key] = index
             self._write()
         return twin.tiles[index]
+
+    def time(self, twin: Twin, case: Case, trial: Trial) -> float:
+        """Microseconds of the op by the device's clock, with its tile; kept like the choice of that."""
+        tile = self.tile(twin, case, trial)
+        key = f"ns-{_key(twin, case)}"
+        if key not in self._chosen:
+            sequence = Sequence(self.context, trial(with_tile(case, tile)))
+            self._chosen[key] = int(1e3 * min([sum(sequence.profile()) for _ in range(ROUNDS)][1:]))
+            self._write()
+        return self._chosen[key] / 1e3
+
+    def crossing(self) -> tuple[float, float]:
+        """(microseconds that the host waits until an enqueued command is done and its bytes are there, microseconds per
+        byte that is copied there or back)."""
+        if "ns-wait" not in self._chosen or "ps-byte" not in self._chosen:
+            small, large = (self._round_trip(size) for size in (64, CROSSED))
+            self._chosen["ns-wait"] = int(1e9 * small)
+            self._chosen["ps-byte"] = max(0, int(1e12 * (large - small) / CROSSED / 2))
+            self._write()
+        return self._chosen["ns-wait"] / 1e3, self._chosen["ps-byte"] / 1e6
+
+    def _round_trip(self, nbytes: int) -> float:
+        """Seconds to hand `nbytes` over, there and back."""
+        mirror, times = Mirror(self.context, nbytes, "memory for measuring"), []
+        for _ in range(8):
+            start = time.perf_counter()
+            mirror.to_host([(0, nbytes)])
+            mirror.to_device([(0, nbytes)])
+            self.context.finish()
+            times.append(time.perf_counter() - start)
+        return min(times)
 
     def settle(self, programs: Programs) -> None:
         """Makes the context's device say that it has no integer dot product, if the instruction does not pay: there are

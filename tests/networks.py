@@ -111,6 +111,15 @@ def int8_model(batch: Dim = "N", size: int = 12, width: int = 8) -> Model:
     return net.model(net.node("DequantizeLinear", d, out="features"))
 
 
+def mixed_chain() -> Model:
+    """x [32, 100] -> y: two native nodes, one in NumPy, and a native one that takes the first one's answer as well."""
+    net = Network()
+    x = net.input("x", (32, 100))
+    a = net.node("Add", x, net.constant("ca", net.rng.standard_normal((32, 100)).astype(np.float32)))
+    b = net.node("Mul", a, net.constant("cb", net.rng.standard_normal((32, 100)).astype(np.float32)))
+    return net.model(net.node("Sub", a, net.node("Hardmax", b), out="y"))
+
+
 def expected(model: Model, feeds: dict[str, Array]) -> dict[str, Array]:
     """The reference's answer."""
     sizes: dict[str, int] = {}

@@ -35,7 +35,7 @@ threads_option = click.option(
 ram_option = click.option("--ram", metavar="SIZE", help="Memory budget, for example 512M.")
 device_option = click.option(
     "--device", default="cpu", show_default=True, metavar="NAME",
-    help="Where to run: cpu, opencl (the first GPU, else what there is) or opencl:N.",
+    help="cpu, opencl (the first GPU, else what there is), opencl:N, or auto (each op where it is faster).",
 )  # fmt: skip
 shape_option = click.option(
     "--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension; may be repeated."

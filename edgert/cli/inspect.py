@@ -52,7 +52,7 @@ from edgert.stream.probe import ensure_storage
     default="cpu",
     show_default=True,
     metavar="NAME",
-    help="Plan for cpu, for an ISA level by name, or for opencl or opencl:N.",
+    help="Plan for cpu, for an ISA level by name, or for opencl, opencl:N or auto.",
 )
 @click.option("--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension.")
 @click.option(
@@ -120,8 +120,8 @@ def write_page(model: Model, file: str, page: Path) -> None:
 
 
 def is_opencl(device: str) -> bool:
-    """Whether `--device` means an OpenCL device."""
-    return device.partition(":")[0] == "opencl"
+    """Whether `--device` means an OpenCL device, or what is the faster for each op."""
+    return device == "auto" or device.partition(":")[0] == "opencl"
 
 
 def level_of(device: str) -> Level:
@@ -133,7 +133,9 @@ def level_of(device: str) -> Level:
 
         return native_choice().level
     if device not in LEVELS:
-        raise InputError(f"--device: expected cpu, opencl, opencl:N or one of {', '.join(LEVELS)}, found {device!r}")
+        raise InputError(
+            f"--device: expected cpu, opencl, opencl:N, auto or one of {', '.join(LEVELS)}, found {device!r}"
+        )
     return LEVELS[device]
 
 

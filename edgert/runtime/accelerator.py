@@ -5,6 +5,7 @@ Imported only where a device is asked for. Which ops run there is decided in pla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from edgert.cache import cache_root
@@ -19,20 +20,25 @@ from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.table import twins
 from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.budget import show_bytes
-from edgert.plan.devices import place, wherever_possible
+from edgert.plan.devices import Choose, Placement, place, wherever_possible
 from edgert.plan.plan import Plan
+from edgert.plan.split_devices import Crossing, cheapest
+from edgert.program import Op
 from edgert.runtime.gpu_executable import GpuExecutable, native_kernels
 from edgert.runtime.pool import WorkerPool
+from edgert.runtime.trials import Trials, fixed_places, op_case
 
 Native = Callable[[tuple[str, ...], Plan], tuple[KernelLibrary | None, WorkerPool | None]]
 """(kernels, plan) -> the library that has them, and workers where the plan takes any."""
 
 
 class Accelerator:
-    """The device that `spec` names ('opencl' or 'opencl:1'). Raises DeviceError."""
+    """The device that `spec` names ('opencl' or 'opencl:1'), for all that can run there; or 'auto', the device of
+    'opencl' for what is predicted to be the faster for it. Raises DeviceError."""
 
     def __init__(self, spec: str) -> None:
-        self.context = Context(choose(spec))
+        self.auto = spec == "auto"
+        self.context = Context(choose("opencl" if self.auto else spec))
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
         self.tuner = Tuner(self.context, cache_root() / "opencl")
@@ -42,20 +48,38 @@ class Accelerator:
 
     @property
     def kernels(self) -> frozenset[str]:
-        """Those that it has: plans for it prefer them."""
-        return frozenset(twins())
+        """Those that plans for it prefer: what it has, but where times decide."""
+        return frozenset() if self.auto else frozenset(twins())
 
     def mirror(self, nbytes: int, what: str) -> Mirror:
         """Memory for the states that several plans share. Raises DeviceMemoryError."""
         return Mirror(self.context, nbytes, what)
 
     def executable(self, plan: Plan, native: Native, state: Mirror | None = None) -> GpuExecutable:
-        """`plan` with everything on the device that can run there. Raises DeviceError, KernelError,
+        """`plan` with all ops on the device that are to run there. Raises DeviceError, KernelError,
         MemoryBudgetError."""
-        placement = place(plan, wherever_possible(self.device.capabilities, plan.level.act_signed))
+        placement = self.placement(plan)
         kernels = native_kernels(placement)
         library, pool = native(kernels, placement.plan) if kernels else (None, None)
         return GpuExecutable(placement, library, pool, self.programs, self.weights, self.tuner, state)
+
+    def placement(self, plan: Plan) -> Placement:
+        """Where the ops of `plan` run. With 'auto' that is measured: its weights are placed on the device for it."""
+        possible = wherever_possible(self.device.capabilities, plan.level.act_signed)
+        return place(plan, self._cheapest(plan, possible) if self.auto else possible)
+
+    def _cheapest(self, plan: Plan, possible: Choose) -> Choose:
+        """By times that are measured here, once for every op and shape."""
+        ops = plan.program.ops
+        reasons = [possible(index, op) for index, op in enumerate(ops)]
+        here = [op for op, why in zip(ops, reasons, strict=True) if not why]
+        trials = Trials(plan, self.programs, fixed_places(plan, self.weights, here))
+        times = [math.inf if why else self._time(plan, trials, op) for op, why in zip(ops, reasons, strict=True)]
+        return cheapest(plan, times, Crossing(*self.tuner.crossing()), reasons)
+
+    def _time(self, plan: Plan, trials: Trials, op: Op) -> float:
+        twin, case = twins()[op.kernel], op_case(plan, self.programs, op)
+        return self.tuner.time(twin, case, lambda trial: trials.commands(twin, trial, op))
 
 
 def native_choice() -> Choice:
@@ -69,8 +93,8 @@ def native_choice() -> Choice:
 
 def open_accelerator(device: str, stream: str = "never") -> Accelerator:
     """What `device` names. Raises InputError for other words and for weights that are to be streamed, DeviceError."""
-    if device.partition(":")[0] != "opencl":
-        raise InputError(f"device: expected 'cpu', 'opencl' or 'opencl:N', found {device!r}")
+    if device != "auto" and device.partition(":")[0] != "opencl":
+        raise InputError(f"device: expected 'cpu', 'opencl', 'opencl:N' or 'auto', found {device!r}")
     if stream == "always":
         raise InputError(
             f"device {device!r}: its weights are placed there once: expected stream 'auto' or 'never', found 'always'; "
@@ -81,9 +105,13 @@ def open_accelerator(device: str, stream: str = "never") -> Accelerator:
 
 def placed(plan: Plan, device: str) -> tuple[Plan, str]:
     """(`plan` as it would run on `device`, the device and what changes hands there), without taking memory of it or
-    building programs. Raises DeviceError."""
-    found = choose(device)
-    placement = place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
+    building programs, but for 'auto', which measures. Raises DeviceError."""
+    if device == "auto":
+        accelerator = Accelerator(device)
+        found, placement = accelerator.device, accelerator.placement(plan)
+    else:
+        found = choose(device)
+        placement = place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
     copied = "mapped" if found.capabilities.unified else "copied"
     return placement.plan, (
         f"{found.short}, {placement.ops_on_device} of {len(placement.reasons)} ops there, {placement.crossings} waits "

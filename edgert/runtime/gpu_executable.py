@@ -11,23 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from edgert.errors import UnsupportedError
-from edgert.format.parts import FilePart
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.library import KernelLibrary
-from edgert.kernels_gpu.context import translated
 from edgert.kernels_gpu.launch import Command, Place, commands_of
 from edgert.kernels_gpu.memory import Mirror, Weights, require
 from edgert.kernels_gpu.programs import Programs, with_tile
 from edgert.kernels_gpu.sequence import Sequence, record
-from edgert.kernels_gpu.table import Case, Twin, case_of, twins
+from edgert.kernels_gpu.table import twins
 from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.devices import Bytes, Part, Placement
-from edgert.plan.emitter import ARENA, CONSTANTS, REGISTER_BYTES, REGISTERS, STATE
+from edgert.plan.emitter import ARENA, REGISTER_BYTES, REGISTERS, STATE
 from edgert.plan.plan import NativeRun, Slot
 from edgert.program import Op, Operand
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.pool import WorkerPool
+from edgert.runtime.trials import Trials, fixed_places, op_case, within
 
 
 class GpuExecutable(Executable):
@@ -53,11 +51,9 @@ class GpuExecutable(Executable):
             STATE: state if state is not None else Mirror(self.context, plan.memory.state, "the state"),
         }
         self._register_mirror = Mirror(self.context, REGISTER_BYTES, "registers")
-        fixed = [index for index in used if index not in (ARENA, STATE, REGISTERS)]
-        arrays = [plan.constants if index == CONSTANTS else _mapped(plan.weights[index - 4]) for index in fixed]
-        self._fixed: dict[int, Place] = dict(zip(fixed, weights.places(arrays), strict=True))
+        self._fixed = fixed_places(plan, weights, device)
+        self._trials = Trials(plan, programs, self._fixed)
         self._workspace: Any = None
-        self._spare: dict[int, Any] = {}
         self._inputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in plan.inputs.values())}
         results = [s for s in plan.outputs.values() if isinstance(s, Slot)]
         self._outputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in results)}
@@ -65,7 +61,7 @@ class GpuExecutable(Executable):
             plan, library, pool, self.mirrors[STATE].host[: plan.memory.state],
             arena=self.mirrors[ARENA].host[: plan.memory.arena],
         )  # fmt: skip
-        self._spare.clear()
+        self._trials = Trials(plan, programs, {})  # their memory goes
 
     @property
     def native_kernels(self) -> tuple[str, ...]:
@@ -124,33 +120,10 @@ class GpuExecutable(Executable):
     # ---- commands
     def commands(self, op: Op) -> list[Command]:
         """Those of one op that runs on the device."""
-        twin = twins()[op.kernel]
-        nbytes = {name: operand.nbytes for name, operand in op.operands.items() if operand is not None}
-        device = self.context.device.capabilities
-        case = case_of(twin, op.params, nbytes, device, self.plan.level.act_signed)
-        tile = self._tuner.tile(twin, case, lambda trial: self._trial(twin, trial, op))
+        twin, case = twins()[op.kernel], op_case(self.plan, self._programs, op)
+        tile = self._tuner.tile(twin, case, lambda trial: self._trials.commands(twin, trial, op))
         places = {name: self._place(operand) for name, operand in op.operands.items()}
         return commands_of(self._programs, twin, with_tile(case, tile), places, self._working)
-
-    def _trial(self, twin: Twin, case: Case, op: Op) -> list[Command]:
-        """The same on memory of zeros: valid indices, and nothing that is needed is written."""
-        cl, context = self.context.cl, self.context
-        with translated(context.device, "memory for measuring was made"):
-            for segment, mirror in self.mirrors.items():
-                if segment not in self._spare:
-                    self._spare[segment] = cl.Buffer(context.handle, cl.mem_flags.READ_WRITE, mirror.host.size)
-                cl.enqueue_fill_buffer(context.queue, self._spare[segment], np.zeros(1, np.uint8), 0, mirror.host.size)
-            if REGISTERS not in self._spare:  # all rows are there
-                self._spare[REGISTERS] = cl.Buffer(context.handle, cl.mem_flags.READ_WRITE, REGISTER_BYTES)
-                most = np.full(1, np.iinfo(np.int32).max, np.int32)
-                cl.enqueue_fill_buffer(context.queue, self._spare[REGISTERS], most, 0, REGISTER_BYTES)
-        places = {
-            name: Place(self._spare[operand.segment], operand.offset, operand.nbytes)
-            if operand is not None and operand.segment in self._spare
-            else self._place(operand)
-            for name, operand in op.operands.items()
-        }
-        return commands_of(self._programs, twin, case, places, self._working)
 
     def _place(self, operand: Operand | None) -> Place | None:
         if operand is None:
@@ -159,8 +132,7 @@ class GpuExecutable(Executable):
             return self.mirrors[operand.segment].place(operand.offset, operand.nbytes)
         if operand.segment == REGISTERS:
             return self._register_mirror.place(operand.offset, operand.nbytes)
-        base = self._fixed[operand.segment]
-        return Place(base.buffer, base.offset + operand.offset, operand.nbytes)
+        return within(self._fixed[operand.segment], operand)
 
     def _working(self, nbytes: int) -> Any:
         """Memory between the functions of one op: ops follow each other, so the largest one serves all."""
@@ -201,12 +173,6 @@ def native_kernels(placement: Placement) -> tuple[str, ...]:
     """CPU kernels that a placed plan runs, each once."""
     ops = zip(placement.plan.program.ops, placement.reasons, strict=True)
     return tuple(dict.fromkeys(op.kernel for op, why in ops if why))
-
-
-def _mapped(part: Array | FilePart) -> Array:
-    if isinstance(part, FilePart):
-        raise UnsupportedError("weights are not streamed to an OpenCL device; use --device cpu, or more ram")
-    return part
 
 
 class _OnDevice:

@@ -79,7 +79,8 @@ def load(
     threads: at most this many work on one run; default is the cores this process may use. ram: a budget
     such as '512M' that the session must fit, or a SharedRam that several divide: sizes of named dimensions are then
     needed here. device: 'cpu', or 'opencl' (the first GPU, else what there is) or 'opencl:N': what can run there does,
-    the rest on the processor, and the plan says which. shapes: sizes of named dimensions, {'N': 1}; those
+    the rest on the processor, and the plan says which; or 'auto', for each op what is predicted to be the faster
+    with what it hands over. shapes: sizes of named dimensions, {'N': 1}; those
     left out are bound by the inputs of each run. sparse: 'auto' skips the zeros of sparse weights where that is
     predicted faster; 'always' and 'never' choose one side. stream: whether weights are read from the file in each run:
     'auto' those that `ram` has no room for, 'never' none; 'always' reads them into memory of the session in any case,

@@ -96,7 +96,7 @@ def test_run_arrays(capsys: pytest.CaptureFixture[str], int8_file: str, tmp_path
         (["{model}", "{array}", "--shape", "N"], 2, "DIM=SIZE"),
         (["{model}", "{array}", "--shape", "M=1"], 2, "no dimension 'M'"),
         (["{model}", "{array}", "--threads", "0"], 2, "threads"),
-        (["{model}", "{array}", "--device", "toaster"], 2, "expected 'cpu', 'opencl' or 'opencl:N'"),
+        (["{model}", "{array}", "--device", "toaster"], 2, "expected 'cpu', 'opencl', 'opencl:N' or 'auto'"),
         (["{model}", "{wrong}"], 2, "float64; convert it"),
         (["{int8}", "{photo}"], 2, "does not say how an image"),
         (["{text}", "{array}"], 1, "expected"),

@@ -98,5 +98,5 @@ def test_what_a_device_does_not_do(device: DeviceInfo) -> None:
         Decoder(model, device=device.spec, stream="always")
     with pytest.raises(InputError, match="shared budget"):
         Decoder(model, device=device.spec, ram=SharedRam("100M"))
-    with pytest.raises(InputError, match="expected 'cpu', 'opencl' or 'opencl:N'"):
+    with pytest.raises(InputError, match="expected 'cpu', 'opencl', 'opencl:N' or 'auto'"):
         Decoder(model, device="tpu")

@@ -14,6 +14,8 @@ import edgert
 from edgert.errors import DeviceError, InputError
 from edgert.format import Model, write_model
 from edgert.kernels_gpu.device import DeviceInfo
+from edgert.kernels_gpu.table import Twin
+from edgert.kernels_gpu.tune import Tuner
 from edgert.runtime.session import Session
 
 
@@ -55,7 +57,7 @@ def test_a_closed_session_and_another_one(device: DeviceInfo) -> None:
 
 @pytest.mark.parametrize("word", ["gpu", "cuda", "armv8-a", ""])
 def test_words_that_name_no_device(word: str) -> None:
-    with pytest.raises(InputError, match="expected 'cpu', 'opencl' or 'opencl:N'"):
+    with pytest.raises(InputError, match="expected 'cpu', 'opencl', 'opencl:N' or 'auto'"):
         Session(float_model(), device=word)
 
 
@@ -84,3 +86,26 @@ def test_a_forked_child_is_told(device: DeviceInfo) -> None:
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         np.testing.assert_array_equal(session.run(image(1))["scores"], before)
+
+
+@pytest.mark.parametrize("faster", ["the device", "the processor"])
+def test_auto(faster: str, device: DeviceInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each op where it is faster; times are measured once."""
+    monkeypatch.setenv("EDGERT_CACHE", str(tmp_path))
+    measured: list[str] = []
+
+    def time(self: Tuner, twin: Twin, *args: object) -> float:
+        measured.append(twin.kernel)
+        return 0.0 if faster == "the device" else 1e6
+
+    monkeypatch.setattr(Tuner, "time", time)
+    monkeypatch.setattr(Tuner, "crossing", lambda self: (0.0, 0.0))
+    model = int8_model()
+    with Session(model, device="auto") as session, Session(model) as cpu:
+        np.testing.assert_array_equal(session.run(image(1))["features"], cpu.run(image(1))["features"])
+        steps = session.plan().steps
+        if faster == "the device":
+            assert measured and all(step.kind != "native" for step in steps)
+        else:
+            assert all(step.kind != "opencl" for step in steps)
+            assert any("predicted 1000000.0 us on the device" in step.reason for step in steps)

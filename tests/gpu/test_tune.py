@@ -119,3 +119,19 @@ def test_an_instruction_that_does_not_pay(context: Context, tmp_path: Path, monk
             Tuner(here, tmp_path / str(kept)).settle(Programs(here, tmp_path))
             assert here.device.capabilities.integer_dot == kept
         assert next(times, None) is None
+
+
+def test_the_time_of_an_op_is_kept(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch, {1: 10.0, 2: 5.0, 4: 8.0})
+    assert Tuner(context, tmp_path).time(TWIN, case(context), times.trial) == 5.0
+    seen = len(times.seen)
+    assert Tuner(context, tmp_path).time(TWIN, case(context), times.trial) == 5.0
+    assert len(times.seen) == seen
+
+
+def test_what_changing_sides_takes_is_kept(context: Context, tmp_path: Path) -> None:
+    first = Tuner(context, tmp_path)
+    wait, byte = first.crossing()
+    assert 0 < wait < 1e6 and 0 <= byte < 1
+    assert Tuner(context, tmp_path).crossing() == (wait, byte)
+    assert len(Tuner(context, tmp_path)._chosen) == 2

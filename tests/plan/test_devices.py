@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from networks import Network
+from networks import mixed_chain
 
 from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import LEVELS
@@ -19,20 +18,15 @@ from edgert.program import Op
 
 LEVEL = LEVELS["x86-64-v3"]
 DEVICE = Capabilities(
-    (3, 0), False, False, False, (), False, True, 2, 1000, 256, (256, 256, 256), 1 << 15, True, 1 << 30, 1 << 28,
+    (3, 0), False, False, False, False, (), False, True, 2, 1000, 256, (256, 256, 256), 1 << 15, True, 1 << 30, 1 << 28,
     64, 1024, (0, 0),
 )  # fmt: skip
 NBYTES = 4 * 32 * 100
 
 
 def chain() -> Plan:
-    """Three sums with constants, one in NumPy between the second and the third, which also takes the first."""
-    net = Network()
-    x = net.input("x", (32, 100))
-    a = net.node("Add", x, net.constant("ca", net.rng.standard_normal((32, 100)).astype(np.float32)))
-    b = net.node("Mul", a, net.constant("cb", net.rng.standard_normal((32, 100)).astype(np.float32)))
-    c = net.node("Hardmax", b)
-    model = net.model(net.node("Sub", a, c, out="y"))
+    """Two products on values of NBYTES, a node in NumPy, and a difference."""
+    model = mixed_chain()
     return make_plan(infer_types(model.graph), model.tensors, level=LEVEL, threads=1)
 
 
