@@ -25,14 +25,16 @@ KINDS = {4: "GPU", 8: "accelerator", 2: "CPU"}
 class Capabilities:
     """What a device can do. Sizes are bytes.
 
-    fp16: arithmetic on halves (loading and storing them works everywhere). integer_dot: one instruction for four
-    products of bytes (cl_khr_integer_dot_product). subgroup_sizes: those a kernel may ask for; empty where only the
-    driver knows them. unified: the device computes in the host's memory. local_dedicated: local memory is a memory of
-    its own, and no cached global one. images: widest and highest 2D image, (0, 0) without images.
+    fp16: arithmetic on halves (loading and storing them works everywhere). fma: a product and a sum of floats with one
+    rounding (CL_FP_FMA). integer_dot: one instruction for four products of bytes (cl_khr_integer_dot_product).
+    subgroup_sizes: those a kernel may ask for; empty where only the driver knows them. unified: the device computes in
+    the host's memory. local_dedicated: local memory is a memory of its own, and no cached global one. images: widest
+    and highest 2D image, (0, 0) without images.
     """
 
     version: tuple[int, int]
     fp16: bool
+    fma: bool
     integer_dot: bool
     subgroups: bool
     subgroup_sizes: tuple[int, ...]
@@ -163,6 +165,7 @@ def _capabilities(handle: Any) -> Capabilities:
     return Capabilities(
         version=version,
         fp16="cl_khr_fp16" in extensions,
+        fma=bool(int(handle.single_fp_config) & _FP_FMA),
         integer_dot="cl_khr_integer_dot_product" in extensions,
         subgroups=subgroups,
         subgroup_sizes=_subgroup_sizes(handle, extensions) if subgroups else (),
@@ -191,6 +194,8 @@ def _info(handle: Any, name: str, default: Any) -> Any:
         return default
 
 
+_FP_FMA = 1 << 5
+"""CL_FP_FMA of CL_DEVICE_SINGLE_FP_CONFIG."""
 _SUB_GROUP_SIZES_INTEL = 0x4108
 """CL_DEVICE_SUB_GROUP_SIZES_INTEL, of cl_intel_required_subgroup_size."""
 

@@ -65,7 +65,7 @@ def _values_of_numbers(each: int, case: Case) -> tuple[Grid, ...]:
 
 # ---- products
 def _few(case: Case) -> tuple[Grid, ...]:
-    slices, rows = case.tile["SLICES"], -(-case["rows"] // min(FEW_ROWS, case["rows"]))
+    slices, rows = case.tile.get("SLICES", 1), -(-case["rows"] // min(FEW_ROWS, case["rows"]))
     if slices == 1:
         return (Grid((case["columns"], rows), (GROUP, 1)),)
     return (Grid((case["columns"], slices, rows), (LANES, slices, 1)),)
@@ -76,26 +76,36 @@ def _many(case: Case) -> tuple[Grid, ...]:
 
 
 def _few_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
-    return {**form, "MANY": 0, "TERMS": case["terms"], "ROWS": min(FEW_ROWS, case["rows"])}
+    return {**form, "MANY": 0, "TERMS": int(case.params.get("terms", 1)), "ROWS": min(FEW_ROWS, case["rows"])}
 
 
 def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
     return {**form, "MANY": 1, "TERMS": case["terms"], "SLICES": 1}
 
 
-def _products(encoding: str, form: Mapping[str, int]) -> list[Twin]:
+def _products(
+    name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 16)
+) -> list[Twin]:
+    """The products of few and of many rows. slices: how many work-items may share a column of few rows."""
+    few = tuple({"SLICES": count} for count in slices)
+    many = tuple({"ROWS": count} for count in (8, 4, 16))
     return [
-        Twin(
-            f"matvec_{encoding}_n16k64", _few, source="product_groups.cl", functions="product_groups",
-            uses="product.cl groups.cl", floats="low high", defines=partial(_few_constants, form),
-            tiles=({"SLICES": 4}, {"SLICES": 1}, {"SLICES": 16}),
-        ),
-        Twin(
-            f"gemm_{encoding}_n16k64", _many, source="product_groups.cl", functions="product_groups",
-            uses="product.cl groups.cl", floats="low high", defines=partial(_many_constants, form),
-            tiles=({"ROWS": 8}, {"ROWS": 4}, {"ROWS": 16}),
-        ),
+        Twin(f"matvec_{name}", _few, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=few or ({},),
+             defines=partial(_few_constants, form)),
+        Twin(f"gemm_{name}", _many, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=many,
+             defines=partial(_many_constants, form)),
     ]  # fmt: skip
+
+
+def _grouped_products() -> list[Twin]:
+    kinds = [(f"{encoding}_n16k64", encoding, "dense") for encoding in FORMS]
+    kinds += [("group4_n32k64", "q4", "group4"), ("rowgroup4_n16k64", "q4", "rowgroup4")]
+    kinds += [("bitmap8_n16k64", "q8g", "bitmap"), ("bitmap4_n16k64", "q4", "bitmap")]
+    return [
+        twin
+        for name, form, blocks in kinds
+        for twin in _products(name, FORMS[form], "product_groups", f"groups.cl blocks_{blocks}.cl")
+    ]
 
 
 # ---- attention
@@ -164,7 +174,9 @@ TWINS: tuple[Twin, ...] = (
         )
         for encoding, bits in (("f16", 16), ("f32", 32), ("q8", 8))
     ),
-    *(twin for encoding, form in FORMS.items() for twin in _products(encoding, form)),
+    *_grouped_products(),
+    *_products("f16_n16k1", {"BITMAP": 0}, "product_halves", "", ()),
+    *_products("bitmap16_n16k64", {"BITMAP": 1}, "product_halves", "", ()),
     *(twin for layout, element in CACHES.items() for twin in _attention(layout, element)),
     Twin(
         "attention_merge_f32_row",

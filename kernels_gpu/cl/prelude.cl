@@ -42,7 +42,7 @@
 
 // ---- arithmetic
 // One rounding where the device has it in one instruction, else two: only where a tolerance allows either.
-#ifdef FP_FAST_FMAF
+#if HAS_FMA
 #define FMA(a, b, c) fma((a), (b), (c))
 #else
 #define FMA(a, b, c) mad((a), (b), (c))

@@ -1,5 +1,10 @@
 // The end of every product of rows with weights: y = clamp(sum + bias + residual), float32 [rows, columns].
-// NaN passes the clamp.
+// NaN passes the clamp. MANY: whether the record is that of a kernel for many rows.
+#if MANY
+#define BLOCKS p.units
+#else
+#define BLOCKS p.blocks
+#endif
 
 static inline void store_output(float sum, int row, int column, params_t p, __global const uchar *bias,
                                 __global const uchar *residual, __global uchar *y) {

@@ -2,11 +2,7 @@
 // dots, and acc = fma(x_scale * sum, minimum, acc) where there are minima: the order and the bits of the CPU.
 // A work-item has a column and ROWS rows. SLICES > 1: so many of them share a column, each with its blocks of a round;
 // dots and factors meet in local memory, where they are added in order, so the bits do not depend on SLICES.
-#if MANY
-#define BLOCKS p.units
-#else
-#define BLOCKS p.blocks
-#endif
+// How blocks lie and what a lane has of one is in blocks_*.cl.
 #define STEPS (2 * TERMS)
 
 static inline int dot_group(const group_t *g, __global const uchar *x, int sum) {
@@ -25,21 +21,22 @@ static inline int dot_group(const group_t *g, __global const uchar *x, int sum) 
 #if SLICES == 1
 KERNEL(product_groups) {
     OPERANDS
-    const int column = get_global_id(0), lane = column & 15, first = ROWS * (int)get_global_id(1);
-    const int rows = present_rows(rows_at, p.rows);
+    const int column = get_global_id(0), unit = column / BLOCK_ROWS, lane = column % BLOCK_ROWS;
+    const int first = ROWS * (int)get_global_id(1), rows = present_rows(rows_at, p.rows);
     if (column - lane >= p.columns || first >= rows) return;
     const long stride = 80L * TERMS * BLOCKS;
-    const __global uchar *from = w + (long)(column / 16) * BLOCKS * BLOCK;
+    const __global uchar *from = FIRST_BLOCK(unit), *masks = MASKS_OF(unit);
     const __global uchar *at[ROWS];
     float acc[ROWS];
     for (int r = 0; r < ROWS; r++) {
         at[r] = x + min(first + r, rows - 1) * stride;
         acc[r] = 0.0f;
     }
-    for (int i = 0; i < BLOCKS; i++, from += BLOCK) {
+    for (int i = 0; i < BLOCKS; i++) {
         group_t g[2];
-        g[0] = load_group(from, lane, 0);
-        g[1] = load_group(from, lane, 1);
+        load_block(from, masks, lane, g);
+        from += block_bytes(from);
+        masks += 8;
         for (int step = 0; step < STEPS; step++) {
             const int side = step & 1, term = 80 * (step >> 1) * BLOCKS, group = 2 * i + side;
             for (int r = 0; r < ROWS; r++) {
@@ -66,19 +63,20 @@ KERNEL(product_groups) {
 #if MINIMA
     __local float offsets[2][SLICES * STEPS][ROWS][16], minima[2][SLICES * STEPS][16];
 #endif
-    const int lane = get_local_id(0), slice = get_local_id(1), unit = get_group_id(0);
-    const int column = 16 * unit + lane, first = ROWS * (int)get_group_id(2);
+    const int lane = get_local_id(0), slice = get_local_id(1), column = get_global_id(0);
+    const int unit = column / BLOCK_ROWS, first = ROWS * (int)get_group_id(2);
     const int rows = present_rows(rows_at, p.rows), rounds = first < rows ? divide_up(BLOCKS, SLICES) : 0;
     const long stride = 80L * TERMS * BLOCKS;
     float acc[OWN];
     for (int r = 0; r < OWN; r++) acc[r] = 0.0f;
+    const __global uchar *from = FIRST_BLOCK(unit), *const masks = MASKS_OF(unit);
+    int at = 0;
     for (int round = 0; round < rounds; round++) {
         const int block = round * SLICES + slice, half_of = round & 1;
         if (block < BLOCKS) {
-            const __global uchar *const from = w + ((long)unit * BLOCKS + block) * BLOCK;
+            for (; at < block; at++) from += block_bytes(from);
             group_t g[2];
-            g[0] = load_group(from, lane, 0);
-            g[1] = load_group(from, lane, 1);
+            load_block(from, masks + 8L * block, column % BLOCK_ROWS, g);
             for (int step = 0; step < STEPS; step++) {
                 const int side = step & 1, term = 80 * (step >> 1) * BLOCKS, group = 2 * block + side;
                 const int part = slice * STEPS + step;
