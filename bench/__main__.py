@@ -19,6 +19,7 @@ from bench import (
     sparse_matvec,
     sparse_network,
 )
+from bench.gpu import overhead as opencl
 from bench.stream import budget as streaming_budget
 from bench.stream import compare as streaming
 from bench.stream import neurons as streaming_neurons
@@ -37,6 +38,7 @@ BENCHES = {
     "sparse-network": (sparse_network.run, 20),
     "sparse-language": (sparse_language.run, 4),
     "sparse-matvec": (sparse_matvec.run, 15),
+    "opencl": (opencl.run, 20),
     "streaming": (streaming.run, 3),
     "streaming-budget": (streaming_budget.run, 1),
     "streaming-transport": (streaming_transport.run, 3),

@@ -32,13 +32,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Command:
-    """A kernel with its arguments and sizes. `owns` is memory that must live as long."""
+    """A kernel with its arguments, which are set, and sizes."""
 
     name: str
     kernel: Any
     items: tuple[int, ...]
     group: tuple[int, ...]
-    owns: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] = ()
 
 
 def commands_of(
@@ -67,7 +67,7 @@ def commands_of(
         with translated(context.device, f"arguments of {name} were set"):
             for index, value in enumerate(values):
                 kernel.set_arg(index, value)
-        commands.append(Command(name, kernel, grid.rounded, grid.group, (memory,) if extra else ()))
+        commands.append(Command(name, kernel, grid.rounded, grid.group, tuple(values)))
     return commands
 
 
