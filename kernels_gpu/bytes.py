@@ -71,39 +71,37 @@ def _group_of_planes(case: Case) -> tuple[Grid, ...]:
 
 
 def _columns(case: Case) -> tuple[Grid, ...]:
-    return _grid(case["columns"], -(-case["rows"] // case.tile["ROWS"]))
+    return _grid(-(-case["columns"] // case.tile["COLUMNS"]), -(-case["rows"] // case.tile["ROWS"]))
 
 
 _TILES = tuple({"PIXELS": pixels, "CELLS": cells} for pixels, cells in ((4, 1), (4, 2), (1, 1), (16, 1)))
 _WIDTHS = ({"PIXELS": 4}, {"PIXELS": 1}, {"PIXELS": 16})
+_PRODUCTS = tuple({"COLUMNS": columns, "ROWS": rows} for columns, rows in ((1, 1), (4, 4), (16, 1), (16, 4)))
 
 TWINS = (
     Twin("binary_q8", _four_bytes_of_rows, floats="a_ratio b_ratio", exact=True),
     Twin("lookup_q8", _four_bytes_of_rows, uses="bytes4.cl", exact=True),
-    Twin("conv2d_q8_k4p", _conv, uses="tile_q8.cl", floats="residual_scale", tiles=_TILES, exact=True),
+    Twin("conv2d_q8_k4p", _conv, uses="vectors_q8.cl tile_q8.cl", floats="residual_scale", tiles=_TILES, exact=True),
     *(
         Twin(
-            f"conv2d_{block}_k4p", _conv_sparse, uses="tile_q8.cl sparse_q8.cl", floats="residual_scale",
+            f"conv2d_{block}_k4p", _conv_sparse, uses="vectors_q8.cl tile_q8.cl sparse_q8.cl", floats="residual_scale",
             tiles=_WIDTHS, exact=True,
         )
         for block in ("b4x4", "b2x4", "b1x4")
     ),
     Twin(
-        "conv2d_b64x4_k4p", _conv_shared, uses="tile_q8.cl", floats="residual_scale",
+        "conv2d_b64x4_k4p", _conv_shared, uses="vectors_q8.cl tile_q8.cl", floats="residual_scale",
         tiles=({"PIXELS": 4}, {"PIXELS": 1}), exact=True,
     ),
     Twin("planes_x4", _planes, exact=True),
-    Twin(
-        "depthwise_q8_k4p", _depthwise, uses="tile_q8.cl",
-        tiles=({"PIXELS": 4}, {"PIXELS": 1}, {"PIXELS": 8}), exact=True,
-    ),
+    Twin("depthwise_q8_k4p", _depthwise, uses="vectors_q8.cl tile_q8.cl", tiles=_WIDTHS, exact=True),
     Twin("quantize_f32_k4p", _pixels_of_planes, uses="bytes4.cl", floats="scale", exact=True),
     Twin("dequantize_q8_k4p", _pixels_of_planes, floats="scale", exact=True),
     Twin("quantize_f32_row", _fours, uses="bytes4.cl", floats="scale", exact=True),
     Twin("dequantize_q8_row", _fours, floats="scale", exact=True),
     Twin("interleave_q8_k4p", _pixels_of_planes, exact=True),
     Twin("deinterleave_q8_k4p", _pixels_of_planes, exact=True),
-    Twin("gemm_q8_n16k4", _columns, tiles=({"ROWS": 1}, {"ROWS": 4}), exact=True),
+    Twin("gemm_q8_n16k4", _columns, uses="vectors_q8.cl", tiles=_PRODUCTS, exact=True),
     Twin("pool_max_q8_k4p", _windows, exact=True),
     Twin("pool_average_q8_k4p", _windows, exact=True),
     Twin(

@@ -11,7 +11,7 @@ KERNEL(conv2d_b1x4_k4p) {
         const int end = pair ? line[LINE] : starts[4];
         const __global uint *weights = CU32(w) + starts[3];
         for (int i = starts[0]; i < end; i++) {
-            const factors_t f = factors_of(LOAD_PIXELS(from + CI32(taps)[CU16(index)[i]]));
+            const factors_t f = factors_of(LOAD_WORDS(from + CI32(taps)[CU16(index)[i]]));
             if (i < starts[2]) first = multiplied(f, *weights++, first);
             if (i < starts[1] || i >= starts[2]) second = multiplied(f, *weights++, second);
         }

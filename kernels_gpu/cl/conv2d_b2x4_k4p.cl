@@ -9,7 +9,7 @@ KERNEL(conv2d_b2x4_k4p) {
         sums_t first = tile.c[2 * pair], second = tile.c[2 * pair + 1];
         const int end = pair ? line[LINE] : line[1];
         for (int i = line[pair]; i < end; i++) {
-            const factors_t f = factors_of(LOAD_PIXELS(from + CI32(taps)[CU16(index)[i]]));
+            const factors_t f = factors_of(LOAD_WORDS(from + CI32(taps)[CU16(index)[i]]));
             first = multiplied(f, CU32(w)[2 * i], first);
             second = multiplied(f, CU32(w)[2 * i + 1], second);
         }

@@ -7,6 +7,6 @@ KERNEL(conv2d_b4x4_k4p) {
     tile_t tile = tile_of(vload4(0, line + BIAS));
     const __global uint4 *const weights = (const __global uint4 *)w;
     for (int i = line[0]; i < line[LINE]; i++)
-        tile = tile_step(tile, factors_of(LOAD_PIXELS(from + CI32(taps)[CU16(index)[i]])), weights[i]);
+        tile = tile_step(tile, factors_of(LOAD_WORDS(from + CI32(taps)[CU16(index)[i]])), weights[i]);
     STORE_SPARSE_TILE
 }

@@ -15,11 +15,11 @@ KERNEL(conv2d_b64x4_k4p) {
     for (int i = CI32(start)[group]; i < end; i++) {
         const int offset = CI32(taps)[i];
 #if PIXELS == 1
-        const pixels_t v = *CU32(from[0] + offset);
+        const words_t v = *CU32(from[0] + offset);
 #else
         uint each[PIXELS];
         for (int k = 0; k < PIXELS; k++) each[k] = *CU32(from[k] + offset);
-        const pixels_t v = VECTOR(vload)(0, each);
+        const words_t v = VECTOR(vload)(0, each);
 #endif
         tile = tile_step(tile, factors_of(v), ((const __global uint4 *)w)[16L * i + (n & 15)]);
     }

@@ -16,7 +16,7 @@ KERNEL(conv2d_q8_k4p) {
         tiles[c] = tile_of(vload4(n, CI32(bias)));
     }
     for (int i = 0; i < p.blocks; i++) {
-        const factors_t f = factors_of(LOAD_PIXELS(from + CI32(taps)[i]));
+        const factors_t f = factors_of(LOAD_WORDS(from + CI32(taps)[i]));
         for (int c = 0; c < CELLS; c++) tiles[c] = tile_step(tiles[c], f, weights[c][i]);
     }
     for (int c = 0; c < CELLS && first + c < p.groups4; c++) {

@@ -2,15 +2,15 @@
 // zero and left out. A work-item is PIXELS pixels of a row by four channels; the second dimension counts planes.
 #if PIXELS == 4
 #define LOAD_EVERY_SECOND(x) vload8(0, x).even
-#elif PIXELS == 8
-#define LOAD_EVERY_SECOND(x) vload16(0, x).even
+#else
+#define LOAD_EVERY_SECOND(x) ((uint16)(vload16(0, x).even, vload16(0, (x) + 16).even))
 #endif
 
 // What one tap meets: pixels `stride` apart from `column` of a row, the border where there are none.
-static inline pixels_t tap_pixels(const __global uint *row, int column, int stride, int width, uint border) {
+static inline words_t tap_pixels(const __global uint *row, int column, int stride, int width, uint border) {
     const int last = column + stride * (PIXELS - 1);
     if (column >= 0 && last < width) {
-        if (stride == 1) return LOAD_PIXELS(row + column);
+        if (stride == 1) return LOAD_WORDS(row + column);
 #if PIXELS > 1
         if (last + 1 < width) return LOAD_EVERY_SECOND(row + column);
 #endif
@@ -44,13 +44,13 @@ KERNEL(depthwise_q8_k4p) {
             const uint4 word = weights[r * p.blocks + s];
             const int taps = 4 - (int)clz(word.x | word.y | word.z | word.w) / 8;
             for (int t = 0; t < taps; t++) {
-                const pixels_t v = inside ? tap_pixels(line, left + 4 * s + t, p.stride, p.width, (uint)p.border)
-                                          : (pixels_t)((uint)p.border);
+                const words_t v = inside ? tap_pixels(line, left + 4 * s + t, p.stride, p.width, (uint)p.border)
+                                          : (words_t)((uint)p.border);
                 const int4 by = as_int4(word << (uint4)(24 - 8 * t)) >> 24;
-                tile.c[0] += channel_of(v, 0) * by.x;
-                tile.c[1] += channel_of(v, 1) * by.y;
-                tile.c[2] += channel_of(v, 2) * by.z;
-                tile.c[3] += channel_of(v, 3) * by.w;
+                tile.c[0] += act_byte(v, 0) * by.x;
+                tile.c[1] += act_byte(v, 1) * by.y;
+                tile.c[2] += act_byte(v, 2) * by.z;
+                tile.c[3] += act_byte(v, 3) * by.w;
             }
         }
     }
