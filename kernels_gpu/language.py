@@ -66,13 +66,21 @@ def _values_of_numbers(each: int, case: Case) -> tuple[Grid, ...]:
 # ---- products
 def _few(case: Case) -> tuple[Grid, ...]:
     slices, rows = case.tile.get("SLICES", 1), -(-case["rows"] // min(FEW_ROWS, case["rows"]))
+    if case.tile.get("WIDE"):
+        return _wide(case["columns"], rows)
     if slices == 1:
         return (Grid((case["columns"], rows), (GROUP, 1)),)
     return (Grid((case["columns"], slices, rows), (LANES, slices, 1)),)
 
 
 def _many(case: Case) -> tuple[Grid, ...]:
-    return (Grid((case["columns"], -(-case["rows"] // case.tile["ROWS"])), (GROUP, 1)),)
+    rows = -(-case["rows"] // case.tile["ROWS"])
+    return _wide(case["columns"], rows) if case.tile.get("WIDE") else (Grid((case["columns"], rows), (GROUP, 1)),)
+
+
+def _wide(columns: int, rows: int) -> tuple[Grid, ...]:
+    """A work-item for every 16 columns."""
+    return (Grid((-(-columns // LANES), rows), (4, 1)),)
 
 
 def _few_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
@@ -84,11 +92,16 @@ def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
 
 
 def _products(
-    name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 16)
-) -> list[Twin]:
-    """The products of few and of many rows. slices: how many work-items may share a column of few rows."""
-    few = tuple({"SLICES": count} for count in slices)
-    many = tuple({"ROWS": count} for count in (8, 4, 16))
+    name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 16),
+    wide: bool = False,
+) -> list[Twin]:  # fmt: skip
+    """The products of few and of many rows. slices: how many work-items may share a column of few rows. wide: whether
+    there is a form for devices that compute vectors."""
+    plain = {"WIDE": 0} if slices else {}
+    few = tuple({"SLICES": count, **plain} for count in slices)
+    many = tuple({"ROWS": count, **plain} for count in (8, 4, 16))
+    if wide:
+        few, many = (*few, {"SLICES": 1, "WIDE": 1}), (*many, {"ROWS": 8, "WIDE": 1})
     return [
         Twin(f"matvec_{name}", _few, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=few or ({},),
              defines=partial(_few_constants, form)),
@@ -104,8 +117,12 @@ def _grouped_products() -> list[Twin]:
     return [
         twin
         for name, form, blocks in kinds
-        for twin in _products(name, FORMS[form], "product_groups", f"groups.cl blocks_{blocks}.cl")
+        for twin in _products(name, FORMS[form], "product_groups", _uses(blocks), wide=blocks == "dense")
     ]
+
+
+def _uses(blocks: str) -> str:
+    return f"groups.cl blocks_{blocks}.cl" + (" product_wide.cl" if blocks == "dense" else "")
 
 
 # ---- attention

@@ -20,9 +20,15 @@ static inline float4 exp_normal(float4 v) {
 static inline float4 at_least(float4 v, float low) { return select(v, (float4)(low), v < (float4)(low)); }
 static inline float4 at_most(float4 v, float high) { return select(v, (float4)(high), v > (float4)(high)); }
 
+// a / b, whose last bit does not depend on how the device divides.
+static inline float4 divided(float4 a, float4 b) {
+    const float4 q = a / b;
+    return select(fma(fma(-q, b, a), 1.0f / b, q), q, isinf(q));
+}
+
 // v / (1 + exp(-z)).
 static inline float4 over_one_plus_exp(float4 v, float4 z) {
-    return v / (1.0f + exp_normal(at_most(at_least(-z, -87.0f), 87.0f)));
+    return divided(v, 1.0f + exp_normal(at_most(at_least(-z, -87.0f), 87.0f)));
 }
 
 static inline float4 gelu(float4 v) {

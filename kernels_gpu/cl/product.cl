@@ -5,6 +5,8 @@
 #else
 #define BLOCKS p.blocks
 #endif
+// Of a block of weights: its two groups against each term of a row.
+#define STEPS (2 * TERMS)
 
 static inline void store_output(float sum, int row, int column, params_t p, __global const uchar *bias,
                                 __global const uchar *residual, __global uchar *y) {

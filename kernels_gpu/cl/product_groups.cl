@@ -2,9 +2,8 @@
 // dots, and acc = fma(x_scale * sum, minimum, acc) where there are minima: the order and the bits of the CPU.
 // A work-item has a column and ROWS rows. SLICES > 1: so many of them share a column, each with its blocks of a round;
 // dots and factors meet in local memory, where they are added in order, so the bits do not depend on SLICES.
-// How blocks lie and what a lane has of one is in blocks_*.cl.
-#define STEPS (2 * TERMS)
-
+// WIDE: product_wide.cl has the kernel. How blocks lie and what a lane has of one is in blocks_*.cl.
+#if !WIDE
 static inline int dot_group(const group_t *g, __global const uchar *x, int sum) {
     const uint8 q = vload8(0, CU32(x));
     int dot = ZERO ? -ZERO * sum : 0;
@@ -17,8 +16,10 @@ static inline int dot_group(const group_t *g, __global const uchar *x, int sum) 
     dot = dot4_ss(q.s6, g->quads[6], dot);
     return dot4_ss(q.s7, g->quads[7], dot);
 }
+#endif
 
-#if SLICES == 1
+#if WIDE
+#elif SLICES == 1
 KERNEL(product_groups) {
     OPERANDS
     const int column = get_global_id(0), unit = column / BLOCK_ROWS, lane = column % BLOCK_ROWS;
