@@ -29,7 +29,7 @@ class Capabilities:
     rounding (CL_FP_FMA). integer_dot: one instruction for four products of bytes (cl_khr_integer_dot_product).
     subgroup_sizes: those a kernel may ask for; empty where only the driver knows them. unified: the device computes in
     the host's memory. local_dedicated: local memory is a memory of its own, and no cached global one. images: widest
-    and highest 2D image, (0, 0) without images.
+    and highest 2D image, (0, 0) without images. vector_floats: of the widest register, 1 where lanes are work-items.
     """
 
     version: tuple[int, int]
@@ -51,6 +51,7 @@ class Capabilities:
     alignment: int
     parameter_bytes: int
     images: tuple[int, int]
+    vector_floats: int = 1
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def _capabilities(handle: Any) -> Capabilities:
         alignment=max(64, int(handle.mem_base_addr_align) // 8),
         parameter_bytes=int(handle.max_parameter_size),
         images=(int(handle.image2d_max_width), int(handle.image2d_max_height)) if images else (0, 0),
+        vector_floats=int(_info(handle, "native_vector_width_float", 1)),
     )
 
 

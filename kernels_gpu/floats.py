@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import isqrt, prod
 
 from edgert.kernels_cpu.elementwise import CAST_TYPES
@@ -16,10 +17,8 @@ STACKED = (3, 5)
 """Depthwise kernels with a form of their own, at strides 1 and 2."""
 CONV_TILES = (
     {"WIDE": 4, "VECTORS": 1, "GROUPS": 1},
-    {"WIDE": 4, "VECTORS": 1, "GROUPS": 2},
     {"WIDE": 4, "VECTORS": 2, "GROUPS": 1},
     {"WIDE": 16, "VECTORS": 1, "GROUPS": 2},
-    {"WIDE": 16, "VECTORS": 3, "GROUPS": 1},
 )
 DEPTHWISE_TILES = ({"WIDE": 4, "ROWS": 1}, {"WIDE": 4, "ROWS": 4}, {"WIDE": 16, "ROWS": 4})
 GEMM_TILES = (
@@ -33,6 +32,11 @@ VECTOR_TILES = ({"WIDE": 4}, {"WIDE": 16})
 
 def _up(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def _fits_registers(case: Case) -> bool:
+    """Processors compute in vectors, whose widest tiles are theirs; elsewhere the others are."""
+    return (case.tile["WIDE"] == 16) == (case.device.vector_floats >= 8)
 
 
 def _plane(columns: int, *others: int, group: int = GROUP) -> tuple[Grid, ...]:
@@ -62,6 +66,18 @@ def _convolution(case: Case) -> tuple[Grid, ...]:
     images = _up(case.nbytes["y"], case["y_batch"])
     channels = _up(case["channels"], 4 * case.tile["GROUPS"])
     return _plane(spans, channels, images, group=4 * GROUP // wide)
+
+
+def _sparse(rows: int, case: Case) -> tuple[Grid, ...]:
+    """Blocks of `rows` output channels; single ones go in pairs."""
+    wide = case.tile["WIDE"]
+    spans = _up(case["row_bytes"] // 4, wide) * max(1, case["vectors"] // case["per_row"])
+    groups, images = _up(case["channels"], max(rows, 2)), _up(case.nbytes["y"], case["y_batch"])
+    return _plane(spans, groups, images, group=4 * GROUP // wide)
+
+
+def _block(rows: int, case: Case) -> Mapping[str, int]:
+    return {"BLOCK": rows}
 
 
 def _planes(case: Case) -> int:
@@ -139,22 +155,33 @@ TWINS = (
     Twin("fill_row", lambda case: flat(-(-case["nbytes"] // 4)), exact=True),
     Twin("binary_f32", _values_of_rows, floats="low high"),
     Twin(
-        "unary_f32", _vectors, uses="vectors.cl", floats="alpha beta", tiles=VECTOR_TILES,
+        "unary_f32", _vectors, uses="vectors.cl", floats="alpha beta", tiles=VECTOR_TILES, suits=_fits_registers,
         defines=lambda case: {"OP": case["op"]},
     ),
-    Twin("conv2d_f32_kp", _convolution, uses="vectors.cl conv_finish.cl", floats="low high", tiles=CONV_TILES),
+    Twin(
+        "conv2d_f32_kp", _convolution, uses="vectors.cl conv_finish.cl", floats="low high", tiles=CONV_TILES,
+        suits=_fits_registers,
+    ),
+    *(
+        Twin(
+            f"conv2d_b{rows}x1_kp", partial(_sparse, rows), "conv2d_sparse_f32_kp.cl", uses="vectors.cl conv_finish.cl",
+            floats="low high", tiles=VECTOR_TILES, suits=_fits_registers,
+            defines=partial(_block, rows),
+        )
+        for rows in (4, 2, 1)
+    ),
     Twin(
         "depthwise_f32_kp", _depthwise, uses="vectors.cl depthwise.cl", floats="low high", tiles=DEPTHWISE_TILES,
-        defines=_depthwise_constants,
+        suits=_fits_registers, defines=_depthwise_constants,
     ),
     Twin(
         "depthwise3_f32_kp", lambda case: _spans(case, case["width"], case["pixels"] // case["width"]),
         uses="vectors.cl depthwise.cl", floats="low high", tiles=DEPTHWISE_TILES,
-        defines=lambda case: {"KERNEL_SIZE": 3, "STRIDE": 1},
+        suits=_fits_registers, defines=lambda case: {"KERNEL_SIZE": 3, "STRIDE": 1},
     ),
     Twin("pool_max_f32_kp", _pool, "pool_window_f32.cl", uses="extremes.cl", defines=lambda case: {"AVERAGE": 0}),
     Twin("pool_average_f32_kp", _pool, "pool_window_f32.cl", defines=lambda case: {"AVERAGE": 1}),
-    Twin("gemm_f32_n16k1", _gemm, uses="vectors.cl", floats="low high", tiles=GEMM_TILES),
+    Twin("gemm_f32_n16k1", _gemm, uses="vectors.cl", floats="low high", tiles=GEMM_TILES, suits=_fits_registers),
     Twin("reduce_f32_row", _shared_rows, uses="extremes.cl lanes.cl", defines=_lane_constants),
     Twin("reduce_rows_f32", _places, uses="extremes.cl"),
     Twin("softmax_f32_row", _shared_rows, uses="extremes.cl lanes.cl", defines=_lane_constants),

@@ -61,6 +61,10 @@ def _never(case: Case) -> str:
     return ""
 
 
+def _always(case: Case) -> bool:
+    return True
+
+
 def _none(case: Case) -> int:
     return 0
 
@@ -75,6 +79,7 @@ class Twin:
     writes: operands that it writes; everything else stays as it is.
     defines: constants of the source that depend on the op; another value is another program, so they are few.
     tiles: choices of constants to be tried by tune.py, the first one until then.
+    suits: whether the tile of the case is worth trying on its device; all are, where none is.
     workspace: bytes of memory of its own, with unspecified content, as `workspace` in the source.
     refuses: why this op can not run on this device, '' if it can.
     exact: the CPU's bits, also where they are floats.
@@ -89,6 +94,7 @@ class Twin:
     writes: str = "y"
     defines: Callable[[Case], Mapping[str, int]] = _nothing
     tiles: tuple[Mapping[str, int], ...] = ({},)
+    suits: Callable[[Case], bool] = _always
     workspace: Callable[[Case], int] = _none
     refuses: Callable[[Case], str] = _never
     exact: bool = False

@@ -48,12 +48,14 @@ class Tuner:
 
     def tile(self, twin: Twin, case: Case, trial: Trial) -> Mapping[str, int]:
         """The tile to use. Raises what the first one raises, if none works."""
-        if len(twin.tiles) == 1:
-            return twin.tiles[0]
+        every = range(len(twin.tiles))
+        worth = [i for i in every if twin.suits(with_tile(case, twin.tiles[i]))] or list(every)
+        if len(worth) == 1:
+            return twin.tiles[worth[0]]
         key = _key(twin, case)
         index = self._chosen.get(key)
-        if index is None or not 0 <= index < len(twin.tiles):
-            index = self._search(twin, case, trial)
+        if index not in worth:
+            index = self._search(twin, case, trial, worth)
             self._chosen[key] = index
             self._write()
         return twin.tiles[index]
@@ -112,13 +114,13 @@ class Tuner:
         if not self._chosen[key]:
             self.context.device = replace(device, capabilities=without)
 
-    def _search(self, twin: Twin, case: Case, trial: Trial) -> int:
+    def _search(self, twin: Twin, case: Case, trial: Trial, worth: list[int]) -> int:
         self.searched += 1
-        best, winner = float("inf"), 0
+        best, winner = float("inf"), worth[0]
         fault: Exception | None = None
-        for index, tile in enumerate(twin.tiles):
+        for index in worth:
             try:
-                sequence = Sequence(self.context, trial(with_tile(case, tile)))
+                sequence = Sequence(self.context, trial(with_tile(case, twin.tiles[index])))
                 times = [sum(sequence.profile()) for _ in range(ROUNDS)]
             except (DeviceError, KernelError) as error:  # too large a group for this device, say
                 fault = fault or error

@@ -4,7 +4,7 @@
 #define SPAN (VECTORS * WIDE)
 #define CHANNELS (GROUPS * 4)
 
-KERNEL(conv2d_f32_kp) {
+VECTOR_KERNEL(conv2d_f32_kp) {
     OPERANDS
     const int pixels = p.row_bytes / 4, spans = divide_up(pixels, SPAN);
     const int span = get_global_id(0), n = CHANNELS * (int)get_global_id(1), image = get_global_id(2);

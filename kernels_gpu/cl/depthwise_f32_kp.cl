@@ -1,6 +1,6 @@
 // Depthwise convolution of float planes. KERNEL_SIZE 3 or 5 at STRIDE 1 or 2: a work-item is ROWS x WIDE pixels of a
 // plane. Any other (KERNEL_SIZE 0): one pixel.
-KERNEL(depthwise_f32_kp) {
+VECTOR_KERNEL(depthwise_f32_kp) {
     OPERANDS
     const int span = get_global_id(0), plane = get_global_id(1), channel = plane % p.channels;
     const __global float *const from = CF32(x + (long)(plane / p.multiplier) * p.x_plane);

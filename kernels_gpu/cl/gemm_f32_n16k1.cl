@@ -1,6 +1,6 @@
 // y = clamp(x w + bias + residual) of floats, w in lines of 16 columns. A work-item is ROWS rows x WIDE columns; SPLIT
 // of them, dimension 1 of the group, share the steps of a sum. LINES is the group's dimension 0.
-KERNEL(gemm_f32_n16k1) {
+VECTOR_KERNEL(gemm_f32_n16k1) {
     OPERANDS
     const int column = WIDE * (int)get_global_id(0), row = ROWS * (int)get_group_id(1), matrix = get_global_id(2);
     const int part = get_local_id(1), rows = present_rows(rows_at, p.rows);

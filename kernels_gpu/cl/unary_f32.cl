@@ -69,7 +69,7 @@ static inline vec_t function(vec_t x, float alpha, float beta) {
 #endif
 }
 
-KERNEL(unary_f32) {
+VECTOR_KERNEL(unary_f32) {
     OPERANDS
     const int count = rows_at ? p.columns * present_rows(rows_at, p.rows) : p.count;
     const int at = WIDE * (int)get_global_id(0);

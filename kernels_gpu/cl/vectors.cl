@@ -14,6 +14,9 @@ typedef JOIN(int, WIDE) ints_t;
 #define LANE_NUMBERS ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #endif
 
+// The head of a kernel whose work-items are vectors already: drivers for processors should not merge them.
+#define VECTOR_KERNEL(name) __attribute__((vec_type_hint(vec_t))) KERNEL(name)
+
 static inline vec_t load_first(const __global float *x, int count) {
     if (count >= WIDE) return LOAD_VEC(x);
 #if WIDE == 4
