@@ -1,6 +1,6 @@
 // Bytes times int8 weights in lines of 16 columns x 4 k. A work-item is COLUMNS columns of a line by ROWS rows; those
 // of a line read it together.
-#if HAS_INTEGER_DOT
+#if DOT_WORDS
 #define DOT_LANE(lane, sums) dot4(x, w lane, sums lane)
 static inline sums_t products(uint x, words_t w, sums_t sums) {
     EACH_LANE(sums, DOT_LANE)

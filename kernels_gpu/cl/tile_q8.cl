@@ -2,7 +2,7 @@
 // channel of all pixels (vectors_q8.cl).
 
 // What a word of each pixel is to the products with it: itself where there is an instruction, else its four numbers.
-#if HAS_INTEGER_DOT
+#if DOT_WORDS
 typedef struct { words_t word; } factors_t;
 static inline factors_t factors_of(words_t x) {
     factors_t f = {x};

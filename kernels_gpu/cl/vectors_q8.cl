@@ -35,15 +35,14 @@ static inline sums_t requantized(floats_t v, int zero_point, int low, int high) 
     return clamp(held, (sums_t)(low), (sums_t)(high));
 }
 
-// sums.lane = F(.lane, sums) for every lane: where an instruction takes single words.
+// An instruction for the products of single words is for GPUs and their few lanes. Vectors of 16 are multiplied as such:
+// drivers of processors have the instruction's name, and take every word apart.
+#define DOT_WORDS (HAS_INTEGER_DOT && LANES <= 4)
+
+// sums.lane = F(.lane, sums) for every lane.
 #if LANES == 1
 #define EACH_LANE(sums, F) sums = F(, sums);
-#elif LANES == 4
-#define EACH_LANE(sums, F) FOUR_LANES(sums, F, 0, 1, 2, 3)
 #else
 #define EACH_LANE(sums, F) \
-    FOUR_LANES(sums, F, 0, 1, 2, 3) FOUR_LANES(sums, F, 4, 5, 6, 7) \
-    FOUR_LANES(sums, F, 8, 9, a, b) FOUR_LANES(sums, F, c, d, e, f)
+    sums.s0 = F(.s0, sums); sums.s1 = F(.s1, sums); sums.s2 = F(.s2, sums); sums.s3 = F(.s3, sums);
 #endif
-#define FOUR_LANES(sums, F, i, j, k, l) \
-    sums.s##i = F(.s##i, sums); sums.s##j = F(.s##j, sums); sums.s##k = F(.s##k, sums); sums.s##l = F(.s##l, sums);
