@@ -34,7 +34,7 @@ def test_run(capsys: pytest.CaptureFixture[str], model: str, device: DeviceInfo,
         target = tmp_path / f"{where.partition(':')[0]}.npz"
         _, err = call(capsys, "run", model, str(tmp_path / "image.npy"), "--device", where, "-o", str(target))
         answers.append(dict(np.load(target)))
-        assert (device.name in err) == (where != "cpu")
+        assert (device.short in err) == (where != "cpu")
     np.testing.assert_array_equal(answers[0]["features"], answers[1]["features"])
 
 
