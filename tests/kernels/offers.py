@@ -58,6 +58,11 @@ class Runner:
     def weights(self, stored: StoredTensor, role: str) -> Buffer:
         return self.add("weights", place(np.asarray(stored.parts[role])))
 
+    def lookup(
+        self, stored: StoredTensor, role: str, indices: Buffer, *, count: int, lines: int
+    ) -> tuple[Buffer, Buffer] | None:
+        return None
+
     def select(self, stored: StoredTensor, role: str, listed: Buffer, *, count: int, nbytes: int) -> Buffer | None:
         return None
 
