@@ -119,7 +119,7 @@ def test_int8_answers_as_float_after_a_round_trip(
 @pytest.mark.parametrize("lite0", [None], ids=["own"], indirect=True)
 @pytest.mark.parametrize("form", ["float32", "int8"])
 def test_an_opencl_device_gives_the_processors_answers(lite0: Lite0, form: str) -> None:
-    """int8 its bits, with every operator on the device."""
+    """With every operator on the device; int8 its bits."""
     opencl.provide()
     path: Path = getattr(lite0, form)
     expected = answers(path, lite0.inputs)
@@ -129,7 +129,7 @@ def test_an_opencl_device_gives_the_processors_answers(lite0: Lite0, form: str) 
     for name in PHOTOS:
         tolerance = 0.0 if form == "int8" else FLOAT_TOLERANCE * np.abs(expected[name]).max()
         assert np.abs(found[name] - expected[name]).max() <= tolerance, name
-    assert form != "int8" or kinds == {"opencl", "free"}
+    assert kinds == {"opencl", "free"}
 
 
 @pytest.mark.skipif(not MEASURED, reason="this system does not say how much memory a process has")
