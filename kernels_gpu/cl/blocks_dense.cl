@@ -6,6 +6,6 @@
 static inline int block_bytes(__global const uchar *at) { return BLOCK; }
 
 static inline void load_block(__global const uchar *at, __global const uchar *masks, int lane, group_t *g) {
-    g[0] = load_group(at, lane, 0);
-    g[1] = load_group(at, lane, 1);
+    load_group(at, lane, 0, &g[0]);
+    load_group(at, lane, 1, &g[1]);
 }

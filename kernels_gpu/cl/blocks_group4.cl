@@ -10,7 +10,7 @@ static inline void load_block(__global const uchar *at, __global const uchar *ma
     for (int side = 0; side < 2; side++) {
         const uint rows = CU32(masks)[side];
         const int place = (int)popcount(rows & ((1u << lane) - 1u));
-        g[side] = load_group(at, min(place, 15), side);
+        load_group(at, min(place, 15), side, &g[side]);
         if (!(rows >> lane & 1u)) g[side].scale = 0.0f;
     }
 }

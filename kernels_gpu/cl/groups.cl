@@ -9,18 +9,16 @@ typedef struct {
     float scale, minimum;
 } group_t;
 
-static inline group_t load_group(__global const uchar *w, int lane, int side) {
+static inline void load_group(__global const uchar *w, int lane, int side, group_t *g) {
     const __global uint *const lines = CU32(w + side * LINES * 64) + lane;
-    group_t g;
 #if NIBBLES
     for (int j = 0; j < 4; j++) {
-        g.quads[j] = lines[16 * j] & 0x0f0f0f0fu;
-        g.quads[4 + j] = lines[16 * j] >> 4 & 0x0f0f0f0fu;
+        g->quads[j] = lines[16 * j] & 0x0f0f0f0fu;
+        g->quads[4 + j] = lines[16 * j] >> 4 & 0x0f0f0f0fu;
     }
 #else
-    for (int j = 0; j < 8; j++) g.quads[j] = lines[16 * j];
+    for (int j = 0; j < 8; j++) g->quads[j] = lines[16 * j];
 #endif
-    g.scale = LOAD_HALF(w + FACTORS + 32 * side, lane);
-    g.minimum = MINIMA ? LOAD_HALF(w + FACTORS + 64 + 32 * side, lane) : 0.0f;
-    return g;
+    g->scale = LOAD_HALF(w + FACTORS + 32 * side, lane);
+    g->minimum = MINIMA ? LOAD_HALF(w + FACTORS + 64 + 32 * side, lane) : 0.0f;
 }
