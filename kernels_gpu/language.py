@@ -64,8 +64,13 @@ def _values_of_numbers(each: int, case: Case) -> tuple[Grid, ...]:
 
 
 # ---- products
+def _few_rows(case: Case) -> int:
+    """Those of a work-item. What slices share is to fit the 32 KB of local memory that phones have."""
+    return min(FEW_ROWS if case.tile.get("SLICES", 1) <= 4 else FEW_ROWS // 2, case["rows"])
+
+
 def _few(case: Case) -> tuple[Grid, ...]:
-    slices, rows = case.tile.get("SLICES", 1), -(-case["rows"] // min(FEW_ROWS, case["rows"]))
+    slices, rows = case.tile.get("SLICES", 1), -(-case["rows"] // _few_rows(case))
     if case.tile.get("WIDE"):
         return _wide(case["columns"], rows)
     if slices == 1:
@@ -84,7 +89,7 @@ def _wide(columns: int, rows: int) -> tuple[Grid, ...]:
 
 
 def _few_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
-    return {**form, "MANY": 0, "TERMS": int(case.params.get("terms", 1)), "ROWS": min(FEW_ROWS, case["rows"])}
+    return {**form, "MANY": 0, "TERMS": int(case.params.get("terms", 1)), "ROWS": _few_rows(case)}
 
 
 def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
@@ -92,7 +97,7 @@ def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
 
 
 def _products(
-    name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 16),
+    name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 8),
     wide: bool = False,
 ) -> list[Twin]:  # fmt: skip
     """The products of few and of many rows. slices: how many work-items may share a column of few rows. wide: whether
