@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import opencl
 import pytest
 
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
@@ -49,6 +48,8 @@ def levels() -> tuple[Level, ...]:
 
 @cache
 def programs() -> Programs:
+    import opencl  # in tests/, which other folders that use these files need not have
+
     opencl.provide()
     cache_folder = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
     return Programs(Context(choose(DEVICE)), cache_folder / "opencl")

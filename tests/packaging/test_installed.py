@@ -13,8 +13,8 @@ from release import HOST, run
 HEAVY = ("numba", "llvmlite", "onnx", "PIL", "tokenizers", "jinja2", "rich", "unicorn", "ziglang")
 FIRST_ANSWER = Path(__file__).with_name("first_answer.py")
 DEVICE_TESTS = ("device", "plan", "program", "runtime")
-NOT_ON_A_DEVICE = ("runtime/test_detector.py", "runtime/test_kernel_cache.py")
-"""One converts a model, the other looks for compiled objects."""
+NOT_ON_A_DEVICE = ("runtime/test_detector.py", "runtime/test_kernel_cache.py", "runtime/test_streamed_session.py")
+"""Two convert models, one looks for compiled objects."""
 ALL_LEVELS = "test_int8_bits_do_not_depend_on_the_level"
 """The wheel of these tests has the library of one level of this machine."""
 FEWEST_PASSED = 200
