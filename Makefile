@@ -44,7 +44,7 @@ test-arm: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
 
 test-gpu: $(VENV)/.test.stamp
-	$(BIN)/python -m pytest tests/gpu -m 'long or not long' $(TEST_FLAGS)
+	$(BIN)/python -m pytest tests/gpu tests/models/test_efficientnet.py -m 'long or not long' $(TEST_FLAGS)
 
 # setup.py takes from build/device what fits each kind. Wheels of the same sources and date are the same bytes.
 # Fewer: make wheels KINDS='aarch64 android'

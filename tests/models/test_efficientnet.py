@@ -116,6 +116,7 @@ def test_int8_answers_as_float_after_a_round_trip(
         np.testing.assert_array_equal(found[name], first[name], err_msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lite0", [None], ids=["own"], indirect=True)
 @pytest.mark.parametrize("form", ["float32", "int8"])
 def test_an_opencl_device_gives_the_processors_answers(lite0: Lite0, form: str) -> None:
