@@ -146,7 +146,7 @@ def _copy(case: Case) -> tuple[Grid, ...]:
 
 
 def _backwards(case: Case) -> str:
-    """An operand is what follows its offset: what lies before it may not have come to the device."""
+    """The tests hand a twin what follows an operand's offset: copies that go before it are the processor's."""
     down = any(case[f"{side}_stride{axis}"] < 0 for side in "xy" for axis in range(8))
     return "it copies backwards" if down else ""
 

@@ -13,6 +13,8 @@ from edgert.errors import UnsupportedError
 from edgert.kernels_gpu.device import Capabilities
 from edgert.kernels_gpu.table import refusal, twins
 from edgert.plan.emitter import ARENA, STATE
+from edgert.plan.lowering.strided import KERNEL as COPY
+from edgert.plan.lowering.strided import reach_back
 from edgert.plan.plan import HostCall, NativeRun, Plan, Slot, Step
 from edgert.plan.ranges import Range, Ranges, common, size, united, without
 from edgert.program import Op
@@ -145,7 +147,8 @@ class _Piece:
                 writes = set(twin.writes.split()) if twin else set(op.operands)
                 for name, operand in op.operands.items():
                     if operand is not None and operand.segment in SEGMENTS:
-                        place = (operand.segment, (operand.offset, operand.offset + operand.nbytes))
+                        before = reach_back(op.params, name) if op.kernel == COPY else 0
+                        place = (operand.segment, (operand.offset - before, operand.offset + operand.nbytes))
                         touched.append(place)
                         written += [place] if name in writes else []
         return _by_segment(touched), _by_segment(written)

@@ -11,6 +11,7 @@ from edgert.kernels_gpu.device import Capabilities
 from edgert.kernels_gpu.table import Twin, twins
 from edgert.plan.devices import Placement, place, wherever_possible
 from edgert.plan.emitter import ARENA
+from edgert.plan.lowering.strided import reach_back
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.plan.ranges import size
@@ -69,6 +70,12 @@ def test_an_operand_that_no_table_says_is_read_only_may_have_changed(monkeypatch
     placement = place(chain(), lambda index, op: "" if index == 2 else "not here")
     # Besides the sum and what NumPy made, nothing is the device's to read.
     assert moved(placement)[1] == 2 * NBYTES
+
+
+def test_a_copy_with_negative_strides_reaches_back() -> None:
+    axes = {f"size{i}": 1 for i in range(8)} | {f"{side}_stride{i}": 0 for side in "xy" for i in range(8)}
+    params = {**axes, "size6": 3, "x_stride6": -40, "y_stride6": 40, "size7": 10, "x_stride7": -4, "y_stride7": 4}
+    assert reach_back(params, "x") == 2 * 40 + 9 * 4 and reach_back(params, "y") == 0
 
 
 def test_reasons() -> None:

@@ -65,3 +65,9 @@ def emit_copy(
     rows, nbytes = prod(axis.size for axis in axes[:-1]), element * prod(axis.size for axis in axes)
     offsets: Mapping[str, int] = {"x": x_offset, "y": y_offset}
     emitter.op(KERNEL, {"x": x, "y": y}, params, chunks=split(threads, rows, 2 * nbytes), offsets=offsets)
+
+
+def reach_back(params: Mapping[str, int | float], side: str) -> int:
+    """Bytes before the address of operand `side` ('x' or 'y') that a copy touches: axes of negative stride go there."""
+    axes = ((int(params[f"size{i}"]), int(params[f"{side}_stride{i}"])) for i in range(AXES))
+    return sum((size - 1) * -stride for size, stride in axes if stride < 0)
