@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
@@ -22,7 +21,7 @@ from edgert.graph.ir import Array
 from edgert.graph.neurons import with_thresholds
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
+from edgert.kernels_cpu.library import Progress
 from edgert.llm.plans import MIN_CHUNK, Mode, Options, Plans, fitting
 from edgert.llm.streamed import StreamedWeights, cost_of
 from edgert.plan import explain
@@ -34,7 +33,7 @@ from edgert.program.assembler import aligned_bytes
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.heap import give_back
-from edgert.runtime.pool import WorkerPool
+from edgert.runtime.native import Native
 from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.stream.readers import Checks
@@ -129,8 +128,7 @@ class Decoder:
         self._on_compile = on_compile
         self._stream = stream
         self._ready: dict[Mode, Executable] = {}
-        self._library: KernelLibrary | None = None
-        self._pool: WorkerPool | None = None
+        self._native = Native(self._choice, self.threads, on_compile)
         self._state: Array | None = None
         self._mirror: Mirror | None = None
         """The memory behind the state, where a device has it."""
@@ -232,28 +230,17 @@ class Decoder:
                 if self._mirror is None:
                     self._mirror = self._accelerator.mirror(plan.memory.state, f"the cache of {self.n_ctx} positions")
                     self._state = self._mirror.host[: plan.memory.state]
-                self._ready[mode] = self._accelerator.executable(plan, self._native, self._mirror)
+                self._ready[mode] = self._accelerator.executable(plan, self._native.take, self._mirror)
                 return self._ready[mode]
-            self._native(plan.program.kernels, plan)
+            native = self._native.take(plan.program.kernels, plan)
             if self._state is None:
                 self._state = self._allocate(plan.memory.state)
             if self._plans.stream and self._plans.parts and self._weights is None:
                 self._weights = StreamedWeights(self._plans, self._ram, self.checks)
             weights = self._weights
             store, tables, window = (None,) * 3 if weights is None else (weights.store, weights.tables, weights.window)
-            self._ready[mode] = Executable(
-                plan, self._library, self._pool, self._state, store, tables, window=window
-            )  # fmt: skip
+            self._ready[mode] = Executable(plan, *native, self._state, store, tables, window=window)
         return self._ready[mode]
-
-    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary, WorkerPool | None]:
-        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
-        if self._library is None:
-            self._library = load_library(self._choice, cache_root())
-        self._library.prepare(kernels, self._on_compile)
-        if plan.threads > 1 and self._pool is None:
-            self._pool = WorkerPool(self._library, self.threads)
-        return self._library, self._pool
 
     def _allocate(self, nbytes: int) -> Array:
         try:
@@ -276,11 +263,9 @@ class Decoder:
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         plan = replace(self._executable("decode").plan, memory=self.memory())
-        origin = self._library.origin + self._choice.note if self._library is not None else ""
         beside = self._accelerator.device.short if self._accelerator is not None else ""
-        words = (
-            f"{explain.summary(plan, origin, beside)}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
-        )
+        words = explain.summary(plan, self._native.described, beside)
+        words = f"{words}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
         return words if self._weights is None else f"{words}, {self._weights.describe()}"
 
     # ---- streaming
@@ -334,8 +319,7 @@ class Decoder:
 
     def _let_go(self) -> None:
         """Forgets the programs, and what reads their weights. No run is in progress."""
-        if self._pool is not None:
-            self._pool.quiesce()
+        self._native.quiesce()
         self._ready.clear()
         if self._weights is not None:
             self._weights.close()
@@ -408,9 +392,8 @@ class Decoder:
         """Ends worker threads and frees memory. May be called twice."""
         with self._lock:
             self._let_go()
-            if self._pool is not None:
-                self._pool.close()
-            self._pool = self._state = self._mirror = None
+            self._native.close()
+            self._state = self._mirror = None
             self.n_past = 0
             if self._share is not None:
                 self._share.leave()
@@ -418,7 +401,6 @@ class Decoder:
     def after_fork(self) -> None:
         """The child has no worker threads yet, and another thread may have held the lock."""
         self._lock = threading.RLock()
-        if self._pool is not None:
-            self._pool.restart()
+        self._native.after_fork()
         for executable in self._ready.values():
             executable.reset()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
@@ -20,7 +19,7 @@ from edgert.graph.infer import infer_types
 from edgert.graph.ir import Array
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
+from edgert.kernels_cpu.library import Progress
 from edgert.llm.plans import TOKENS
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
@@ -28,7 +27,7 @@ from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable
 from edgert.runtime.fork import tell_after_fork
-from edgert.runtime.pool import WorkerPool
+from edgert.runtime.native import Native
 from edgert.runtime.session import check_sparse, check_threads
 
 if TYPE_CHECKING:
@@ -86,8 +85,7 @@ class Encoder:
         self._ram = None if ram is None else parse_bytes(ram)
         self._sparse = sparse
         self._on_compile = on_compile
-        self._library: KernelLibrary | None = None
-        self._pool: WorkerPool | None = None
+        self._native = Native(self._choice, self.threads, on_compile)
         self._ready: dict[int, Executable] = {}
         self._exact = False
         tell_after_fork(self)
@@ -168,25 +166,16 @@ class Encoder:
             if self._exact:
                 self._ready.clear()
             if self._accelerator is not None:
-                self._ready[length] = self._accelerator.executable(plan, self._native)
+                self._ready[length] = self._accelerator.executable(plan, self._native.take)
             else:
-                self._ready[length] = Executable(plan, *self._native(plan.program.kernels, plan))
+                self._ready[length] = Executable(plan, *self._native.take(plan.program.kernels, plan))
         return self._ready[length]
-
-    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary, WorkerPool | None]:
-        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
-        if self._library is None:
-            self._library = load_library(self._choice, cache_root())
-        self._library.prepare(kernels, self._on_compile)
-        if plan.threads > 1 and self._pool is None:
-            self._pool = WorkerPool(self._library, self.threads)
-        return self._library, self._pool
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         executable = self._executable(1)
-        origin = self._library.origin + self._choice.note if self._library is not None else ""
-        return explain.summary(executable.plan, origin, self._accelerator.device.short if self._accelerator else "")
+        beside = self._accelerator.device.short if self._accelerator is not None else ""
+        return explain.summary(executable.plan, self._native.described, beside)
 
     def trim(self, ram: str | int | None = None) -> int:
         """Drops the programs and what is in memory of the mapped weights: the next text has them again, within `ram`
@@ -200,22 +189,18 @@ class Encoder:
         except MemoryBudgetError:
             self._ram = before
             raise
-        if self._pool is not None:
-            self._pool.quiesce()
+        self._native.quiesce()
         self._ready.clear()
         self.model.drop_pages()
         return self._ram or 0
 
     def close(self) -> None:
         """Ends worker threads and frees memory. May be called twice."""
-        if self._pool is not None:
-            self._pool.close()
-        self._pool = None
+        self._native.close()
         self._ready.clear()
 
     def after_fork(self) -> None:
         """The child has no worker threads yet."""
-        if self._pool is not None:
-            self._pool.restart()
+        self._native.after_fork()
         for executable in self._ready.values():
             executable.reset()

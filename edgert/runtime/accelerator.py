@@ -28,7 +28,7 @@ from edgert.runtime.gpu_executable import GpuExecutable, native_kernels
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.trials import Trials, fixed_places, op_case
 
-Native = Callable[[tuple[str, ...], Plan], tuple[KernelLibrary | None, WorkerPool | None]]
+Take = Callable[[tuple[str, ...], Plan], tuple[KernelLibrary | None, WorkerPool | None]]
 """(kernels, plan) -> the library that has them, and workers where the plan takes any."""
 
 
@@ -55,7 +55,7 @@ class Accelerator:
         """Memory for the states that several plans share. Raises DeviceMemoryError."""
         return Mirror(self.context, nbytes, what)
 
-    def executable(self, plan: Plan, native: Native, state: Mirror | None = None) -> GpuExecutable:
+    def executable(self, plan: Plan, native: Take, state: Mirror | None = None) -> GpuExecutable:
         """`plan` with all ops on the device that are to run there. Raises DeviceError, KernelError,
         MemoryBudgetError."""
         placement = self.placement(plan)

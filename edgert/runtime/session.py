@@ -14,7 +14,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from edgert.cache import cache_root
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model, ModelInfo, read_model
@@ -23,7 +22,7 @@ from edgert.graph.ir import Array, Graph
 from edgert.graph.registry import NeedsValue
 from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
-from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
+from edgert.kernels_cpu.library import Progress
 from edgert.plan import explain
 from edgert.plan.budget import parse_bytes, show_bytes
 from edgert.plan.lowering.api import SPARSE
@@ -40,7 +39,7 @@ from edgert.runtime.inputs import (
     check_shapes,
     free_dims,
 )  # fmt: skip
-from edgert.runtime.pool import WorkerPool
+from edgert.runtime.native import Native
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.state import Begin, State, unrolled
 
@@ -155,8 +154,7 @@ class Session:
         self._accelerator = self._opened(device)
         self._choice = chosen() if self._accelerator is None else self._accelerator.choice
         self._level = self._choice.level
-        self._library: KernelLibrary | None = None
-        self._pool: WorkerPool | None = None
+        self._native = Native(self._choice, self._threads, on_compile)
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
         self._store: WeightStore | None = None
         """What reads weights for the one executable that there is then; several have theirs mapped."""
@@ -326,7 +324,7 @@ class Session:
     @property
     def kernels(self) -> str:
         """'JIT' or 'AOT', and '' while no native kernel is in use."""
-        return self._library.origin if self._library is not None else ""
+        return self._native.origin
 
     def _executable(self, bindings: Mapping[str, int]) -> Executable | Staged:
         key: Bindings = tuple(sorted(bindings.items()))
@@ -382,18 +380,8 @@ class Session:
             self._let_go()
         self._make_room(plan, within)
         if self._accelerator is not None:
-            return self._accelerator.executable(plan, self._native)
-        return Executable(plan, *self._native(plan.program.kernels, plan))
-
-    def _native(self, kernels: Sequence[str], plan: Plan) -> tuple[KernelLibrary | None, WorkerPool | None]:
-        """The library with `kernels`, those that `plan` has on the processor, and the workers, where it takes any."""
-        if kernels:
-            if self._library is None:
-                self._library = load_library(self._choice, cache_root())
-            self._library.prepare(kernels, self._on_compile)
-            if plan.threads > 1 and self._pool is None:
-                self._pool = WorkerPool(self._library, self._threads)
-        return self._library, self._pool
+            return self._accelerator.executable(plan, self._native.take)
+        return Executable(plan, *self._native.take(plan.program.kernels, plan))
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -421,7 +409,7 @@ class Session:
     def _link_streamed(self, streamed: StreamedPlan) -> Executable:
         """In place of all other executables: what they hold is better used for weights."""
         streamed.check(self._ram)
-        native = self._native(streamed.plan.program.kernels, streamed.plan)
+        native = self._native.take(streamed.plan.program.kernels, streamed.plan)
         self._let_go()
         division = streamed.divide(self._ram)
         tables = streamed.open_tables(self._checks)
@@ -435,15 +423,15 @@ class Session:
         while any(ready is not within for ready in self._ready.values()) and (
             (within is None and len(self._ready) >= KEPT_PLANS) or not self._fits(plan, within)
         ):
-            if self._pool is not None and not quiet:
-                self._pool.quiesce()
+            if not quiet:
+                self._native.quiesce()
                 quiet = True
             oldest = next(key for key, ready in self._ready.items() if ready is not within)
             self._latest = None
             del self._ready[oldest]
         if within is not None and not self._fits(plan, within):
-            if self._pool is not None and not quiet:
-                self._pool.quiesce()
+            if not quiet:
+                self._native.quiesce()
             within.forget()
 
     def _fits(self, plan: Plan, within: Staged | None) -> bool:
@@ -452,8 +440,7 @@ class Session:
 
     def _let_go(self) -> None:
         """Drops all executables, and what reads their weights. No run is in progress."""
-        if self._pool is not None:
-            self._pool.quiesce()
+        self._native.quiesce()
         self._latest = None
         self._ready.clear()
         if self._store is not None:
@@ -503,9 +490,7 @@ class Session:
         with self._lock:
             self._closed = True
             self._let_go()
-            if self._pool is not None:
-                self._pool.close()
-            self._pool = None
+            self._native.close()
             if self._share is not None:
                 self._share.leave()
 
@@ -520,7 +505,6 @@ class Session:
     def after_fork(self) -> None:
         """In the child: the workers are gone, and another thread may have held the lock."""
         self._lock = threading.Lock()
-        if self._pool is not None:
-            self._pool.restart()
+        self._native.after_fork()
         for executable in self._ready.values():
             executable.reset()
