@@ -229,7 +229,10 @@ class ObjectLoader:
         """Addresses of `symbols` in the object at `path`."""
         llvm = self._llvm
         module = llvm.parse_assembly("")
-        engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine(jit=True))
+        machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        # One block for all sections of an object: its code reaches its constants by 32-bit distances, and placed one by
+        # one, sections end up further apart where the address space is crowded, on which LLVM aborts the process.
+        engine = llvm.create_mcjit_compiler(module, machine, use_lmm=True)
         engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(path.read_bytes()))
         engine.finalize_object()
         self._engines.append(engine)

@@ -1,8 +1,7 @@
-"""Sampling: against a plain definition, its options one by one, its speed, and logits that are no numbers."""
+"""Sampling: against a plain definition, its options one by one, and logits that are no numbers."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -150,16 +149,3 @@ def test_log_probabilities(rng) -> None:
     assert [token for token, _ in top] == np.argsort(-scores)[:3].tolist()
     assert top[0][1] == pytest.approx(p.max(), abs=1e-5)
     assert log_probabilities(scores, 17, 0)[1] == []
-
-
-@pytest.mark.parametrize("size", [49152, 262144])
-def test_a_draw_takes_a_fraction_of_a_millisecond(rng, size: int) -> None:
-    scores = logits(rng, size)
-    for options in (Sampling(), Sampling(temperature=0), Sampling(repeat_penalty=1.1)):
-        sampler = Sampler(options, size, range(64))
-        best = INF
-        for _ in range(20):
-            start = time.perf_counter()
-            sampler.next(scores)
-            best = min(best, time.perf_counter() - start)
-        assert best < 0.5e-3

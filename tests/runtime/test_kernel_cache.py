@@ -20,6 +20,35 @@ from edgert.kernels_cpu.levels import LEVELS
 print(*(cache_folder(Path("/cache"), level) for level in LEVELS.values()), sep="\\n")
 """
 
+CROWDED = """
+import ctypes
+from edgert.cache import cache_root
+from edgert.kernels_cpu.levels import active_level
+from edgert.kernels_cpu.library import open_library
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+PRIVATE_ANONYMOUS_NORESERVE = 0x4022
+
+
+def take(nbytes):
+    return libc.mmap(None, nbytes, 0, PRIVATE_ANONYMOUS_NORESERVE, -1, 0)
+
+
+library = open_library(active_level(), cache_root())
+library.prepare(["copy_strided_row"])  # what compiles and loads is here now
+single = take(4096)
+far = take(4 << 30)
+for nbytes in (1 << 30, 1 << 20, 1 << 16, 4096):
+    while take(nbytes) > far:  # until nothing is free between them
+        pass
+libc.munmap(single, 4096)
+library.prepare(["attention_f32_kvf16"])
+print("loaded")
+"""
+
 
 def test_every_process_looks_in_the_same_folder() -> None:
     """Python orders sets of strings anew in every process."""
@@ -46,3 +75,10 @@ def test_an_object_is_named_by_all_its_sources() -> None:
     assert not {"levels.py", "jit.py"} & names, "the level is in the folder's name"
     assert not {"conv2d_f32.py", "depthwise_q8.py", "registry.py"} & names
     assert len({jit.object_name(name) for name in kernels()}) == len(kernels())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lays out the address space as Linux does")
+def test_a_crowded_address_space_splits_no_object() -> None:
+    """Room for constants here, for code only 4 GB away, and 32 bits between them."""
+    ran = subprocess.run([sys.executable, "-c", CROWDED], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "loaded\n"), ran.stderr
