@@ -13,7 +13,7 @@ help:
 	@echo 'make quickstart   install edgert into .venv, convert and run the model that ships with it'
 	@echo 'make test         the whole test suite'
 	@echo 'make test-arm     everything on emulated ARM processors: kernels, models, a language model, the compiler'
-	@echo 'make test-gpu     everything on an OpenCL device: every kernel, races, models'
+	@echo 'make test-gpu     everything on OpenCL devices: every kernel, races, models'
 	@echo 'make wheels       dist/: a wheel for each kind of phone and board, and the source archive'
 	@echo 'make check        format, lint, types and a tiny test: before every commit'
 	@echo 'make bench        latency side by side with other runtimes'
@@ -43,8 +43,13 @@ test: $(VENV)/.test.stamp
 test-arm: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
 
+# The machine's own driver (PoCL where it has none), then Intel's runtime for processors. tests/opencl.py provides them.
+test-gpu: DRIVERS ?= machine intel
 test-gpu: $(VENV)/.test.stamp
-	$(BIN)/python -m pytest tests/gpu tests/models/test_efficientnet.py -m 'long or not long' $(TEST_FLAGS)
+	@failed=; for driver in $(DRIVERS); do \
+	  EDGERT_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/gpu -m 'long or not long' $(TEST_FLAGS) || \
+	  failed="$$failed $$driver"; \
+	done; [ -z "$$failed" ] || { echo "error: tests failed on:$$failed"; exit 1; }
 
 # setup.py takes from build/device what fits each kind. Wheels of the same sources and date are the same bytes.
 # Fewer: make wheels KINDS='aarch64 android'

@@ -22,6 +22,11 @@ from edgert.kernels_gpu.table import case_of, twins
 from edgert.kernels_gpu.tune import Tuner
 
 
+def pytest_report_header() -> str:
+    """Where the tests of this folder run, when they are asked for by name."""
+    return f"OpenCL: {opencl.described()}"
+
+
 @pytest.fixture(scope="session")
 def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
     """The first device that works: a driver may be too old for the processor that it runs on."""
