@@ -27,6 +27,8 @@ GEMM_TILES = (
     {"WIDE": 16, "ROWS": 4, "SPLIT": 1, "LINES": 4},
     {"WIDE": 16, "ROWS": 1, "SPLIT": 4, "LINES": 4},
 )
+TOP_TILES = ({"WIDE": 4, "SPREAD": 16}, {"WIDE": 4, "SPREAD": 4}, {"WIDE": 16, "SPREAD": 4})
+"""SPREAD: columns that a row is looked at as, for each value that is wanted."""
 VECTOR_TILES = ({"WIDE": 4}, {"WIDE": 16})
 
 
@@ -133,6 +135,26 @@ def _places(case: Case) -> tuple[Grid, ...]:
     return _plane(case["count"], case["outer"])
 
 
+# ---- the largest of rows, see top_k_f32_row.cl
+def _columns(case: Case) -> int:
+    return 64 * _up(min(case["count"], case.tile["SPREAD"] * max(case["k"], 64)), 64)
+
+
+def _left(case: Case) -> int:
+    """Values of the columns that are left."""
+    return case["k"] * _up(case["count"], _columns(case))
+
+
+def _selection(case: Case) -> tuple[Grid, ...]:
+    sizes = (_up(_columns(case), case.tile["WIDE"]), _columns(case), _left(case), _left(case))
+    return tuple(Grid((size, case["rows"]), (16 if i == 0 else GROUP, 1)) for i, size in enumerate(sizes))
+
+
+def _selection_memory(case: Case) -> int:
+    words = 16 + 2 * _columns(case) + 16 * _up(case["k"], 16) + 2 * 16 * _up(_left(case), 16)
+    return 4 * case["rows"] * words
+
+
 # ---- layout
 def _together(case: Case) -> bool:
     """Whether the last axis of a copy is a run of at least 16 bytes on both sides."""
@@ -143,12 +165,6 @@ def _together(case: Case) -> bool:
 def _copy(case: Case) -> tuple[Grid, ...]:
     row = _up(case["size7"] * case["element"], 16) if _together(case) else case["size7"]
     return _plane(row * case["size6"], prod(case[f"size{axis}"] for axis in range(6)))
-
-
-def _backwards(case: Case) -> str:
-    """The tests hand a twin what follows an operand's offset: copies that go before it are the processor's."""
-    down = any(case[f"{side}_stride{axis}"] < 0 for side in "xy" for axis in range(8))
-    return "it copies backwards" if down else ""
 
 
 TWINS = (
@@ -188,10 +204,15 @@ TWINS = (
     Twin("softmax_f32_kp", lambda case: _plane(case["plane"] // 4, case["batch"]), uses="extremes.cl"),
     Twin("arg_extreme_f32", _places, uses="arg_wins.cl", exact=True),
     Twin("arg_extreme_f32_row", _shared_rows, uses="arg_wins.cl", defines=_lane_constants, exact=True),
+    Twin(
+        "top_k_f32_row", _selection, functions="top_k_columns top_k_left top_k_survivors top_k_order",
+        uses="vectors.cl", writes="y places", tiles=TOP_TILES, suits=_fits_registers, workspace=_selection_memory,
+        exact=True,
+    ),
     Twin("resample_rows_f32", lambda case: _plane(case["count"], case["outer"] * case["out"])),
     Twin("resample_columns_f32", lambda case: _plane(case["out"], case["outer"] * case["count"])),
     Twin(
-        "copy_strided_row", _copy, exact=True, refuses=_backwards,
+        "copy_strided_row", _copy, exact=True,
         defines=lambda case: {"ELEMENT": case["element"], "RUN": int(_together(case))},
     ),
     Twin("gather_row", lambda case: _plane(_up(case["inner"], 4), case["outer"] * case["places"]), exact=True),

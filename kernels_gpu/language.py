@@ -49,9 +49,12 @@ def _conversion(layout: str, terms: int) -> Twin:
     )  # fmt: skip
 
 
-def _both(name: str, source: str, grid: Callable[[Case], tuple[Grid, ...]], floats: str = "") -> list[Twin]:
-    """A kernel that makes rows of floats, and the one that makes g32. source: file and function of both."""
-    uses = "group.cl quantize_group.cl"
+def _both(
+    name: str, source: str, grid: Callable[[Case], tuple[Grid, ...]], floats: str = "", more: str = ""
+) -> list[Twin]:
+    """A kernel that makes rows of floats, and the one that makes g32. source: file and function of both; more: what
+    it uses."""
+    uses = f"group.cl quantize_group.cl {more}"
     return [
         Twin(f"{name}_row", grid, f"{source}.cl", source, uses, floats, defines=_always(TO_GROUPS=0)),
         Twin(f"{name}_g32", grid, f"{source}.cl", source, uses, floats, defines=_always(TO_GROUPS=1)),
@@ -181,7 +184,7 @@ TWINS: tuple[Twin, ...] = (
     _conversion("g32", 1),
     _conversion("g32x2", 2),
     *_both("normalize_f32", "normalize_rows", _groups_of_rows, "epsilon"),
-    *_both("glu_f32", "glu", _blocks_of_rows),
+    *_both("glu_f32", "glu", _blocks_of_rows, more="gates.cl"),
     *(
         Twin(
             f"gather_{encoding}_n16k64", partial(_values_of_numbers, 4), source="gather_groups.cl",

@@ -13,8 +13,9 @@ from importlib import import_module
 from edgert.kernels_cpu.registry import kernels
 from edgert.kernels_gpu.device import Capabilities
 
-FAMILIES = ("bytes", "floats", "language")
-"""Modules of this package with a tuple TWINS: 8-bit networks, float networks and what serves all, language models."""
+FAMILIES = ("bytes", "floats", "language", "neurons", "sequences")
+"""Modules of this package with a tuple TWINS: 8-bit networks, float networks and what serves all, language models and
+their neurons, recurrent layers."""
 
 
 @dataclass(frozen=True)

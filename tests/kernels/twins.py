@@ -23,6 +23,8 @@ from edgert.kernels_gpu.device import choose
 from edgert.kernels_gpu.launch import Place, commands_of
 from edgert.kernels_gpu.programs import Programs, with_tile
 from edgert.kernels_gpu.table import case_of, twins
+from edgert.plan.lowering.strided import KERNEL as COPY
+from edgert.plan.lowering.strided import reach_back
 
 DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """'opencl:0', or '' where the CPU's kernels are tested."""
@@ -63,8 +65,11 @@ def run(
     twin = twins().get(name)
     if twin is None:
         raise NoTwin(f"{name} has no twin")
-    views = {key: _bytes(array, offsets.get(key, 0)) for key, array in operands.items() if array is not None}
-    sizes = {key: view.size for key, view in views.items()}
+    # Copies may go back from the addresses that they are given.
+    before = {key: reach_back(params, key) if name == COPY else 0 for key in operands}
+    given = {key: array for key, array in operands.items() if array is not None}
+    views = {key: _bytes(array, offsets.get(key, 0) - before[key]) for key, array in given.items()}
+    sizes = {key: view.size - before[key] for key, view in views.items()}
     case = case_of(twin, params, sizes, programs().context.device.capabilities, level.act_signed)
     reason = twin.refuses(case)
     if reason:
@@ -76,7 +81,7 @@ def run(
     results = []
     for tile in tiles:
         memory = _Memory(programs().context, list(views.values()))
-        places = {key: memory.place(views[key]) if key in views else None for key in operands}
+        places = {key: memory.place(views[key], before[key]) if key in views else None for key in operands}
         for command in commands_of(programs(), twin, with_tile(case, tile), places, memory.workspace):
             programs().context.cl.enqueue_nd_range_kernel(memory.queue, command.kernel, command.items, command.group)
         results.append(memory.pull([views[key] for key in written], name))
@@ -121,10 +126,11 @@ class _Memory:
             data[GUARD:-GUARD] = np.ctypeslib.as_array((ctypes.c_uint8 * (stop - start)).from_address(start))
         return data
 
-    def place(self, view: np.ndarray) -> Place:
+    def place(self, view: np.ndarray, further: int = 0) -> Place:
+        """Of what begins `further` bytes after `view` does."""
         start = _start(view)
         index = next(i for i, (low, high) in enumerate(self.regions) if low <= start and start + view.size <= high)
-        return Place(self.buffers[index], GUARD + start - self.regions[index][0], view.size)
+        return Place(self.buffers[index], GUARD + start - self.regions[index][0] + further, view.size - further)
 
     def workspace(self, nbytes: int) -> Any:
         flags = self.cl.mem_flags.READ_WRITE | self.cl.mem_flags.COPY_HOST_PTR

@@ -82,7 +82,7 @@ def test_reasons() -> None:
     choose = wherever_possible(DEVICE, False)
     op = chain().program.ops[0]
     assert choose(0, op) == ""
-    assert choose(0, Op("lstm_f32_row", {}, {}, 1)) == "lstm_f32_row has no OpenCL form"
+    assert choose(0, Op("conv2d_q8_k4p_amx", {}, {}, 1)) == "conv2d_q8_k4p_amx has no OpenCL form"
 
 
 def test_every_row_of_the_table_fits_its_kernel() -> None:
