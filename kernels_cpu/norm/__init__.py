@@ -43,6 +43,14 @@ KERNELS: tuple[KernelSpec, ...] = (
         summary="ArgMax and ArgMin within each row, int64",
     ),
     KernelSpec(
+        name="top_k_f32_row",
+        module=f"{_FOLDER}.top_k",
+        function="top_k",
+        operands="x y places",
+        params="rows count k",
+        summary="the k largest of each row in order, and their places, int64",
+    ),
+    KernelSpec(
         name="softmax_f32_row",
         module=f"{_FOLDER}.softmax",
         function="softmax",
