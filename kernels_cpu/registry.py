@@ -11,7 +11,10 @@ from typing import Any
 
 from edgert.kernels_cpu.spec import KernelSpec
 
-FAMILIES = ("attention", "conv", "elementwise", "layout", "matmul", "norm", "pool", "recurrent", "resample", "neurons")
+FAMILIES = (
+    "attention", "conv", "elementwise", "layout", "matmul", "norm", "pool", "recurrent", "resample", "neurons",
+    "commands",
+)  # fmt: skip
 
 
 @cache

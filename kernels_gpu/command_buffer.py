@@ -7,15 +7,14 @@ used here are the same in its versions 0.9.0 to 0.9.8.
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 from edgert.errors import DeviceError
 from edgert.kernels_gpu.context import Context, device_error
+from edgert.kernels_gpu.driver import function_address
 from edgert.kernels_gpu.launch import Command
 
 _HANDLE, _INT, _UINT = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint
@@ -63,18 +62,9 @@ class CommandBuffer:
 
 
 @cache
-def opencl_library() -> ctypes.CDLL:
-    """The loader that pyopencl uses: there may be several on a machine. Raises DeviceError where it is not found."""
-    found = re.findall(r"\S*libOpenCL\S*", Path("/proc/self/maps").read_text("utf-8"))
-    if not found:
-        raise DeviceError("expected libOpenCL among the libraries of this process, found none")
-    return ctypes.CDLL(found[0])
-
-
-@cache
 def _functions(platform: int) -> dict[str, Any]:
-    find = opencl_library().clGetExtensionFunctionAddressForPlatform
-    find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
+    kind = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    find = kind(function_address("clGetExtensionFunctionAddressForPlatform"))
     table = {}
     for name, (result, *arguments) in _FUNCTIONS.items():
         address = find(platform, name.encode())

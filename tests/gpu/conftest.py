@@ -14,10 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import opencl
 
+from edgert.cache import cache_root
 from edgert.errors import DeviceError, KernelError
+from edgert.kernels_cpu.levels import active_level
+from edgert.kernels_cpu.library import open_library
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import DeviceInfo, devices
 from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.replay import Enqueuer
 from edgert.kernels_gpu.table import case_of, twins
 from edgert.kernels_gpu.tune import Tuner
 
@@ -49,6 +53,12 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
 @pytest.fixture(scope="session")
 def context(device: DeviceInfo) -> Context:
     return Context(device)
+
+
+@pytest.fixture(scope="session")
+def enqueuer() -> Enqueuer:
+    """The native loop, ahead of time or compiled here."""
+    return Enqueuer(open_library(active_level(), cache_root()))
 
 
 @pytest.fixture(autouse=True)
