@@ -16,6 +16,7 @@ from edgert.kernels_cpu.library import KernelLibrary
 from edgert.kernels_gpu.launch import Command, Place, commands_of
 from edgert.kernels_gpu.memory import Mirror, Weights, require
 from edgert.kernels_gpu.programs import Programs, with_tile
+from edgert.kernels_gpu.replay import Enqueuer
 from edgert.kernels_gpu.sequence import Sequence, record
 from edgert.kernels_gpu.table import twins
 from edgert.kernels_gpu.tune import Tuner
@@ -32,16 +33,18 @@ class GpuExecutable(Executable):
     """Memory for a placed plan on both sides, its ops recorded or linked, and the parts in order.
 
     weights: of the model, shared by its executables. tuner: of the device. state: the memory of the plan's states,
-    shared with other plans. form: how commands are enqueued, see sequence.FORMS. Raises DeviceError, KernelError,
+    shared with other plans. form, enqueuer: how commands are enqueued, see
+    sequence.Sequence. Raises DeviceError, KernelError,
     MemoryBudgetError.
     """
 
     def __init__(
         self, placement: Placement, library: KernelLibrary | None, pool: WorkerPool | None, programs: Programs,
-        weights: Weights, tuner: Tuner, state: Mirror | None = None, form: str = "replay",
+        weights: Weights, tuner: Tuner, state: Mirror | None = None, form: str = "",
+        enqueuer: Enqueuer | None = None,
     ) -> None:  # fmt: skip
         plan = placement.plan
-        self.placement, self.context, self._programs, self._form = placement, programs.context, programs, form
+        self.placement, self.context, self._programs, self._recorded = placement, programs.context, programs, (form, enqueuer)
         self._tuner = tuner
         device = [op for op, why in zip(plan.program.ops, placement.reasons, strict=True) if not why]
         used = sorted({o.segment for op in device for o in op.operands.values() if o is not None} | {ARENA, STATE})
@@ -86,6 +89,8 @@ class GpuExecutable(Executable):
         return super().run_rows(rows, feeds)
 
     def _run(self) -> None:
+        """In Python: a few calls for each part, and for each place of memory that changes hands before it. What is in a
+        part is one call, on the device (sequence.py) as on the processor, but for nodes that run in NumPy."""
         self._begin()
         self._push_registers()
         for call in self._calls:
@@ -141,7 +146,7 @@ class GpuExecutable(Executable):
         return self._workspace
 
     def record(self, commands: list[Command]) -> Sequence:
-        return record(self.context, commands, self._form)
+        return record(self.context, commands, *self._recorded)
 
     # ---- measuring
     def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
