@@ -44,8 +44,8 @@ class GpuExecutable(Executable):
         enqueuer: Enqueuer | None = None,
     ) -> None:  # fmt: skip
         plan = placement.plan
-        self.placement, self.context, self._programs, self._recorded = placement, programs.context, programs, (form, enqueuer)
-        self._tuner = tuner
+        self.placement, self.context, self._programs = placement, programs.context, programs
+        self._tuner, self._recorded = tuner, (form, enqueuer)
         device = [op for op, why in zip(plan.program.ops, placement.reasons, strict=True) if not why]
         used = sorted({o.segment for op in device for o in op.operands.values() if o is not None} | {ARENA, STATE})
         require(self.context, sum(plan.program.segments[index].nbytes for index in used), "the plan")
