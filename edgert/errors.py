@@ -62,7 +62,14 @@ class KernelError(EdgertError):
 
 
 class DeviceError(EdgertError):
-    """There is no such OpenCL device here, it lacks what is asked of it, or it stopped answering."""
+    """There is no such OpenCL device here, it lacks what is asked of it, or it stopped answering.
+
+    why: the fault as a clause ('no OpenCL platform was found'), '' where the message has it before its first ';'.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        self.why = why
+        super().__init__(message)
 
 
 class DeviceMemoryError(DeviceError):

@@ -17,6 +17,8 @@ DRIVERS = (
 )
 """What to do where no driver answers."""
 
+NO_PLATFORM = "no OpenCL platform was found"
+
 KINDS = {4: "GPU", 8: "accelerator", 2: "CPU"}
 """CL_DEVICE_TYPE bits -> what people call them, in the order of preference."""
 
@@ -103,7 +105,8 @@ def import_pyopencl() -> Any:
         return import_module("pyopencl")
     except ImportError as error:
         raise DeviceError(
-            f"--device opencl needs pyopencl, which can not be imported ({error}); run: pip install 'edgert[gpu]'"
+            f"--device opencl needs pyopencl, which can not be imported ({error}); run: pip install 'edgert[gpu]'",
+            why=f"pyopencl can not be imported ({error})",
         ) from error
 
 
@@ -113,15 +116,16 @@ def devices() -> list[DeviceInfo]:
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:  # PLATFORM_NOT_FOUND_KHR: the loader runs, and has nothing to load
-        raise DeviceError(f"expected an OpenCL platform, found none ({error}); {DRIVERS}") from error
+        raise DeviceError(f"expected an OpenCL platform, found none ({error}); {DRIVERS}", NO_PLATFORM) from error
     if not platforms:
-        raise DeviceError(f"expected an OpenCL platform, found none; {DRIVERS}")
+        raise DeviceError(f"expected an OpenCL platform, found none; {DRIVERS}", NO_PLATFORM)
     handles = [handle for platform in platforms for handle in _handles(cl, platform)]
     if not handles:
         names = ", ".join(platform.name.strip() for platform in platforms)
         raise DeviceError(
             f"expected an OpenCL device, found none: the platforms here ({names}) have no device that is available to "
-            f"this user; look whether you may open /dev/dri/* or /dev/mali0, or {DRIVERS}"
+            f"this user; look whether you may open /dev/dri/* or /dev/mali0, or {DRIVERS}",
+            why=f"no OpenCL platform here ({names}) has a device",
         )
     return [_described(index, handle) for index, handle in enumerate(handles)]
 

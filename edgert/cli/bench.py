@@ -44,7 +44,8 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.library import load_library
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.executable import OpTime
-from edgert.runtime.session import Session, Stream
+from edgert.runtime.options import Stream
+from edgert.runtime.session import Session
 from edgert.stream.readers import Checks
 
 Feeds = dict[str, Array]

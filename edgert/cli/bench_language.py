@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
-from edgert.cli.common import compiling, interactive
+from edgert.cli.common import building, compiling, interactive
 from edgert.format import Model
 from edgert.llm.decoder import Decoder
 from edgert.plan.budget import show_bytes
@@ -33,7 +33,10 @@ class LanguageBench:
     def __init__(self, model: Model, counts: list[int], prompt: int, answer: int, **options: Any) -> None:
         self.model, self.prompt, self.answer = model, prompt, answer
         size = max(prompt, answer, 1)
-        self.decoders = [Decoder(model, n_ctx=size, threads=n, on_compile=compiling(), **options) for n in counts]
+        self.decoders = [
+            Decoder(model, n_ctx=size, threads=n, on_compile=compiling(), on_build=building(), **options)
+            for n in counts
+        ]
         rng = np.random.default_rng(0)
         self.tokens: list[int] = rng.integers(0, self.decoders[0].vocabulary, size).tolist()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -22,9 +23,12 @@ from edgert.llm.decoder import DEFAULT_CONTEXT
 from edgert.llm.plans import CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
-from edgert.runtime.session import CHECKS, STREAM, Session, Stream, load
+from edgert.runtime.options import CHECKS, STREAM, Stream
+from edgert.runtime.session import Session, load
 from edgert.stream.readers import Checks
 
+BUILDING_SECONDS = 1.0
+"""What building programs may take before anything is said."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 file_argument = click.argument("file", type=click.Path())
@@ -125,6 +129,28 @@ def default_shapes(graph: Graph, info: ModelInfo, given: Mapping[str, int]) -> d
     return shapes
 
 
+class Building:
+    """Says on stderr how far the programs of an OpenCL device are, once that has taken a second: searching tiles may
+    take minutes. In a terminal the line is written over, elsewhere a new one comes every ten seconds."""
+
+    def __init__(self) -> None:
+        self._start = self._next = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == 0:
+            self._start, self._next = now, now + BUILDING_SECONDS
+        said = self._next > self._start + BUILDING_SECONDS
+        if done == total:
+            if said:
+                end = "\r\x1b[K" if interactive() else ""
+                say(f"{end}built OpenCL programs of {total} ops in {now - self._start:.0f} s, once for this device")
+        elif done and now >= self._next:
+            self._next = now + (0.2 if interactive() else 10.0)
+            start, newline = ("\r\x1b[K", False) if interactive() else ("", True)
+            click.echo(f"{start}building OpenCL programs: {done}/{total} ops ...", err=True, nl=newline)
+
+
 class Compiling:
     """Says on stderr that kernels are being compiled, once per batch: it takes seconds."""
 
@@ -142,12 +168,16 @@ def open_session(
     """load(), with progress on stderr while kernels are compiled."""
     return load(
         file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
-        on_compile=compiling(),
+        on_compile=compiling(), on_build=building(),
     )  # fmt: skip
 
 
 def compiling() -> Progress:
     return Compiling()
+
+
+def building() -> Progress:
+    return Building()
 
 
 def random_feeds(session: Session, shapes: Mapping[str, int]) -> dict[str, Array]:

@@ -24,7 +24,7 @@ from edgert.cli.common import (
 from edgert.datasets import load_dataset
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
-from edgert.runtime.session import Stream
+from edgert.runtime.options import Stream
 from edgert.stream.readers import Checks
 
 

@@ -17,7 +17,16 @@ import click
 
 from edgert.cache import cache_root
 from edgert.cli import sparsity, sparsity_page
-from edgert.cli.common import compiling, default_shapes, json_option, parse_shapes, print_json, say, threads_option
+from edgert.cli.common import (
+    building,
+    compiling,
+    default_shapes,
+    json_option,
+    parse_shapes,
+    print_json,
+    say,
+    threads_option,
+)
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError
 from edgert.format import Model, read_model
@@ -83,17 +92,17 @@ def command(
         write_page(model, file, html)
     plan: Plan | None = None
     cost: StreamCost | None = None
-    origin = where = ""
+    origin = where = note = ""
     if show_plan or show_program:
         level = level_of(device)
         origin, plan, cost = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
         if is_opencl(device):
-            from edgert.runtime.accelerator import placed
+            from edgert.runtime.target import placed
 
-            plan, where = placed(plan, device)
+            plan, where, note = placed(plan, device, building())
     if as_json:
         if plan is not None and show_plan:
-            facts["plan"] = explain.as_json(plan, origin) | ({"device": where} if where else {})
+            facts["plan"] = explain.as_json(plan, origin) | ({"device": where or note} if where or note else {})
             if cost is not None:
                 facts["plan"]["streaming"] = stream_cost.as_json(cost)
         if plan is not None and show_program:
@@ -102,7 +111,7 @@ def command(
         return
     if plan is not None and show_plan:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-        click.echo(explain.table(plan, origin, where, width=width))
+        click.echo(explain.table(plan, origin, where, note, width=width))
         if cost is not None:
             unit = "token" if model.info.language is not None else "run"
             click.echo("\n".join(["", *stream_cost.table(cost, unit)]))
@@ -128,6 +137,10 @@ def level_of(device: str) -> Level:
     """The ISA level that `--device` means."""
     if device == "cpu":
         return chosen().level
+    if device == "auto":
+        from edgert.runtime.target import Target
+
+        return Target(device).choice.level
     if is_opencl(device):
         from edgert.runtime.accelerator import native_choice
 

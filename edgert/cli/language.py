@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from edgert.cli.common import (
+    building,
     checks_option,
     compiling,
     device_option,
@@ -101,7 +102,7 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     Storage that weights are streamed from is measured if it has not been: the first line says what to expect of it."""
     names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons", "device")
     options = {name: given[name] for name in names if name in given}
-    llm = LLM(file, **options, **more, on_compile=compiling())
+    llm = LLM(file, **options, **more, on_compile=compiling(), on_build=building())
     if llm.streamed_from is not None and load_storage(llm.streamed_from).source == "assumed":
         say("measuring the storage, once, for the prediction ...")
         measure_storage(llm.streamed_from)

@@ -20,8 +20,9 @@ from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.plan.stream_cost import compare
 from edgert.preprocess import IMAGE_SUFFIXES, load_image
+from edgert.runtime.options import Stream
 from edgert.runtime.postprocess import Answer, top
-from edgert.runtime.session import Session, Stream
+from edgert.runtime.session import Session
 from edgert.stream.readers import Checks
 
 Feeds = dict[str, Array]

@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgert.device.cpu import usable_cores
-from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
+from edgert.errors import DeviceError, InputError, KernelError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.ir import Array
 from edgert.graph.neurons import with_thresholds
-from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import Progress
 from edgert.llm.plans import MIN_CHUNK, Mode, Options, Plans, fitting
 from edgert.llm.streamed import StreamedWeights, cost_of
-from edgert.plan import explain
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
 from edgert.plan.lowering.api import ACTIVATIONS, KV
 from edgert.plan.plan import Plan, State
@@ -34,8 +32,9 @@ from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.heap import give_back
 from edgert.runtime.native import Native
-from edgert.runtime.session import Stream, check_sparse, check_stream, check_threads
+from edgert.runtime.options import Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
+from edgert.runtime.target import Target
 from edgert.stream.readers import Checks
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ class Decoder:
         device: str = "cpu",
         level: Level | None = None,
         on_compile: Progress | None = None,
+        on_build: Progress | None = None,
     ) -> None:
         """n_ctx: positions of the cache; default is the model's own length, at most DEFAULT_CONTEXT. ram: a budget
         such as '300M' that weights, cache and programs must fit, or a SharedRam that several divide. kv: 'f16' or
@@ -113,22 +113,14 @@ class Decoder:
             raise InputError(f"chunk: expected at least 1 token, found {chunk!r}")
         self.model, self.kv, self.activations, self.checks = model, kv, activations, checks
         self.vocabulary = language.vocabulary
-        self._accelerator: Accelerator | None = None
-        if device != "cpu":
-            # Decoders on the processor start the sooner.
-            from edgert.runtime.accelerator import open_accelerator
-
-            if isinstance(ram, SharedRam):
-                raise InputError(f"device {device!r}: expected a ram of its own, found a shared budget")
-            self._accelerator, stream = open_accelerator(device, stream), "never"
-        self._choice = chosen(level) if self._accelerator is None else self._accelerator.choice
-        self.level = self._choice.level
+        shared = isinstance(ram, SharedRam)
+        self._target = Target(device, stream=stream, shared=shared, level=level, on_build=on_build)
+        stream, self.level = self._target.stream, self._target.choice.level
         self.threads = threads or usable_cores()
         self.n_past = 0
-        self._on_compile = on_compile
         self._stream = stream
         self._ready: dict[Mode, Executable] = {}
-        self._native = Native(self._choice, self.threads, on_compile)
+        self._native = Native(self._target.choice, self.threads, on_compile)
         self._state: Array | None = None
         self._mirror: Mirror | None = None
         """The memory behind the state, where a device has it."""
@@ -136,8 +128,7 @@ class Decoder:
         self._share: Share | None = None
         # Held for a run, so that another thread may trim between two.
         self._lock = threading.RLock()
-        prefer = frozenset[str]() if self._accelerator is None else self._accelerator.kernels
-        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk, prefer)
+        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk, self._target.prefer)
         with self._lock:
             self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
             if isinstance(ram, SharedRam):
@@ -226,12 +217,15 @@ class Decoder:
     def _executable(self, mode: Mode) -> Executable:
         if mode not in self._ready:
             plan = self.plan(mode)
-            if self._accelerator is not None:
-                if self._mirror is None:
-                    self._mirror = self._accelerator.mirror(plan.memory.state, f"the cache of {self.n_ctx} positions")
-                    self._state = self._mirror.host[: plan.memory.state]
-                self._ready[mode] = self._accelerator.executable(plan, self._native.take, self._mirror)
-                return self._ready[mode]
+            if self._target.accelerator is not None:
+                try:
+                    self._ready[mode] = self._on_device(plan, self._target.accelerator)
+                    return self._ready[mode]
+                except (DeviceError, KernelError) as error:
+                    # With the cache of another plan there, there is no way back.
+                    if self._ready or not self._target.falls_back(error):
+                        raise
+                    self._mirror = self._state = None
             native = self._native.take(plan.program.kernels, plan)
             if self._state is None:
                 self._state = self._allocate(plan.memory.state)
@@ -241,6 +235,13 @@ class Decoder:
             store, tables, window = (None,) * 3 if weights is None else (weights.store, weights.tables, weights.window)
             self._ready[mode] = Executable(plan, *native, self._state, store, tables, window=window)
         return self._ready[mode]
+
+    def _on_device(self, plan: Plan, accelerator: Accelerator) -> Executable:
+        """Over the cache that all plans share there."""
+        if self._mirror is None:
+            self._mirror = accelerator.mirror(plan.memory.state, f"the cache of {self.n_ctx} positions")
+            self._state = self._mirror.host[: plan.memory.state]
+        return accelerator.executable(plan, self._native.take, self._mirror)
 
     def _allocate(self, nbytes: int) -> Array:
         try:
@@ -263,8 +264,7 @@ class Decoder:
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         plan = replace(self._executable("decode").plan, memory=self.memory())
-        beside = self._accelerator.device.short if self._accelerator is not None else ""
-        words = explain.summary(plan, self._native.described, beside)
+        words = self._target.summary(plan, self._native.described)
         words = f"{words}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
         return words if self._weights is None else f"{words}, {self._weights.describe()}"
 

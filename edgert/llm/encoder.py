@@ -7,7 +7,6 @@ take `tokens` and `positions`; those exported to ONNX take `input_ids` [batch, s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +16,17 @@ from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
 from edgert.format import Model
 from edgert.graph.infer import infer_types
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import Progress
 from edgert.llm.plans import TOKENS
-from edgert.plan import explain
 from edgert.plan.budget import parse_bytes
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.native import Native
-from edgert.runtime.session import check_sparse, check_threads
-
-if TYPE_CHECKING:
-    from edgert.runtime.accelerator import Accelerator
+from edgert.runtime.options import check_sparse, check_threads
+from edgert.runtime.target import Target
 
 TOKENS_INPUT, POSITIONS_INPUT = "tokens", "positions"
 IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
@@ -56,6 +51,7 @@ class Encoder:
         device: str = "cpu",
         level: Level | None = None,
         on_compile: Progress | None = None,
+        on_build: Progress | None = None,
     ) -> None:
         """sparse, device: see `edgert.load`.
 
@@ -73,19 +69,12 @@ class Encoder:
         check_threads(threads)
         check_sparse(sparse)
         self.model, self.language = model, language
-        self._accelerator: Accelerator | None = None
-        if device != "cpu":
-            # Encoders on the processor start the sooner.
-            from edgert.runtime.accelerator import open_accelerator
-
-            self._accelerator = open_accelerator(device)
-        self._choice = chosen(level) if self._accelerator is None else self._accelerator.choice
-        self.level = self._choice.level
+        self._target = Target(device, level=level, on_build=on_build)
+        self.level = self._target.choice.level
         self.threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)
         self._sparse = sparse
-        self._on_compile = on_compile
-        self._native = Native(self._choice, self.threads, on_compile)
+        self._native = Native(self._target.choice, self.threads, on_compile)
         self._ready: dict[int, Executable] = {}
         self._exact = False
         tell_after_fork(self)
@@ -143,7 +132,7 @@ class Encoder:
         return make_plan(
             graph, self.model.tensors, level=self.level, threads=self.threads, ram=self._ram,
             varying_rows=not self._masked, sparse=self._sparse,
-            prefer=frozenset() if self._accelerator is None else self._accelerator.kernels,
+            prefer=self._target.prefer,
         )  # fmt: skip
 
     def _length(self, count: int) -> int:
@@ -165,17 +154,13 @@ class Encoder:
                 return self._executable(count)
             if self._exact:
                 self._ready.clear()
-            if self._accelerator is not None:
-                self._ready[length] = self._accelerator.executable(plan, self._native.take)
-            else:
-                self._ready[length] = Executable(plan, *self._native.take(plan.program.kernels, plan))
+            self._ready[length] = self._target.executable(plan, self._native)
         return self._ready[length]
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         executable = self._executable(1)
-        beside = self._accelerator.device.short if self._accelerator is not None else ""
-        return explain.summary(executable.plan, self._native.described, beside)
+        return self._target.summary(executable.plan, self._native.described)
 
     def trim(self, ram: str | int | None = None) -> int:
         """Drops the programs and what is in memory of the mapped weights: the next text has them again, within `ram`

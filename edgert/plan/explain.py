@@ -14,9 +14,9 @@ from edgert.plan.budget import show_bytes
 from edgert.plan.plan import Plan, Step
 
 
-def summary(plan: Plan, kernels: str = "", accelerator: str = "") -> str:
+def summary(plan: Plan, kernels: str = "", accelerator: str = "", note: str = "") -> str:
     """The first line of every run: device, threads, ISA level, kernels (AOT or JIT), layers, RAM plan.
-    accelerator: what else runs a part of it."""
+    accelerator: what else runs a part of it. note: why nothing else does."""
     device = cpu_name() if plan.level.arch == host_arch() else plan.level.arch
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
     layers = f"{plan.count('native')} layers native"
@@ -31,15 +31,15 @@ def summary(plan: Plan, kernels: str = "", accelerator: str = "") -> str:
         layers += f", {plan.count('free')} free"
     if plan.later:
         layers += f", {len(plan.later)} planned when their values are there"
-    words = [*([accelerator] if accelerator else []), f"cpu {device}", threads, plan.level.name]
+    words = [*(word for word in (note, accelerator) if word), f"cpu {device}", threads, plan.level.name]
     if kernels:
         words.append(f"kernels {kernels}")
     return ", ".join([*words, layers, f"RAM {plan.memory.describe()}"])
 
 
-def table(plan: Plan, kernels: str = "", accelerator: str = "", *, width: int = 200) -> str:
+def table(plan: Plan, kernels: str = "", accelerator: str = "", note: str = "", *, width: int = 200) -> str:
     """The summary and a line per step, with the rejected alternatives below each; lines of at most `width`."""
-    lines = [summary(plan, kernels, accelerator)]
+    lines = [summary(plan, kernels, accelerator, note)]
     lines.append(
         f"predicted {plan.predicted_us / 1000:.2f} ms ({plan.peaks} peaks); arena {show_bytes(plan.memory.arena)}, "
         f"at least {show_bytes(plan.arena_bound)} for any arrangement; {len(plan.program.ops)} ops in "

@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable
 
 from edgert.cache import cache_root
-from edgert.errors import InputError
 from edgert.kernels_cpu.installed import Choice, chosen
 from edgert.kernels_cpu.levels import host_levels
-from edgert.kernels_cpu.library import KernelLibrary
+from edgert.kernels_cpu.library import KernelLibrary, Progress
 from edgert.kernels_gpu.context import Context
-from edgert.kernels_gpu.device import choose
+from edgert.kernels_gpu.device import DeviceInfo, choose
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.table import twins
@@ -24,7 +23,7 @@ from edgert.plan.devices import Choose, Placement, place, wherever_possible
 from edgert.plan.plan import Plan
 from edgert.plan.split_devices import Crossing, cheapest
 from edgert.program import Op
-from edgert.runtime.gpu_executable import GpuExecutable, native_kernels
+from edgert.runtime.gpu_executable import Counted, GpuExecutable, native_kernels
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.trials import Trials, fixed_places, op_case
 
@@ -34,10 +33,11 @@ Take = Callable[[tuple[str, ...], Plan], tuple[KernelLibrary | None, WorkerPool 
 
 class Accelerator:
     """The device that `spec` names ('opencl' or 'opencl:1'), for all that can run there; or 'auto', the device of
-    'opencl' for what is predicted to be the faster for it. Raises DeviceError."""
+    'opencl' for what is predicted to be the faster for it. on_build: called with (ops that are ready, ops), first with
+    0, while their programs are built and tiles are searched. Raises DeviceError, KernelError."""
 
-    def __init__(self, spec: str) -> None:
-        self.auto = spec == "auto"
+    def __init__(self, spec: str, on_build: Progress | None = None) -> None:
+        self.auto, self.on_build = spec == "auto", on_build
         self.context = Context(choose("opencl" if self.auto else spec))
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
@@ -61,7 +61,9 @@ class Accelerator:
         placement = self.placement(plan)
         kernels = native_kernels(placement)
         library, pool = native(kernels, placement.plan) if kernels else (None, None)
-        return GpuExecutable(placement, library, pool, self.programs, self.weights, self.tuner, state)
+        return GpuExecutable(
+            placement, library, pool, self.programs, self.weights, self.tuner, state, on_build=self.on_build
+        )
 
     def placement(self, plan: Plan) -> Placement:
         """Where the ops of `plan` run. With 'auto' that is measured: its weights are placed on the device for it."""
@@ -74,7 +76,12 @@ class Accelerator:
         reasons = [possible(index, op) for index, op in enumerate(ops)]
         here = [op for op, why in zip(ops, reasons, strict=True) if not why]
         trials = Trials(plan, self.programs, fixed_places(plan, self.weights, here))
-        times = [math.inf if why else self._time(plan, trials, op) for op, why in zip(ops, reasons, strict=True)]
+        times = [math.inf] * len(ops)
+        counted = Counted(self.on_build, len(here))
+        for index, (op, why) in enumerate(zip(ops, reasons, strict=True)):
+            if not why:
+                times[index] = self._time(plan, trials, op)
+                counted.one()
         return cheapest(plan, times, Crossing(*self.tuner.crossing()), reasons)
 
     def _time(self, plan: Plan, trials: Trials, op: Op) -> float:
@@ -91,29 +98,16 @@ def native_choice() -> Choice:
     return chosen(next(level for level in reversed(host_levels()) if "amx" not in level.features))
 
 
-def open_accelerator(device: str, stream: str = "never") -> Accelerator:
-    """What `device` names. Raises InputError for other words and for weights that are to be streamed, DeviceError."""
-    if device != "auto" and device.partition(":")[0] != "opencl":
-        raise InputError(f"device: expected 'cpu', 'opencl', 'opencl:N' or 'auto', found {device!r}")
-    if stream == "always":
-        raise InputError(
-            f"device {device!r}: its weights are placed there once: expected stream 'auto' or 'never', found 'always'; "
-            "use device='cpu' to stream them"
-        )
-    return Accelerator(device)
+def possible_placement(plan: Plan, device: str) -> tuple[DeviceInfo, Placement]:
+    """What can run on `device` of `plan`, without taking memory of it or building programs. Raises DeviceError."""
+    found = choose(device)
+    return found, place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
 
 
-def placed(plan: Plan, device: str) -> tuple[Plan, str]:
-    """(`plan` as it would run on `device`, the device and what changes hands there), without taking memory of it or
-    building programs, but for 'auto', which measures. Raises DeviceError."""
-    if device == "auto":
-        accelerator = Accelerator(device)
-        found, placement = accelerator.device, accelerator.placement(plan)
-    else:
-        found = choose(device)
-        placement = place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
-    copied = "mapped" if found.capabilities.unified else "copied"
-    return placement.plan, (
-        f"{found.short}, {placement.ops_on_device} of {len(placement.reasons)} ops there, {placement.crossings} waits "
+def described(device: DeviceInfo, placement: Placement) -> str:
+    """The device, and what changes hands there."""
+    copied = "mapped" if device.capabilities.unified else "copied"
+    return (
+        f"{device.short}, {placement.ops_on_device} of {len(placement.reasons)} ops there, {placement.crossings} waits "
         f"and {show_bytes(placement.transferred)} {copied} per run"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgert.graph.ir import Array
-from edgert.kernels_cpu.library import KernelLibrary
+from edgert.kernels_cpu.library import KernelLibrary, Progress
 from edgert.kernels_gpu.launch import Command, Place, commands_of
 from edgert.kernels_gpu.memory import Mirror, Weights, require
 from edgert.kernels_gpu.programs import Programs, with_tile
@@ -34,14 +34,15 @@ class GpuExecutable(Executable):
 
     weights: of the model, shared by its executables. tuner: of the device. state: the memory of the plan's states,
     shared with other plans. form, enqueuer: how commands are enqueued, see
-    sequence.Sequence. Raises DeviceError, KernelError,
+    sequence.Sequence. on_build: called with (ops
+    ready, ops). Raises DeviceError, KernelError,
     MemoryBudgetError.
     """
 
     def __init__(
         self, placement: Placement, library: KernelLibrary | None, pool: WorkerPool | None, programs: Programs,
         weights: Weights, tuner: Tuner, state: Mirror | None = None, form: str = "",
-        enqueuer: Enqueuer | None = None,
+        on_build: Progress | None = None, enqueuer: Enqueuer | None = None,
     ) -> None:  # fmt: skip
         plan = placement.plan
         self.placement, self.context, self._programs = placement, programs.context, programs
@@ -57,6 +58,7 @@ class GpuExecutable(Executable):
         self._fixed = fixed_places(plan, weights, device)
         self._trials = Trials(plan, programs, self._fixed)
         self._workspace: Any = None
+        self._counted = Counted(on_build, len(device))
         self._inputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in plan.inputs.values())}
         results = [s for s in plan.outputs.values() if isinstance(s, Slot)]
         self._outputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in results)}
@@ -128,7 +130,9 @@ class GpuExecutable(Executable):
         twin, case = twins()[op.kernel], op_case(self.plan, self._programs, op)
         tile = self._tuner.tile(twin, case, lambda trial: self._trials.commands(twin, trial, op))
         places = {name: self._place(operand) for name, operand in op.operands.items()}
-        return commands_of(self._programs, twin, with_tile(case, tile), places, self._working)
+        commands = commands_of(self._programs, twin, with_tile(case, tile), places, self._working)
+        self._counted.one()
+        return commands
 
     def _place(self, operand: Operand | None) -> Place | None:
         if operand is None:
@@ -172,6 +176,23 @@ class GpuExecutable(Executable):
     def step_of(self, op: int) -> int:
         """Index of the step that op number `op` belongs to."""
         return next(i for i, s in enumerate(self.plan.steps) if s.first_op <= op < s.first_op + s.ops)
+
+
+class Counted:
+    """Tells `progress` of ops that are ready, of `total`."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+        self._tell()
+
+    def one(self) -> None:
+        """One more."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None and self._total:
+            self._progress(self._done, self._total)
 
 
 def native_kernels(placement: Placement) -> tuple[str, ...]:

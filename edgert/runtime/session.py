@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from edgert.device.cpu import usable_cores
 from edgert.errors import InputError, MemoryBudgetError, UnsupportedError
@@ -20,12 +20,9 @@ from edgert.format import Model, ModelInfo, read_model
 from edgert.graph.infer import bind_inputs, infer_types
 from edgert.graph.ir import Array, Graph
 from edgert.graph.registry import NeedsValue
-from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import Progress
-from edgert.plan import explain
 from edgert.plan.budget import parse_bytes, show_bytes
-from edgert.plan.lowering.api import SPARSE
 from edgert.plan.plan import Plan
 from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable, OpTime
@@ -40,25 +37,19 @@ from edgert.runtime.inputs import (
     free_dims,
 )  # fmt: skip
 from edgert.runtime.native import Native
+from edgert.runtime.options import Checks, Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.state import Begin, State, unrolled
+from edgert.runtime.target import Target
 
 if TYPE_CHECKING:
-    from edgert.runtime.accelerator import Accelerator
     from edgert.runtime.staged import Staged
     from edgert.runtime.stream_plan import StreamedPlan, StreamedWeights
     from edgert.stream.store import WeightStore
 
 KEPT_PLANS = 4
 """Shapes a session keeps ready; the one used longest ago goes first. With a RAM budget, fewer if need be."""
-MAX_THREADS = 256
 Bindings = tuple[tuple[str, int], ...]
-Stream = Literal["auto", "always", "never"]
-STREAM: tuple[Stream, ...] = ("auto", "always", "never")
-"""Which weights are streamed: those that a budget has no room for, all that are not kept, or none."""
-Checks = Literal["once", "always", "never"]
-CHECKS: tuple[Checks, ...] = ("once", "always", "never")
-"""When streamed bytes are compared with their checksums."""
 
 
 def load(
@@ -72,45 +63,28 @@ def load(
     stream: Stream = "auto",
     checks: Checks = "once",
     on_compile: Progress | None = None,
+    on_build: Progress | None = None,
 ) -> Session:
     """Opens the `.edge` file at `path` and plans it.
 
     threads: at most this many work on one run; default is the cores this process may use. ram: a budget
     such as '512M' that the session must fit, or a SharedRam that several divide: sizes of named dimensions are then
     needed here. device: 'cpu', or 'opencl' (the first GPU, else what there is) or 'opencl:N': what can run there does,
-    the rest on the processor, and the plan says which; or 'auto', for each op what is predicted to be the faster
-    with what it hands over. shapes: sizes of named dimensions, {'N': 1}; those
-    left out are bound by the inputs of each run. sparse: 'auto' skips the zeros of sparse weights where that is
-    predicted faster; 'always' and 'never' choose one side. stream: whether weights are read from the file in each run:
-    'auto' those that `ram` has no room for, 'never' none; 'always' reads them into memory of the session in any case,
-    where else the file is mapped. checks: when bytes that are read so are compared with their checksums: 'once',
-    'always' or 'never'. on_compile: called with (kernels compiled, to compile)
-    where kernels must be compiled first, which takes seconds.
+    the rest on the processor, and the plan says which; or 'auto', for each op what is predicted to be the faster with
+    what it hands over, and the processor for all where there is no device, of which the first line says why.
+    shapes: sizes of named dimensions, {'N': 1}; those left out are bound by the inputs of each run. sparse: 'auto'
+    skips the zeros of sparse weights where that is predicted faster; 'always' and 'never' choose one side. stream:
+    whether weights are read from the file in each run: 'auto' those that `ram` has no room for, 'never' none; 'always'
+    reads them into memory of the session in any case, where else the file is mapped. checks: when bytes that are read
+    so are compared with their checksums: 'once', 'always' or 'never'. on_compile: called with (kernels compiled, to
+    compile) where kernels must be compiled first, which takes seconds; on_build: with (ops ready, ops) while programs
+    are built and measured for a device, which may take minutes.
     Raises FormatError, UnsupportedError, StorageError, MemoryBudgetError, InputError, KernelError or DeviceError.
     """
     return Session(
         read_model(path), threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream,
-        checks=checks, on_compile=on_compile,
+        checks=checks, on_compile=on_compile, on_build=on_build,
     )  # fmt: skip
-
-
-def check_sparse(sparse: str) -> None:
-    """Raises InputError for what is not among the choices."""
-    if sparse not in SPARSE:
-        raise InputError(f"sparse: expected one of {', '.join(SPARSE)}, found {sparse!r}")
-
-
-def check_stream(stream: str, checks: str) -> None:
-    """Raises InputError for what is not among the choices."""
-    for name, found, choices in (("stream", stream, STREAM), ("checks", checks, CHECKS)):
-        if found not in choices:
-            raise InputError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")
-
-
-def check_threads(threads: int | None) -> None:
-    """Raises InputError for a number of threads that makes no sense."""
-    if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
-        raise InputError(f"threads: expected 1..{MAX_THREADS}, found {threads!r}")
 
 
 class Session:
@@ -131,6 +105,7 @@ class Session:
         stream: Stream = "auto",
         checks: Checks = "once",
         on_compile: Progress | None = None,
+        on_build: Progress | None = None,
     ) -> None:
         check_threads(threads)
         check_sparse(sparse)
@@ -147,14 +122,12 @@ class Session:
         self._shared = ram if isinstance(ram, SharedRam) else None
         self._share: Share | None = None
         self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
-        self._sparse, self._stream, self._checks = sparse, stream, checks
+        self._sparse, self._checks = sparse, checks
         self._fixed = check_shapes(model.graph, shapes)
         self._static = not free_dims(model.graph)
-        self._on_compile = on_compile
-        self._accelerator = self._opened(device)
-        self._choice = chosen() if self._accelerator is None else self._accelerator.choice
-        self._level = self._choice.level
-        self._native = Native(self._choice, self._threads, on_compile)
+        self._target = Target(device, stream=stream, shared=self._shared is not None, on_build=on_build)
+        self._stream, self._level = self._target.stream, self._target.choice.level
+        self._native = Native(self._target.choice, self._threads, on_compile)
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()
         self._store: WeightStore | None = None
         """What reads weights for the one executable that there is then; several have theirs mapped."""
@@ -179,18 +152,6 @@ class Session:
             except BaseException:
                 self.close()
                 raise
-
-    def _opened(self, device: str) -> Accelerator | None:
-        """The OpenCL device that runs what it can of every plan, None where the processor runs all."""
-        if device == "cpu":
-            return None
-        # Sessions on the processor start the sooner.
-        from edgert.runtime.accelerator import open_accelerator
-
-        if self._shared is not None:
-            raise InputError(f"device {device!r}: expected a ram of its own, found a shared budget")
-        accelerator, self._stream = open_accelerator(device, self._stream), "never"
-        return accelerator
 
     # ---- what the model is
     @property
@@ -302,14 +263,12 @@ class Session:
             if self._key is not None:
                 return f"{self._level.name}, planned at the next run"
             return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
-        plan, kernels = self._latest, self.kernels and self.kernels + self._choice.note
-        streamed = self.streamed
+        plan, kernels, streamed = self._latest, self._native.described, self.streamed
         if streamed is None:
-            beside = self._accelerator.device.short if self._accelerator is not None else ""
-            return explain.summary(plan, kernels, beside)
+            return self._target.summary(plan, kernels)
         division = streamed.store.division
         memory = replace(plan.memory, resident=division.resident_bytes, ring=division.ring)
-        return f"{explain.summary(replace(plan, memory=memory), kernels)}, {streamed.describe()}"
+        return f"{self._target.summary(replace(plan, memory=memory), kernels)}, {streamed.describe()}"
 
     @property
     def streamed(self) -> StreamedWeights | None:
@@ -379,15 +338,13 @@ class Session:
         if self._store is not None:
             self._let_go()
         self._make_room(plan, within)
-        if self._accelerator is not None:
-            return self._accelerator.executable(plan, self._native.take)
-        return Executable(plan, *self._native.take(plan.program.kernels, plan))
+        return self._target.executable(plan, self._native)
 
     @property
     def _options(self) -> dict[str, Any]:
         """Of make_plan."""
         options = {"level": self._level, "threads": self._threads, "ram": self._ram, "sparse": self._sparse}
-        return options if self._accelerator is None else {**options, "prefer": self._accelerator.kernels}
+        return {**options, "prefer": self._target.prefer} if self._target.prefer else options
 
     # ---- memory
     def _plan_streamed(self, bindings: Mapping[str, int], ram: int | None) -> StreamedPlan:
