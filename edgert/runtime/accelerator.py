@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 from edgert.cache import cache_root
+from edgert.errors import DeviceError, KernelError
 from edgert.kernels_cpu.installed import Choice, chosen
 from edgert.kernels_cpu.levels import host_levels
-from edgert.kernels_cpu.library import KernelLibrary, Progress
+from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import DeviceInfo, choose
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
+from edgert.kernels_gpu.replay import Enqueuer
 from edgert.kernels_gpu.table import twins
 from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.budget import show_bytes
@@ -45,6 +48,22 @@ class Accelerator:
         self.tuner.settle(self.programs)
         self.device = self.context.device
         self.choice = native_choice()
+        self.by_python = ""
+        """Why commands are enqueued by Python: '' where they are not, and before there is an executable."""
+
+    @cached_property
+    def enqueuer(self) -> Enqueuer | None:
+        """What enqueues whole sequences natively; None where `by_python` says why not."""
+        try:
+            return Enqueuer(load_library(self.choice, cache_root()))
+        except (DeviceError, KernelError) as error:
+            self.by_python = str(error).splitlines()[0].partition("; ")[0]
+            return None
+
+    @property
+    def short(self) -> str:
+        """The device, and why its commands are enqueued one by one where they are."""
+        return f"{self.device.short} (enqueued by Python, {self.by_python})" if self.by_python else self.device.short
 
     @property
     def kernels(self) -> frozenset[str]:
@@ -62,8 +81,9 @@ class Accelerator:
         kernels = native_kernels(placement)
         library, pool = native(kernels, placement.plan) if kernels else (None, None)
         return GpuExecutable(
-            placement, library, pool, self.programs, self.weights, self.tuner, state, on_build=self.on_build
-        )
+            placement, library, pool, self.programs, self.weights, self.tuner, state, on_build=self.on_build,
+            enqueuer=self.enqueuer,
+        )  # fmt: skip
 
     def placement(self, plan: Plan) -> Placement:
         """Where the ops of `plan` run. With 'auto' that is measured: its weights are placed on the device for it."""
