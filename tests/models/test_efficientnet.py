@@ -12,7 +12,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import opencl
 from streamed_memory import MEASURED, check_half
 
 import edgert
@@ -114,23 +113,6 @@ def test_int8_answers_as_float_after_a_round_trip(
     first = answers(lite0.int8, lite0.inputs)
     for name in PHOTOS:
         np.testing.assert_array_equal(found[name], first[name], err_msg=name)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("lite0", [None], ids=["own"], indirect=True)
-@pytest.mark.parametrize("form", ["float32", "int8"])
-def test_an_opencl_device_gives_the_processors_answers(lite0: Lite0, form: str) -> None:
-    """With every operator on the device; int8 its bits."""
-    opencl.provide()
-    path: Path = getattr(lite0, form)
-    expected = answers(path, lite0.inputs)
-    with edgert.load(path, shapes={"N": 1}, device="opencl") as session:
-        found = {name: session.run(None, {"input": x})[0] for name, x in lite0.inputs.items()}
-        kinds = {step.kind for step in session.plan().steps}
-    for name in PHOTOS:
-        tolerance = 0.0 if form == "int8" else FLOAT_TOLERANCE * np.abs(expected[name]).max()
-        assert np.abs(found[name] - expected[name]).max() <= tolerance, name
-    assert kinds == {"opencl", "free"}
 
 
 @pytest.mark.skipif(not MEASURED, reason="this system does not say how much memory a process has")
