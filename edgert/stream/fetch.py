@@ -5,16 +5,13 @@ What is read ahead of its use comes through store.py.
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgert.stream.bell import Bell
-from edgert.stream.fork import tell_of_forks
+from edgert.stream.crew import Crew
 from edgert.stream.memory import Memory
 from edgert.stream.readers import without_frames
 from edgert.stream.source import Source, fill
@@ -35,25 +32,51 @@ class Request:
     deliver: Callable[[memoryview], None]
 
 
-@dataclass(eq=False)
-class _Shared:
-    """What readers and a fetcher share; see readers.py. busy: of readers alone, whom no interrupt cuts in two."""
+@dataclass(eq=False, kw_only=True)
+class _Helpers(Crew[Request]):
+    """Who reads beside the thread that waits. under_way: their reads alone, which no interrupt cuts in two."""
 
     source: Source
     largest: int
-    readers: int
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    idle: Bell = field(default_factory=Bell)
-    news: Bell = field(default_factory=Bell)
     due: deque[Request] = field(default_factory=deque)
-    busy: int = 0
+    spare: list[memoryview] = field(default_factory=list)
+    """Memory of readers that have nothing to do."""
+    under_way: int = 0
     error: BaseException | None = None
-    forking: bool = False
-    stopped: bool = False
-    threads: list[threading.Thread] = field(default_factory=list)
-    process: int = field(default_factory=os.getpid)
     bytes_read: int = 0
     reads: int = 0
+
+    @property
+    def busy(self) -> int:
+        """Reads under way."""
+        return self.under_way
+
+    def claim(self) -> Request | None:
+        """The next read, for the caller to do."""
+        if not self.due:
+            return None
+        request = self.due.popleft()
+        self.under_way += 1
+        return request
+
+    def work(self, job: Request) -> None:
+        """Reads and delivers."""
+        error: BaseException | None = None
+        try:
+            with self.lock:
+                view = self.spare.pop() if self.spare else None
+            if view is None:
+                view = Memory(room(self.largest)).view
+            self.serve(job, view)
+            self.spare.append(view)
+        except BaseException as caught:
+            error = without_frames(caught)
+        with self.lock:
+            self.under_way -= 1
+            if error is not None:
+                self.due.clear()
+                self.error = error
+            self.news.ring()
 
     def serve(self, request: Request, view: memoryview) -> None:
         """Reads and delivers. Raises what fill raises."""
@@ -66,14 +89,19 @@ class _Shared:
             self.reads += 1
         request.deliver(pages[request.start - first : end - first])
 
-    def silence(self) -> None:
-        """Returns when no reader is at work."""
-        while True:
-            with self.lock:
-                if not self.busy:
-                    return
-                ticket = self.news.ticket()
-            ticket.acquire()
+    def wake(self) -> None:
+        """With the lock held."""
+        if self.due:
+            self.idle.ring()
+
+    def forget(self) -> None:
+        """In a forked child: no read of the parent is under way here."""
+        self.under_way = 0
+
+    def let_go(self) -> None:
+        """Gives back the file, and memory with the last who holds it."""
+        self.source.close()
+        self.spare.clear()
 
 
 class Fetcher:
@@ -84,128 +112,55 @@ class Fetcher:
 
     def __init__(self, source: Source, *, readers: int = READERS, largest: int = LARGEST) -> None:
         self.largest = largest
-        self._shared = _Shared(source, largest, readers)
+        self._helpers = _Helpers(readers=readers - 1, source=source, largest=largest)
         self._view = Memory(room(largest)).view
-        self._finalizer: weakref.finalize[[_Shared], Any] = weakref.finalize(self, _stop, self._shared)
-        tell_of_forks(self)
+        self._finalizer: weakref.finalize[[], Any] = weakref.finalize(self, self._helpers.stop)
 
     @property
     def bytes_read(self) -> int:
         """Of the file, since it was made."""
-        return self._shared.bytes_read
+        return self._helpers.bytes_read
 
     @property
     def reads(self) -> int:
         """How many there were."""
-        return self._shared.reads
+        return self._helpers.reads
 
     def fetch(self, requests: Sequence[Request]) -> None:
         """Returns when everything was delivered, by any thread and in any order. Raises FormatError where the file ends
         too early, StorageError where it cannot be read, what `deliver` raised, RuntimeError after close()."""
-        shared = self._shared
+        helpers = self._helpers
         self.drop()
-        if shared.stopped:
+        if helpers.stopped:
             raise RuntimeError("the fetcher is closed")
-        with shared.lock:
-            shared.error = None
-            shared.due.extend(requests)
+        with helpers.lock:
+            helpers.error = None
+            helpers.due.extend(requests)
             if len(requests) > 1:
-                shared.idle.ring()
-        for number in range(len(shared.threads) + 1, min(shared.readers, len(requests))):
-            threading.Thread(target=_live, args=(shared,), name=f"edgert-reader-{number}", daemon=True).start()
+                helpers.idle.ring()
+        helpers.start(len(requests) - 1)
         while True:
-            with shared.lock:
-                request = shared.due.popleft() if shared.due else None
+            with helpers.lock:
+                request = helpers.due.popleft() if helpers.due else None
             if request is None:
                 break
-            shared.serve(request, self._view)
-        shared.silence()
-        error, shared.error = shared.error, None
+            helpers.serve(request, self._view)
+        helpers.silence()
+        error, helpers.error = helpers.error, None
         if error is not None:
             raise error
 
     def drop(self) -> None:
         """Returns when nothing of an earlier fetch, which may have been interrupted, is due or under way."""
-        self._shared.due.clear()
-        self._shared.silence()
+        with self._helpers.lock:
+            self._helpers.due.clear()
+        self._helpers.silence()
 
     def close(self) -> None:
         """Stops the readers and gives memory and file back. May be called again."""
         self._finalizer()
 
-    def hold(self) -> None:
-        """See fork.py."""
-        with self._shared.lock:
-            self._shared.forking = True
-        self._shared.silence()
-
-    def resume(self) -> None:
-        """See fork.py."""
-        with self._shared.lock:
-            self._shared.forking = False
-            self._shared.idle.ring()
-
-    def after_fork(self) -> None:
-        """See fork.py."""
-        shared = self._shared
-        shared.lock, shared.idle, shared.news = threading.RLock(), Bell(), Bell()
-        shared.threads.clear()
-        shared.process, shared.forking, shared.busy = os.getpid(), False, 0
-
 
 def room(largest: int) -> int:
     """Bytes that a read of `largest` bytes from anywhere in a page goes through."""
     return -(-largest // PAGE) * PAGE + PAGE
-
-
-def _live(shared: _Shared) -> None:
-    thread = threading.current_thread()
-    with shared.lock:
-        # One reads already: who waits. An interrupted fetch may have started one more than it knows.
-        if shared.stopped or len(shared.threads) >= shared.readers - 1:
-            return
-        shared.threads.append(thread)
-    view = Memory(room(shared.largest)).view
-    while True:
-        with shared.lock:
-            if shared.stopped:
-                shared.threads.remove(thread)
-                _let_go(shared)
-                return
-            request = shared.due.popleft() if shared.due and not shared.forking else None
-            if request is None:
-                ticket = shared.idle.ticket()
-            else:
-                shared.busy += 1
-        if request is None:
-            ticket.acquire()
-            continue
-        error: BaseException | None = None
-        try:
-            shared.serve(request, view)
-        except BaseException as caught:  # a reader that dies would leave the run waiting
-            error = without_frames(caught)
-        with shared.lock:
-            shared.busy -= 1
-            if error is not None:
-                shared.due.clear()
-                shared.error = error
-            shared.news.ring()
-
-
-def _stop(shared: _Shared) -> None:
-    if shared.process != os.getpid():
-        return
-    with shared.lock:
-        shared.stopped = True
-        shared.idle.ring()
-        threads = list(shared.threads)
-        _let_go(shared)
-    if threading.current_thread() not in threads:  # else the collector runs in a reader: the last one lets go
-        for thread in threads:
-            thread.join()
-
-
-def _let_go(shared: _Shared) -> None:
-    if not shared.threads:
-        shared.source.close()

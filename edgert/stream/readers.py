@@ -1,12 +1,10 @@
-"""Threads that read what is due, check what arrived, and tell who waits.
+"""What the readers of a store do: they read what is due, check what arrived, and tell who waits.
 
-What is due is ring.py's decision; what runs ask for is store.py.
+What is due is ring.py's decision, how threads live crew.py's; what runs ask for is store.py.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from edgert.format.parts import FilePart
-from edgert.stream.bell import Bell
+from edgert.stream.crew import Crew
 from edgert.stream.memory import Memory
 from edgert.stream.ring import Block, Ring
 from edgert.stream.source import Source, fill
@@ -39,33 +37,19 @@ class Lane:
     verified: set[int] = field(default_factory=set)
 
 
-@dataclass(eq=False)
-class Shared:
-    """What readers and a store share. Readers hold this and not the store, so that a forgotten store is collected.
-
-    The lock is one that its thread may take again: the collector may end a forgotten store inside any method.
-    """
+@dataclass(eq=False, kw_only=True)
+class Shared(Crew[tuple[Lane, Block]]):
+    """What readers and a store share."""
 
     source: Source
     lanes: tuple[Lane, ...]
     checker: Checker
     checks: Checks
-    readers: int
     stamp: tuple[int, int]
     """Of the file when it was last known to be unchanged; see Source."""
     changed: bool = False
     paused: bool = False
     """No block is claimed: a store is quiet."""
-    forking: bool = False
-    """The same, for the moment of a fork."""
-    stopped: bool = False
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    idle: Bell = field(default_factory=Bell)
-    """Readers wait here for something to read."""
-    news: Bell = field(default_factory=Bell)
-    """Runs wait here for stages, others for silence."""
-    threads: list[threading.Thread] = field(default_factory=list)
-    process: int = field(default_factory=os.getpid)
     statistics: Statistics = field(default_factory=Statistics)
 
     @property
@@ -75,85 +59,41 @@ class Shared:
 
     def claim(self) -> tuple[Lane, Block] | None:
         """The next read, for the caller to do."""
-        if not (self.paused or self.forking):
+        if not self.paused:
             for lane in self.lanes:
                 block = lane.ring.claim()
                 if block is not None:
                     return lane, block
         return None
 
-    def wake_readers(self) -> None:
-        """With the lock held, after whatever may have made reads due."""
-        if any(lane.ring.due for lane in self.lanes):
-            self.idle.ring()
-
-    def start(self) -> None:
-        """Starts the readers that are missing."""
-        for number in range(len(self.threads), self.readers):
-            threading.Thread(target=_live, args=(self,), name=f"edgert-reader-{number}", daemon=True).start()
-
-    def silence(self) -> None:
-        """Returns when no read or check is under way. Endless unless `paused` or `forking`."""
-        while True:
-            with self.lock:
-                if not self.busy:
-                    return
-                ticket = self.news.ticket()
-            ticket.acquire()
-
-    def let_go(self) -> None:
-        """Gives back file and memory, once the last reader is gone."""
-        if self.stopped and not self.threads:
-            self.source.close()
-            for lane in self.lanes:
-                lane.memory.close()
-
-
-def stop(shared: Shared) -> None:
-    """Stops the readers, and waits for the reads under way; then file and memory are given back. In a forked child that
-    does not use the store nothing happens."""
-    if shared.process != os.getpid():
-        return
-    with shared.lock:
-        shared.stopped = True
-        shared.idle.ring()
-        shared.news.ring()
-        threads = list(shared.threads)
-        shared.let_go()
-    if threading.current_thread() not in threads:  # else the collector runs in a reader: the last one lets go
-        for thread in threads:
-            thread.join()
-
-
-def _live(shared: Shared) -> None:
-    thread = threading.current_thread()
-    with shared.lock:
-        # An interrupted start() may have started one more than it knows.
-        if shared.stopped or len(shared.threads) >= shared.readers:
-            return
-        shared.threads.append(thread)
-    while True:
-        with shared.lock:
-            if shared.stopped:
-                shared.threads.remove(thread)
-                shared.let_go()
-                return
-            claimed = shared.claim()
-            if claimed is None:
-                ticket = shared.idle.ticket()
-        if claimed is None:
-            ticket.acquire()
-            continue
-        lane, block = claimed
-        complete = _settle(shared, lane, block, _read(shared, lane, block))
+    def work(self, job: tuple[Lane, Block]) -> None:
+        """Reads, and checks a stage that is complete."""
+        lane, block = job
+        complete = _settle(self, lane, block, _read(self, lane, block))
         if complete:
-            error = _check(shared, lane, block.stage)
-            with shared.lock:
+            error = _check(self, lane, block.stage)
+            with self.lock:
                 if error is None:
                     lane.ring.checked(block.stage)
                 else:
                     lane.ring.failed(block.stage, error)
-                _tell(shared)
+                _tell(self)
+
+    def wake(self) -> None:
+        """With the lock held, after whatever may have made reads due."""
+        if any(lane.ring.due for lane in self.lanes):
+            self.idle.ring()
+
+    def forget(self) -> None:
+        """In a forked child: reads of the parent do not arrive here."""
+        for lane in self.lanes:
+            lane.ring.forget_reads()
+
+    def let_go(self) -> None:
+        """Gives back file and memory."""
+        self.source.close()
+        for lane in self.lanes:
+            lane.memory.close()
 
 
 def _read(shared: Shared, lane: Lane, block: Block) -> BaseException | None:
@@ -193,7 +133,7 @@ def _settle(shared: Shared, lane: Lane, block: Block, error: BaseException | Non
 
 
 def _tell(shared: Shared) -> None:
-    shared.wake_readers()
+    shared.wake()
     shared.news.ring()
 
 

@@ -5,8 +5,6 @@ What may be read when is ring.py, who reads readers.py, what stays and what is s
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 import weakref
 from bisect import bisect_right
@@ -16,10 +14,8 @@ from typing import Any
 
 from edgert.errors import FormatError
 from edgert.format.parts import FilePart
-from edgert.stream.bell import Bell
-from edgert.stream.fork import tell_of_forks
 from edgert.stream.memory import Memory
-from edgert.stream.readers import Checker, Checks, Lane, Shared, stop
+from edgert.stream.readers import Checker, Checks, Lane, Shared
 from edgert.stream.ring import Ring
 from edgert.stream.source import Source
 from edgert.stream.stages import PAGE, Division, Stage
@@ -74,12 +70,14 @@ class WeightStore:
             self._addresses = {placed.part: home_address + placed.at for placed in division.home.parts}
             for stage in division.stages:
                 self._addresses |= {placed.part: ring_address + placed.at for placed in stage.parts}
-            self._shared = Shared(source, (self._home, self._ring), checker, checks, readers, source.stamp())
+            self._shared = Shared(
+                readers=readers, source=source, lanes=(self._home, self._ring), checker=checker, checks=checks,
+                stamp=source.stamp(),
+            )  # fmt: skip
         except BaseException:
             source.close()
             raise
-        self._finalizer: weakref.finalize[[Shared], Any] = weakref.finalize(self, stop, self._shared)
-        tell_of_forks(self)
+        self._finalizer: weakref.finalize[[], Any] = weakref.finalize(self, self._shared.stop)
         try:
             self._load_home()
         except BaseException:
@@ -117,7 +115,7 @@ class WeightStore:
             self._ring.ring.begin(stages)
             shared.paused = False
             shared.statistics.laps += 1
-            shared.wake_readers()
+            shared.wake()
 
     def acquire(self, stage: int) -> None:
         """Waits until `stage`, the next one of the run, is there; it then stays until release(). Ctrl-C interrupts.
@@ -142,7 +140,7 @@ class WeightStore:
         shared = self._shared
         with shared.lock:
             self._ring.ring.release(stage)
-            shared.wake_readers()
+            shared.wake()
 
     def _wait(self, lane: Lane, stage: int) -> None:
         shared = self._shared
@@ -151,7 +149,7 @@ class WeightStore:
                 self._check_open()
                 if lane.ring.take(stage):
                     return
-                shared.wake_readers()
+                shared.wake()
                 ticket = shared.news.ticket()
             ticket.acquire()
 
@@ -168,29 +166,6 @@ class WeightStore:
     def close(self) -> None:
         """Waits for the reads under way, stops the readers, gives memory and file back. May be called again."""
         self._finalizer()
-
-    def hold(self) -> None:
-        """See fork.py."""
-        with self._shared.lock:
-            self._shared.forking = True
-        self._shared.silence()
-
-    def resume(self) -> None:
-        """See fork.py."""
-        with self._shared.lock:
-            self._shared.forking = False
-            self._shared.wake_readers()
-
-    def after_fork(self) -> None:
-        """In a forked child: its copy can be used, and readers are started with the next run. Called by itself."""
-        shared = self._shared
-        if shared.process == os.getpid():
-            return
-        shared.lock, shared.idle, shared.news = threading.RLock(), Bell(), Bell()
-        shared.threads.clear()
-        shared.process, shared.forking = os.getpid(), False
-        for lane in shared.lanes:
-            lane.ring.forget_reads()
 
 
 def _lane(source: Source, stages: tuple[Stage, ...], nbytes: int, block: int) -> Lane:
