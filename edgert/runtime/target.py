@@ -70,7 +70,7 @@ class Target:
 
     def summary(self, plan: Plan, kernels: str) -> str:
         """The first line of a run: see explain.summary."""
-        beside = "" if self.accelerator is None else self.accelerator.device.short
+        beside = "" if self.accelerator is None else self.accelerator.short
         return explain.summary(plan, kernels, beside, self.note)
 
 
