@@ -63,7 +63,7 @@ class Accelerator:
     @property
     def short(self) -> str:
         """The device, and why its commands are enqueued one by one where they are."""
-        return f"{self.device.short} (enqueued by Python, {self.by_python})" if self.by_python else self.device.short
+        return f"{self.device.short} (enqueued by Python: {self.by_python})" if self.by_python else self.device.short
 
     @property
     def kernels(self) -> frozenset[str]:
