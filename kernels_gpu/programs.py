@@ -6,7 +6,6 @@ Which kernels there are is table.py.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,8 @@ from typing import Any
 
 from edgert.errors import KernelError
 from edgert.kernels_cpu.registry import kernels
-from edgert.kernels_gpu.context import Context
+from edgert.kernels_gpu.choices import store_whole
+from edgert.kernels_gpu.context import Context, translated
 from edgert.kernels_gpu.device import Capabilities
 from edgert.kernels_gpu.table import Case, Twin
 
@@ -36,11 +36,6 @@ def source_of(twin: Twin, case: Case) -> str:
     workspace = twin.workspace(case) > 0
     head = prelude(case.device, case.signed, {**case.tile, **twin.defines(case)})
     return "\n".join([head, _record(twin, workspace), *map(_text, twin.files)])
-
-
-def probe_of(file: str, can: Capabilities) -> str:
-    """The text of a program without a record: a file of cl/ that measures."""
-    return f"{prelude(can, False, {})}\n{_text(file)}"
 
 
 def prelude(can: Capabilities, signed: bool, more: Mapping[str, int]) -> str:
@@ -111,7 +106,8 @@ class Programs:
             if source not in self._ready:
                 self._ready[source] = self._program(name, source)
             program = self._ready[source]
-        return [self.context.cl.Kernel(program, function) for function in functions]
+        with translated(self.context.device, f"functions of {name} were sought"):
+            return [self.context.cl.Kernel(program, function) for function in functions]
 
     def key(self, source: str) -> str:
         """Of a cache entry: the text, the options, the device and its driver."""
@@ -171,10 +167,7 @@ class Programs:
         cl = self.context.cl
         try:
             (binary,) = program.get_info(cl.program_info.BINARIES)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_bytes(MAGIC + hashlib.sha256(binary).digest() + binary)
-            temporary.replace(path)
+            store_whole(path, MAGIC + hashlib.sha256(binary).digest() + binary)
             entries = sorted(path.parent.glob("*.bin"), key=lambda p: p.stat().st_mtime)
             for old in entries[:-KEPT]:
                 old.unlink(missing_ok=True)

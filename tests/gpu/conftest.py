@@ -18,6 +18,7 @@ from edgert.cache import cache_root
 from edgert.errors import DeviceError, KernelError
 from edgert.kernels_cpu.levels import active_level
 from edgert.kernels_cpu.library import open_library
+from edgert.kernels_gpu.choices import Choices
 from edgert.kernels_gpu.context import Context
 from edgert.kernels_gpu.device import DeviceInfo, devices
 from edgert.kernels_gpu.programs import Programs
@@ -64,9 +65,10 @@ def enqueuer() -> Enqueuer:
 @pytest.fixture(autouse=True)
 def first_tiles(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Nothing is searched but in the tests of the search: every tile more is a program more to build."""
-    if "tune" not in request.module.__name__ and "tiles" not in request.node.name:
+    measuring = ("tune", "choices", "probes", "measure")
+    if not request.module.__name__.endswith(measuring) and "tiles" not in request.node.name:
         monkeypatch.setattr(Tuner, "_search", lambda *args: 0)
-        monkeypatch.setattr(Tuner, "_write", lambda self: None)
+        monkeypatch.setattr(Choices, "_write", lambda self: None)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_reasons() -> None:
 def test_every_row_of_the_table_fits_its_kernel() -> None:
     from edgert.kernels_gpu.programs import SOURCES
 
-    used = {"prelude.cl", "probe_dot.cl"}
+    used = {"prelude.cl"}
     for name, twin in twins().items():
         assert name == twin.kernel and twin.tiles and twin.entries
         for file in twin.files:
