@@ -73,6 +73,7 @@ class Mirror:
                 self.buffer = cl.Buffer(context.handle, flags.READ_WRITE, self.host.size)
                 cl.enqueue_copy(context.queue, self.buffer, self.host)
         self._mapped: list[tuple[int, int, Any]] = []
+        self._sent: list[Any] = []
         # What is still mapped when its memory goes would end the process by an abort in some drivers.
         finalize(self, _unmap, self._mapped, context.queue)
 
@@ -81,9 +82,12 @@ class Mirror:
         return Place(self.buffer, offset, nbytes)
 
     def to_host(self, ranges: Iterable[Range]) -> None:
-        """Waits for what was enqueued; then the host may read and write `ranges`."""
+        """Waits for what was enqueued; then the host may read and write `ranges`. Without any it waits for what it sent,
+        and may write that again."""
         cl, queue = self.context.cl, self.context.queue
         with translated(self.context.device, "its memory was read", waiting=True):
+            while self._sent:
+                self._sent.pop().wait()
             for start, stop in (r for r in ranges if r[0] < r[1]):
                 if self.shared:
                     self._map(start, stop)
@@ -112,7 +116,8 @@ class Mirror:
             _unmap(self._mapped, queue)
             if not self.shared:
                 for start, stop in (r for r in ranges if r[0] < r[1]):
-                    cl.enqueue_copy(queue, self.buffer, self.host[start:stop], dst_offset=start, is_blocking=False)
+                    sent = self.host[start:stop]
+                    self._sent.append(cl.enqueue_copy(queue, self.buffer, sent, dst_offset=start, is_blocking=False))
 
 
 class Weights:

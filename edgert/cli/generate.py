@@ -86,7 +86,7 @@ def command(
             click.echo()
         say(timings_line(numbers))
         if given["verbose"]:
-            for line in streaming.lines():
+            for line in filter(None, [*streaming.lines(), generation.selection]):
                 say(line)
             say(f"seed {generation.seed}, ended by {generation.finish_reason}, tokens {tokens} and {generation.tokens}")
 

@@ -6,7 +6,7 @@ What a token is (tokenizer.py), and which one comes next (sampler.py), is not kn
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from edgert.graph.neurons import with_thresholds
 from edgert.kernels_cpu.levels import Level
 from edgert.kernels_cpu.library import Progress
 from edgert.llm.plans import MIN_CHUNK, Mode, Options, Plans, fitting
+from edgert.llm.sampler import Largest
+from edgert.llm.selection import IDS, VALUES, selected_of
 from edgert.llm.streamed import StreamedWeights, cost_of
 from edgert.plan.budget import MemoryUse, parse_bytes, show_bytes
 from edgert.plan.lowering.api import ACTIVATIONS, KV
@@ -128,7 +130,10 @@ class Decoder:
         self._share: Share | None = None
         # Held for a run, so that another thread may trim between two.
         self._lock = threading.RLock()
-        options = Options(self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk, self._target.prefer)
+        options = Options(
+            self.n_ctx, self.level, self.threads, kv, activations, sparse, chunk, self._target.prefer,
+            selected_of(self.vocabulary) if self._target.accelerator is not None else 0,
+        )  # fmt: skip
         with self._lock:
             self._ram = None if ram is None or isinstance(ram, SharedRam) else parse_bytes(ram)
             if isinstance(ram, SharedRam):
@@ -142,6 +147,11 @@ class Decoder:
                 raise
         tell_after_fork(self)
 
+    @property
+    def selected(self) -> int:
+        """How many of the largest logits a device hands over where these are enough; 0 where it hands over all."""
+        return self._plans.options.selected if self._target.accelerator is not None else 0
+
     # ---- running
     def prefill(self, tokens: Sequence[int], progress: Callable[[int, int], None] | None = None) -> None:
         """Extends the cache by `tokens`. progress: called with (tokens done, tokens in all) after each run.
@@ -151,13 +161,21 @@ class Decoder:
         ids = self._checked(tokens)
         done = 0
         while done < len(ids):
-            done += len(self._run("prefill", ids[done:])[0])
+            done += len(self._run("prefill", ids[done:], ())[0])
             if progress is not None:
                 progress(done, len(ids))
 
     def decode(self, token: int) -> npt.NDArray[np.float32]:
         """Extends the cache by `token`: the logits [V] of what follows it, a new array. Raises InputError."""
-        return np.array(self._run("decode", self._checked([token]))[1]["logits"][0])
+        return np.array(self._run("decode", self._checked([token]), ("logits",))[1]["logits"][0])
+
+    def decode_largest(self, token: int) -> Largest:
+        """The same, and of the logits the `selected` largest. Raises InputError, also where none are selected."""
+        if not self.selected:
+            raise InputError("expected a decoder on a device that selects the largest logits, found none; use decode")
+        found = self._run("decode", self._checked([token]), (VALUES, IDS))[1]
+        order = np.argsort(found[IDS][0])
+        return Largest(found[IDS][0][order].astype(np.intp), found[VALUES][0][order])
 
     def score(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Extends the cache by `tokens`: the logits [n, V] of what follows each, a new array. Raises InputError."""
@@ -165,7 +183,7 @@ class Decoder:
         result = np.empty((len(ids), self.vocabulary), np.float32)
         done = 0
         while done < len(ids):
-            part, outputs = self._run("score", ids[done:])
+            part, outputs = self._run("score", ids[done:], ("logits",))
             result[done : done + len(part)] = outputs["logits"]
             done += len(part)
         return result
@@ -199,13 +217,15 @@ class Decoder:
             )
         return ids.astype(np.int32)
 
-    def _run(self, many: Mode, ids: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], dict[str, Array]]:
-        """As many of `ids` as one run takes, and its outputs for them."""
+    def _run(
+        self, many: Mode, ids: npt.NDArray[np.int32], names: Collection[str]
+    ) -> tuple[npt.NDArray[np.int32], dict[str, Array]]:  # fmt: skip
+        """As many of `ids` as one run takes, and the outputs in `names` for them."""
         with self._lock:
             part = ids[: self._plans.rows(many)]
             positions = np.arange(self.n_past, self.n_past + len(part), dtype=np.int32)
             executable = self._executable(self._plans.mode(len(part), many))
-            outputs = executable.run_rows(len(part), {"tokens": part, "positions": positions})
+            outputs = executable.run_rows(len(part), {"tokens": part, "positions": positions}, names)
             self.n_past += len(part)
             return part, outputs
 
@@ -266,6 +286,8 @@ class Decoder:
         plan = replace(self._executable("decode").plan, memory=self.memory())
         words = self._target.summary(plan, self._native.described)
         words = f"{words}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
+        if self.selected:
+            words = f"{words}, {self.selected} largest logits selected on the device"
         return words if self._weights is None else f"{words}, {self._weights.describe()}"
 
     # ---- streaming

@@ -13,14 +13,15 @@ from typing import Literal, NamedTuple
 
 from edgert.errors import InputError
 from edgert.llm.constrain import Constraint
-from edgert.llm.prefix import Context, Logits, ReadProgress, check_prompt
-from edgert.llm.sampler import Sampler, Sampling, log_probabilities
+from edgert.llm.prefix import Context, ReadProgress, check_prompt
+from edgert.llm.sampler import Largest, Sampler, Sampling, Scores, log_probabilities
+from edgert.llm.selection import why_all
 from edgert.llm.speculate import LENGTHS, DraftStatistics, Pace, PromptLookup
 from edgert.llm.stream_text import TextStream
 from edgert.llm.tokenizer import Tokenizer
 
 Overflow = Literal["error", "shift"]
-Step = tuple[int, Logits]
+Step = tuple[int, Scores]
 """A token, and the logits it was drawn from."""
 MAX_LOGPROBS = 20
 """Alternatives shown per token, as in OpenAI's interface."""
@@ -72,7 +73,8 @@ class Generation:
     finish_reason: 'stop' by the model, a stop string or the grammar; 'length'; '' if it was ended before. tokens:
     those generated, without the one that ends the text. running: begun, neither ended nor closed. cached_tokens: of
     the prompt, not computed again. shifts: how often the context was full and its older half forgotten.
-    prompt_seconds, seconds: for the prompt up to the logits of its end, and for all tokens drawn.
+    prompt_seconds, seconds: for the prompt up to the logits of its end, and for all tokens drawn. all_logits: why a
+    device that could select the largest logits hands over all, '' if it does select or nothing does.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Generation:
         self._context, self._tokenizer, self._constraint = context, tokenizer, constraint
         self._progress = progress
         self._sampler = Sampler(options.sampling, context.decoder.vocabulary, prompt)
+        self.all_logits = self._why_all()
         self._text = TextStream(tokenizer, options.stop, from_start=from_start)
         self.tokens: list[int] = []
         self.finish_reason: Literal["stop", "length", ""] = ""
@@ -114,6 +117,16 @@ class Generation:
         """The seed in use, to ask for the same text again."""
         return self._sampler.seed
 
+    @property
+    def selection(self) -> str:
+        """What a device hands over for each token, for people; '' on the processor."""
+        count = self._context.decoder.selected
+        if not count:
+            return ""
+        if self.all_logits:
+            return f"all logits handed over for each token: {self.all_logits}"
+        return f"{count} largest logits selected on the device for each token"
+
     def __iter__(self) -> Iterator[Token]:
         return self
 
@@ -128,7 +141,8 @@ class Generation:
     def _run(self) -> Generator[Token, None, None]:
         with self._turn, self._runs():
             start = time.perf_counter()
-            logits, self.cached_tokens = self._context.read(self.prompt, self._progress)
+            self.cached_tokens = self._context.begin(self.prompt, self._progress)
+            logits = self._decode(self.prompt[-1])
             self.prompt_seconds = time.perf_counter() - start
             with closing(self._speculative(logits) if self.options.speculative else self._plain(logits)) as steps:
                 start = time.perf_counter()
@@ -148,7 +162,7 @@ class Generation:
         finally:
             self.running = False
 
-    def _event(self, token: int, logits: Logits) -> Token:
+    def _event(self, token: int, logits: Scores) -> Token:
         """Takes note of `token`: what it says, and whether it is the last."""
         text = ""
         if token in self._tokenizer.eos:
@@ -162,12 +176,29 @@ class Generation:
                 self.finish_reason = "length"
         if self.finish_reason:
             text += self._text.finish()
-        if self.options.logprobs is None:
+        if self.options.logprobs is None or isinstance(logits, Largest):
             return Token(token, text)
         return Token(token, text, *log_probabilities(logits, token, self.options.logprobs))
 
     # ---- logits to tokens
-    def _draw(self, logits: Logits) -> int:
+    def _why_all(self) -> str:
+        if not self._context.decoder.selected:
+            return ""
+        if self._constraint is not None:
+            return "the answer is kept to a grammar"
+        if self.options.logprobs is not None:
+            return "log-probabilities are wanted"
+        if self.options.speculative:
+            return "guesses are verified"
+        return why_all(self.options.sampling, self._context.decoder.selected)
+
+    def _decode(self, token: int) -> Scores:
+        """Goes on by `token`: what the next one is drawn from."""
+        if self._context.decoder.selected and not self.all_logits:
+            return self._context.decode_largest(token)
+        return self._context.decode(token)
+
+    def _draw(self, logits: Scores) -> int:
         if self._constraint is None:
             return self._sampler.next(logits)
         token = self._sampler.next(logits, self._constraint.mask())
@@ -175,15 +206,15 @@ class Generation:
             self._constraint.commit(token)
         return token
 
-    def _plain(self, logits: Logits) -> Generator[Step, None, None]:
+    def _plain(self, logits: Scores) -> Generator[Step, None, None]:
         """Tokens without end."""
         while True:
             token = self._draw(logits)
             yield token, logits
             self._make_room()
-            logits = self._context.decode(token)
+            logits = self._decode(token)
 
-    def _speculative(self, logits: Logits) -> Generator[Step, None, None]:
+    def _speculative(self, logits: Scores) -> Generator[Step, None, None]:
         """The same tokens from the same logits, several per run where the text repeats itself.
 
         Leviathan et al. 2023, 'Fast inference from transformers via speculative decoding': a run over the guesses

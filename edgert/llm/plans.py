@@ -20,6 +20,7 @@ from edgert.graph.infer import infer_types
 from edgert.graph.ir import Graph
 from edgert.graph.prune import prune
 from edgert.kernels_cpu.levels import Level
+from edgert.llm.selection import with_largest
 from edgert.plan.budget import MemoryUse, show_bytes
 from edgert.plan.plan import LookupCall, NeuronCall, Plan
 from edgert.plan.planner import make_plan
@@ -64,7 +65,7 @@ MODES: tuple[Mode, ...] = ("decode", "few", "prefill", "score")
 @dataclass(frozen=True)
 class Options:
     """What the plans are for. chunk: most tokens of a prefill run, None to choose. prefer: kernels that a device has,
-    see make_plan. The rest as for Decoder."""
+    see make_plan. selected: how many of the largest logits decoding finds as well. The rest as for Decoder."""
 
     n_ctx: int
     level: Level
@@ -74,6 +75,7 @@ class Options:
     sparse: str
     chunk: int | None = None
     prefer: frozenset[str] = frozenset()
+    selected: int = 0
 
 
 class Plans:
@@ -136,6 +138,8 @@ class Plans:
     def _make_plan(self, mode: Mode, rows: int) -> Plan:
         options = self.options
         graph = prune(self.graph, [] if mode == "prefill" else ["logits"])
+        if mode == "decode" and options.selected:
+            graph = with_largest(graph, options.selected)
         graph = infer_types(graph, {TOKENS: rows, CONTEXT: options.n_ctx})
         return make_plan(
             graph, self.tensors, level=options.level, threads=options.threads, kv=options.kv,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgert.errors import InputError
 from edgert.llm.decoder import CacheSlice, Decoder
+from edgert.llm.sampler import Largest
 
 Logits = npt.NDArray[np.float32]
 ReadProgress = Callable[[int, int], None]
@@ -40,7 +41,13 @@ class Context:
         return self.decoder.n_ctx - len(self.tokens)
 
     def read(self, prompt: Sequence[int], progress: ReadProgress | None = None) -> tuple[Logits, int]:
-        """Holds `prompt` and nothing else: (logits [V] of what follows it, tokens that it held already).
+        """Holds `prompt` and nothing else: (logits [V] of what follows it, tokens that it held already). Raises as
+        `begin` does."""
+        kept = self.begin(prompt, progress)
+        return self.decode(prompt[-1]), kept
+
+    def begin(self, prompt: Sequence[int], progress: ReadProgress | None = None) -> int:
+        """Holds `prompt` but for its last token, and nothing else: how many tokens it held already.
 
         The last token is always computed, since the cache keeps no logits. Raises InputError for an empty
         prompt, one that is longer than the context, and ids that do not exist.
@@ -49,7 +56,7 @@ class Context:
         kept = common_prefix(self.tokens, prompt[:-1])
         self.truncate(kept)
         self.prefill(prompt[kept:-1], progress)
-        return self.decode(prompt[-1]), kept
+        return kept
 
     def prefill(self, tokens: Sequence[int], progress: ReadProgress | None = None) -> None:
         """Goes on by `tokens`, without logits."""
@@ -64,6 +71,14 @@ class Context:
         self._hold([token])
         try:
             return self.decoder.decode(token)
+        finally:
+            self._forget()
+
+    def decode_largest(self, token: int) -> Largest:
+        """Goes on by `token`: the largest logits of what follows; for decoders that select."""
+        self._hold([token])
+        try:
+            return self.decoder.decode_largest(token)
         finally:
             self._forget()
 

@@ -10,6 +10,7 @@ import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,17 @@ from edgert.errors import FormatError, InputError
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
+
+
+class Largest(NamedTuple):
+    """The largest of all logits: `ids` in ascending order, and the logits of these tokens. See selection.py."""
+
+    ids: Ids
+    values: Logits
+
+
+Scores = Logits | Largest
+"""What a token is drawn from: all logits [V], or the largest where these are enough."""
 
 COLUMNS = 512
 """Logits are looked at in so many interleaved columns to find the largest: see `largest`."""
@@ -98,34 +110,42 @@ class Sampler:
         self._recent: deque[int] = deque(history, maxlen=options.repeat_last_n)
         self._bias_ids, self._bias = biases(options.logit_bias, vocabulary)
 
-    def next(self, logits: Logits, allowed: Mask | None = None) -> int:
-        """The token that follows, of `logits` float32 [V] and those `allowed` (bool [V], None for all).
+    def next(self, logits: Scores, allowed: Mask | None = None) -> int:
+        """The token that follows, of `logits` float32 [V] and those `allowed` (bool [V], None for all). The largest
+        logits give the same where selection.why_all has nothing against it.
 
         Raises FormatError for logits that are no numbers, InputError if no token is left to choose from.
         """
-        scores = self._adjusted(logits)
+        ids = None
+        if isinstance(logits, Largest):
+            ids, logits = logits
+            allowed = None if allowed is None else allowed[ids]
+        scores = self._adjusted(logits, ids)
         if allowed is not None:
             scores = np.where(allowed, scores, np.float32(-np.inf))
-        token = int(scores.argmax())  # of NaN, should there be one
-        check_peak(float(scores[token]))
+        place = int(scores.argmax())  # of NaN, should there be one
+        check_peak(float(scores[place]))
         if not self.options.greedy:
-            token = self._draw(scores, token)
+            place = self._draw(scores, place)
+        token = place if ids is None else int(ids[place])
         self._recent.append(token)
         return token
 
-    def _adjusted(self, logits: Logits) -> Logits:
-        """`logits` with biases and penalties: a copy if there are any."""
+    def _adjusted(self, logits: Logits, ids: Ids | None = None) -> Logits:
+        """`logits`, of all tokens or of `ids`, with biases and penalties: a copy if there are any."""
         penalises = self.options.penalises and len(self._recent) > 0
         if not penalises and not len(self._bias_ids):
             return logits
         scores = logits.copy()
-        scores[self._bias_ids] += self._bias
+        places, there = _places(self._bias_ids, ids)
+        scores[places] += self._bias[there]
         if penalises:
             options = self.options
-            ids, times = np.unique(np.fromiter(self._recent, np.intp), return_counts=True)
-            old = scores[ids]
+            tokens, times = np.unique(np.fromiter(self._recent, np.intp), return_counts=True)
+            places, there = _places(tokens, ids)
+            old = scores[places]
             new = np.where(old > 0, old / options.repeat_penalty, old * options.repeat_penalty)
-            scores[ids] = new - times * options.frequency_penalty - options.presence_penalty
+            scores[places] = new - times[there] * options.frequency_penalty - options.presence_penalty
         return scores
 
     def _draw(self, scores: Logits, best: int) -> int:
@@ -138,6 +158,15 @@ class Sampler:
         # random() < 1, but its product with the sum may round up to it.
         place = min(int(np.searchsorted(sums, self._random.random() * sums[-1], side="right")), len(sums) - 1)
         return place if ids is None else int(ids[place])
+
+
+def _places(tokens: Ids, ids: Ids | None) -> tuple[Ids, Mask | slice]:
+    """(where `tokens` are among `ids`, which of them are there). ids: ascending; None for all tokens."""
+    if ids is None:
+        return tokens, slice(None)
+    places = np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
+    there = ids[places] == tokens
+    return places[there], there
 
 
 def check_peak(peak: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
@@ -257,15 +257,18 @@ class Executable:
         """Bytes without the weights, which lie in the file and are shared."""
         return self.plan.memory.total - self.plan.memory.weights
 
-    def run_rows(self, rows: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs of the first `rows` rows, as views that the next run overwrites; each input has `rows` rows.
-        For plans of varying rows."""
+    def run_rows(
+        self, rows: int, feeds: Mapping[str, Array], names: Collection[str] | None = None
+    ) -> dict[str, Array]:  # fmt: skip
+        """The outputs of the first `rows` rows, or those in `names`, as views that the next run overwrites; each input
+        has `rows` rows. For plans of varying rows."""
         for name, view in self._inputs.items():
             view[:rows] = feeds[name]
             view[rows:] = 0  # kernels that run all rows must find something there
         self._registers[ROWS] = rows
         self._run()
-        return {name: view[:rows] for name, view in self._outputs.items() if view is not None}
+        wanted = self._outputs if names is None else names
+        return {name: view[:rows] for name, view in self._outputs.items() if view is not None and name in wanted}
 
     def profile(self, feeds: Mapping[str, Array]) -> list[OpTime]:
         """Runs op by op, each a call of its own, and measures: microseconds for every step that does work."""

@@ -6,7 +6,7 @@ Where an op runs is decided in plan/devices.py; the parts on the processor run a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.devices import Bytes, Part, Placement
 from edgert.plan.emitter import ARENA, REGISTER_BYTES, REGISTERS, STATE
 from edgert.plan.plan import NativeRun, Slot
+from edgert.plan.ranges import common, united
 from edgert.program import Op, Operand
 from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.pool import WorkerPool
@@ -60,8 +61,8 @@ class GpuExecutable(Executable):
         self._workspace: Any = None
         self._counted = Counted(on_build, len(device))
         self._inputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in plan.inputs.values())}
-        results = [s for s in plan.outputs.values() if isinstance(s, Slot)]
-        self._outputs_at = {ARENA: tuple((s.offset, s.offset + s.type.nbytes) for s in results)}
+        self._handed: dict[tuple[str, ...], tuple[Bytes, Bytes]] = {}
+        self._results = self._all_results = tuple(plan.outputs)
         super().__init__(
             plan, library, pool, self.mirrors[STATE].host[: plan.memory.state],
             arena=self.mirrors[ARENA].host[: plan.memory.arena],
@@ -85,10 +86,25 @@ class GpuExecutable(Executable):
         self._lend(self._inputs_at, {})
         return super().run(feeds)
 
-    def run_rows(self, rows: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """See Executable.run_rows."""
+    def run_rows(
+        self, rows: int, feeds: Mapping[str, Array], names: Collection[str] | None = None
+    ) -> dict[str, Array]:  # fmt: skip
+        """See Executable.run_rows. Outputs that are not in `names` stay on the device."""
+        self._results = self._all_results if names is None else tuple(names)
         self._lend(self._inputs_at, {})
-        return super().run_rows(rows, feeds)
+        try:
+            return super().run_rows(rows, feeds, names)
+        finally:
+            self._results = self._all_results
+
+    def _handing(self, names: tuple[str, ...]) -> tuple[Bytes, Bytes]:
+        """(where these outputs are, what of that the host does not have yet) after a run."""
+        if names not in self._handed:
+            slots = [s for s in map(self.plan.outputs.__getitem__, names) if isinstance(s, Slot)]
+            places = united((s.offset, s.offset + s.type.nbytes) for s in slots)
+            made = common(places, self.placement.returns.get(ARENA, ()))
+            self._handed[names] = {ARENA: places}, {ARENA: made}
+        return self._handed[names]
 
     def _run(self) -> None:
         """In Python: a few calls for each part, and for each place of memory that changes hands before it. What is in a
@@ -102,7 +118,7 @@ class GpuExecutable(Executable):
     def _end(self) -> None:
         if self.placement.settles:
             self.take(self.placement.settles)
-        self._lend(self._outputs_at, self.placement.returns)
+        self._lend(*self._handing(self._results))
         self._unfinished = False
 
     def _push_registers(self) -> None:

@@ -40,7 +40,8 @@ static inline int before(const __global int *keys, const __global int *keys_at, 
     for (int i = 0; i < count; i += WIDE) {
         const ints_t other = JOIN(vload, WIDE)(0, keys + i), there = JOIN(vload, WIDE)(0, keys_at + i);
         const ints_t first = (other > (ints_t)(key)) | ((other == (ints_t)(key)) & (there < (ints_t)(at)));
-        sum -= first & ((ints_t)(i) + LANE_NUMBERS < (ints_t)(count));
+        const ints_t there_is = (ints_t)(i) + LANE_NUMBERS < (ints_t)(count);
+        sum += select((ints_t)(0), (ints_t)(1), first & there_is);
     }
     int lanes[WIDE], total = 0;
     JOIN(vstore, WIDE)(sum, 0, lanes);

@@ -29,7 +29,7 @@ class FakeDecoder:
         self, n_ctx: int = 64, vocabulary: int = VOCABULARY, *, loops: float = 0.0, sharp: float = 3.0
     ) -> None:
         self.n_ctx, self.vocabulary, self.kv = n_ctx, vocabulary, "f16"
-        self.n_past = 0
+        self.n_past = self.selected = 0
         self.runs: list[tuple[str, int]] = []
         self._cells = np.zeros(n_ctx, np.float32)
         self._loops, self._sharp = loops, sharp
