@@ -110,24 +110,35 @@ def import_pyopencl() -> Any:
         ) from error
 
 
-def devices() -> list[DeviceInfo]:
-    """Every device of every platform. Raises DeviceError without pyopencl, a platform, or any device."""
+def platforms() -> list[Any]:
+    """Every platform. Raises DeviceError without pyopencl or a platform."""
     cl = import_pyopencl()
     try:
-        platforms = cl.get_platforms()
+        found = list(cl.get_platforms())
     except cl.Error as error:  # PLATFORM_NOT_FOUND_KHR: the loader runs, and has nothing to load
         raise DeviceError(f"expected an OpenCL platform, found none ({error}); {DRIVERS}", NO_PLATFORM) from error
-    if not platforms:
+    if not found:
         raise DeviceError(f"expected an OpenCL platform, found none; {DRIVERS}", NO_PLATFORM)
-    handles = [handle for platform in platforms for handle in _handles(cl, platform)]
-    if not handles:
-        names = ", ".join(platform.name.strip() for platform in platforms)
-        raise DeviceError(
-            f"expected an OpenCL device, found none: the platforms here ({names}) have no device that is available to "
-            f"this user; look whether you may open /dev/dri/* or /dev/mali0, or {DRIVERS}",
-            why=f"no OpenCL platform here ({names}) has a device",
-        )
-    return [_described(index, handle) for index, handle in enumerate(handles)]
+    return found
+
+
+def devices() -> list[DeviceInfo]:
+    """Every device of every platform. Raises DeviceError without pyopencl, a platform, or any device."""
+    there = platforms()
+    found = [handle for platform in there for handle in handles(platform)]
+    if not found:
+        raise no_device([platform.name.strip() for platform in there])
+    return [describe(index, handle) for index, handle in enumerate(found)]
+
+
+def no_device(names: list[str]) -> DeviceError:
+    """The error for platforms that have no device."""
+    listed = ", ".join(names)
+    return DeviceError(
+        f"expected an OpenCL device, found none: the platforms here ({listed}) have no device that is available to "
+        f"this user; look whether you may open /dev/dri/* or /dev/mali0, or {DRIVERS}",
+        why=f"no OpenCL platform here ({listed}) has a device",
+    )
 
 
 def choose(spec: str) -> DeviceInfo:
@@ -145,21 +156,30 @@ def choose(spec: str) -> DeviceInfo:
     return found[int(number)]
 
 
-def _handles(cl: Any, platform: Any) -> list[Any]:
+def handles(platform: Any) -> list[Any]:
+    """What the driver of a platform calls its devices; none where it has none or refuses."""
+    cl = import_pyopencl()
     try:
         return list(platform.get_devices())
     except cl.Error:  # DEVICE_NOT_FOUND
         return []
 
 
-def _described(index: int, handle: Any) -> DeviceInfo:
-    kind = next((name for bit, name in KINDS.items() if handle.type & bit), "accelerator")
-    platform = handle.platform
-    return DeviceInfo(
-        index, handle.name.strip(), kind, platform.name.strip(), handle.vendor.strip(),
-        f"{platform.version.strip()} / {handle.version.strip()}", handle.driver_version.strip(),
-        _capabilities(handle), handle,
-    )  # fmt: skip
+def describe(index: int, handle: Any) -> DeviceInfo:
+    """One device. Raises DeviceError where its driver does not say what it can do."""
+    cl = import_pyopencl()
+    kind, platform = next((name for bit, name in KINDS.items() if handle.type & bit), "accelerator"), handle.platform
+    try:
+        return DeviceInfo(
+            index, handle.name.strip(), kind, platform.name.strip(), handle.vendor.strip(),
+            f"{platform.version.strip()} / {handle.version.strip()}", handle.driver_version.strip(),
+            _capabilities(handle), handle,
+        )  # fmt: skip
+    except (cl.Error, ValueError, IndexError) as error:
+        raise DeviceError(
+            f"opencl:{index} of {platform.name.strip()} does not say what it can do ({error}); update or remove its "
+            "driver, or name others in OCL_ICD_VENDORS"
+        ) from error
 
 
 def _capabilities(handle: Any) -> Capabilities:

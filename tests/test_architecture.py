@@ -58,7 +58,8 @@ ARROWS: dict[str, list[str]] = {
     "edgert.cli": [
         "edgert", "edgert.errors", "edgert.cache", "edgert.runtime", "edgert.llm", "edgert.plan", "edgert.program",
         "edgert.graph", "edgert.format", "edgert.device", "edgert.assets", "edgert.models",
-        "edgert.kernels_cpu", "edgert.preprocess", "edgert.datasets", "edgert.audio", "edgert.stream",
+        "edgert.kernels_cpu", "edgert.kernels_gpu.survey", "edgert.preprocess", "edgert.datasets", "edgert.audio",
+        "edgert.stream",
     ],
     "edgert.apps": [
         "edgert", "edgert.errors", "edgert.runtime", "edgert.llm", "edgert.models", "edgert.preprocess", "edgert.audio",

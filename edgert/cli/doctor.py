@@ -16,6 +16,7 @@ import click
 
 from edgert import __version__
 from edgert.cache import cache_root
+from edgert.cli import doctor_opencl
 from edgert.cli.common import compiling, json_option, print_json
 from edgert.device.cpu import board, cpu_name, memory, usable_cores
 from edgert.errors import EdgertError, KernelError
@@ -29,6 +30,7 @@ EXTRAS = {
     "jit": ("numba", "llvmlite"),
     "convert": ("onnx", "numba", "llvmlite", "flatbuffers", "rich"),
     "image": ("pillow",),
+    "gpu": ("pyopencl",),
 }
 """Extra -> what it installs, as in pyproject.toml."""
 
@@ -45,7 +47,7 @@ EXTRAS = {
 )
 @json_option
 def command(no_test: bool, storage: str | None, as_json: bool) -> None:
-    """Show processor, ISA levels, kernels, memory, cache and extras; then test and measure the kernels.
+    """Show processor, ISA levels, kernels, memory, OpenCL devices, cache and extras; then test and measure the kernels.
 
     The exit code is 1 if no kernels can run or the self-test fails.
 
@@ -97,6 +99,7 @@ def facts_of() -> dict[str, Any]:
         "libraries": _libraries(kernels.get("library")),
         "cache": str(cache_root()),
         "cache_bytes": _folder_bytes(cache_root()),
+        "opencl": doctor_opencl.facts(),
         "extras": {name: {p: _version(p) for p in packages} for name, packages in EXTRAS.items()},
     }
 
@@ -188,6 +191,7 @@ def describe(facts: dict[str, Any]) -> list[str]:
         if found in there or found["state"] != "unfit":
             reason = f": {found['reason']}" if found in there else ""
             lines.append(f"  library  {found['level']:16} {found['state']}{reason}")
+    lines += doctor_opencl.describe(facts["opencl"])
     lines.append(f"cache      {facts['cache']}, {show_bytes(facts['cache_bytes'])}")
     for name, packages in facts["extras"].items():
         missing = [package for package, found in packages.items() if found is None]

@@ -11,6 +11,7 @@ import pytest
 from elf_image import image
 
 from edgert.cache import cache_root
+from edgert.cli import doctor_opencl
 from edgert.cli.main import main
 from edgert.kernels_cpu.aot import build_library
 from edgert.kernels_cpu.installed import library_name
@@ -63,7 +64,7 @@ def test_it_tests_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["peaks"]["dot8"] > 0
     assert any(level["runs"] for level in found["levels"])
     out = doctor(capsys, "--no-test")
-    for word in ("processor", "memory", "kernels", "level", "libraries", "cache", "extra"):
+    for word in ("processor", "memory", "kernels", "level", "libraries", "opencl", "cache", "extra"):
         assert word in out
 
 
@@ -131,3 +132,47 @@ def test_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
     assert "4.0 KB" in out
     assert "processor" not in out
     doctor(capsys, "--storage", str(tmp_path / "nothing"), code=2)
+
+
+def devices(**more: object) -> dict[str, Any]:
+    """Facts of one device."""
+    return {
+        "spec": "opencl:0", "kind": "GPU", "name": "Mali-G610", "platform": "ARM Platform", "vendor": "ARM",
+        "version": "OpenCL 3.0", "driver": "3.0", "compute_units": 4, "clock_mhz": 1000, "unified_memory": True,
+        "memory": 4 << 30, "largest_allocation": 1 << 30, "local_memory": 32 << 10, "work_group": 1024,
+        "work_items": [1024, 1024, 1024], "fp16": True, "integer_dot_product": True, "integer_dot_product_used": True,
+        "subgroups": True, "subgroup_sizes": [16], "command_buffers": False, "fault": "", **more,
+    }  # fmt: skip
+
+
+def test_opencl_devices(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    platforms = [{"name": "ARM Platform", "version": "OpenCL 3.0", "devices": 1}]
+    facts = {"platforms": platforms, "devices": [devices()], "problem": ""}
+    monkeypatch.setattr(doctor_opencl, "facts", lambda: facts)
+    lines = doctor(capsys, "--no-test").splitlines()
+    at = lines.index("opencl     1 device of ARM Platform (1)")
+    assert lines[at + 1 : at + 4] == [
+        "  device   opencl:0 GPU Mali-G610 (ARM Platform, driver 3.0), 4 units at 1000 MHz",
+        "           fp16 yes, integer dot product yes, used, subgroups yes (16), command buffers no",
+        "           memory 4.0 GB, unified with the processor's, largest allocation 1.0 GB, local 32.0 KB; groups of "
+        "up to 1024 work-items (1024 x 1024 x 1024)",
+    ]
+    assert doctor_json(capsys, "--no-test")["opencl"] == facts
+
+
+@pytest.mark.parametrize(("used", "words"), [(None, "yes, not measured yet"), (False, "yes, not used: slower than")])
+def test_an_instruction_that_is_not_used(used: bool | None, words: str) -> None:
+    facts = {"platforms": [], "devices": [devices(integer_dot_product_used=used, fault="a\n b")], "problem": ""}
+    text = "\n".join(doctor_opencl.describe(facts))
+    assert f"integer dot product {words}" in text
+    assert text.endswith("           a\n            b")
+
+
+def test_no_opencl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is no fault: the exit code is 0."""
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
+    out = doctor(capsys, "--no-test")
+    assert "\nopencl     none: expected an OpenCL platform, found none" in out
+    assert "pocl-opencl-icd" in out
+    found = doctor_json(capsys, "--no-test")["opencl"]
+    assert found["devices"] == [] and "pocl-opencl-icd" in found["problem"]
