@@ -44,8 +44,9 @@ class Sequence:
         elif self._replay is not None:
             count, code = self._replay()
             if code:
-                named = self.context.cl.status_code.to_string(code, "%d")
-                raise self._refused(count, code, f"OpenCL error {code}, {named}")
+                call = "clEnqueueNDRangeKernel" if count < len(self.commands) else "clFlush"
+                why = self.context.cl.status_code.to_string(code, "%d")
+                raise self._refused(count, code, f"{call} failed: {why}")
         else:
             self._enqueue_by_python()
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import KERNEL, LEVELS, library
+from harness import KERNEL, LEVELS, library, needs_compiler, shared_library
 
 from edgert.kernels_cpu.commands import COMMAND_GROUP, COMMAND_ITEMS, COMMAND_KERNEL, COMMAND_WORDS, KERNELS
 from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
-from edgert.kernels_cpu.levels import Level, host_levels
+from edgert.kernels_cpu.levels import host_levels
+from edgert.kernels_cpu.library import AotLibrary, KernelLibrary
 from edgert.kernels_cpu.record import pack_record
 
 NAME = "enqueue_commands"
 POINTER, UINT = ctypes.c_void_p, ctypes.c_uint
 ENQUEUE = ctypes.CFUNCTYPE(ctypes.c_int, POINTER, POINTER, UINT, *[POINTER] * 3, UINT, *[POINTER] * 2)
 FLUSH = ctypes.CFUNCTYPE(ctypes.c_int, POINTER)
-QUEUE = 0x7F0012345678
+HIGH = 0x7F0000000000 if sys.maxsize > 1 << 32 else 0
+QUEUE = HIGH + 0x12345678
 
 
 class Driver:
@@ -43,7 +46,7 @@ class Driver:
         return self.flushed
 
 
-def replay(level: Level, driver: Driver, commands: list[tuple[int, list[int], list[int]]]) -> list[int]:
+def replay(lib: KernelLibrary, driver: Driver, commands: list[tuple[int, list[int], list[int]]]) -> list[int]:
     words = np.zeros((len(commands), COMMAND_WORDS), np.uintp)
     for row, (kernel, items, group) in zip(words, commands, strict=True):
         row[COMMAND_KERNEL], row[COMMAND_KERNEL + 1] = kernel, len(items)
@@ -55,43 +58,48 @@ def replay(level: Level, driver: Driver, commands: list[tuple[int, list[int], li
         "commands": words.ctypes.data, "queue": QUEUE, "enqueue": enqueue, "flush": flush, "done": done.ctypes.data
     }  # fmt: skip
     record = np.frombuffer(pack_record(NAME, addresses, {"count": len(commands)}, 1), np.uint8)
-    lib = library(level)
     lib.prepare([NAME])
     KERNEL(lib.address(NAME))(record.ctypes.data, 0, 0)
     return done.tolist()
 
 
-COMMANDS = [(0x7F00AAAA0000 + i, [64 * (i + 1), 2, 3][: i % 3 + 1], [64, 1, 1][: i % 3 + 1]) for i in range(7)]
+COMMANDS = [(HIGH + 0xAAAA0000 + i, [64 * (i + 1), 2, 3][: i % 3 + 1], [64, 1, 1][: i % 3 + 1]) for i in range(7)]
 ASKED = [(QUEUE, kernel, items, group) for kernel, items, group in COMMANDS]
 
 
 @pytest.fixture(params=[v for v in LEVELS if v in host_levels()], ids=lambda level: level.name)
-def level(request: pytest.FixtureRequest) -> Level:
-    found: Level = request.param
-    return found
+def lib(request: pytest.FixtureRequest) -> KernelLibrary:
+    return library(request.param)
 
 
-def test_all_in_their_order_and_a_flush(level: Level) -> None:
+def test_all_in_their_order_and_a_flush(lib: KernelLibrary) -> None:
     driver = Driver({})
-    assert replay(level, driver, COMMANDS) == [7, 0]
+    assert replay(lib, driver, COMMANDS) == [7, 0]
     assert driver.calls == [*ASKED, (QUEUE, "flush")]
 
 
 @pytest.mark.parametrize("fails", [0, 3, 6])
-def test_nothing_after_a_command_that_is_refused(level: Level, fails: int) -> None:
+def test_nothing_after_a_command_that_is_refused(lib: KernelLibrary, fails: int) -> None:
     driver = Driver({fails: -54})
-    assert replay(level, driver, COMMANDS) == [fails, -54]
+    assert replay(lib, driver, COMMANDS) == [fails, -54]
     assert driver.calls == ASKED[: fails + 1]
 
 
-def test_a_flush_that_fails(level: Level) -> None:
-    assert replay(level, Driver({}, flushed=-36), COMMANDS[:2]) == [2, -36]
+def test_a_flush_that_fails(lib: KernelLibrary) -> None:
+    assert replay(lib, Driver({}, flushed=-36), COMMANDS[:2]) == [2, -36]
 
 
-def test_no_commands(level: Level) -> None:
+def test_no_commands(lib: KernelLibrary) -> None:
     driver = Driver({})
-    assert replay(level, driver, []) == [0, 0]
+    assert replay(lib, driver, []) == [0, 0]
     assert driver.calls == [(QUEUE, "flush")]
+
+
+@needs_compiler
+def test_libraries_ahead_of_time_have_it() -> None:
+    level, driver = host_levels()[0], Driver({})
+    assert replay(AotLibrary(level, shared_library(level, NAME)), driver, COMMANDS) == [7, 0]
+    assert driver.calls == [*ASKED, (QUEUE, "flush")]
 
 
 def test_wherever_there_are_drivers() -> None:
