@@ -19,7 +19,8 @@ from bench import (
     sparse_matvec,
     sparse_network,
 )
-from bench.gpu import overhead as opencl
+from bench.gpu import compare as opencl
+from bench.gpu import starts as opencl_start
 from bench.stream import budget as streaming_budget
 from bench.stream import compare as streaming
 from bench.stream import neurons as streaming_neurons
@@ -38,7 +39,8 @@ BENCHES = {
     "sparse-network": (sparse_network.run, 20),
     "sparse-language": (sparse_language.run, 4),
     "sparse-matvec": (sparse_matvec.run, 15),
-    "opencl": (opencl.run, 20),
+    "opencl": (opencl.run, 10),
+    "opencl-start": (opencl_start.run, 3),
     "streaming": (streaming.run, 3),
     "streaming-budget": (streaming_budget.run, 1),
     "streaming-transport": (streaming_transport.run, 3),

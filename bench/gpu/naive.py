@@ -6,6 +6,7 @@ It knows the operators of EfficientNet-Lite0 (float, int8) and of decoders of th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Naive:
         self.graph, self._tensors, self._cl = infer_types(model.graph, bindings), model.tensors, cl
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
-        program = cl.Program(self._context, SOURCE.read_text()).build()
+        with warnings.catch_warnings(action="ignore"):  # compilers have remarks, which pyopencl passes on
+            program = cl.Program(self._context, SOURCE.read_text()).build()
         self._kernels = {kernel.function_name: kernel for kernel in program.all_kernels()}
         self._buffers: dict[str, Any] = {}
         self._launches: list[Launch] = []
@@ -62,20 +64,34 @@ class Naive:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, but for states, which stay on the device."""
-        cl, queue = self._cl, self._queue
-        for name, value in feeds.items():
-            cl.enqueue_copy(queue, self._buffer(name), np.ascontiguousarray(value), is_blocking=False)
-        seen = int(feeds["positions"][-1]) + 1 if "positions" in feeds else 0
-        for kernel, items, arguments in self._launches:
-            if items[0] == SEEN:
-                items = (seen, *items[1:])
-            kernel(queue, items, None, *arguments)
+        self._enqueue(self._queue, feeds)
         found = {}
         for name in self.graph.outputs:
             if name not in self.graph.states.values():
                 found[name] = np.empty(self._type(name).static_shape, self._type(name).np_dtype)
-                cl.enqueue_copy(queue, found[name], self._buffers[name])
+                self._cl.enqueue_copy(self._queue, found[name], self._buffers[name])
         return found
+
+    def profile(self, feeds: Mapping[str, Array]) -> list[tuple[str, float]]:
+        """(kernel, microseconds by the device's clock) of each launch of a run."""
+        flags = self._cl.command_queue_properties
+        queue = self._cl.CommandQueue(self._context, properties=flags.PROFILING_ENABLE)
+        events = self._enqueue(queue, feeds)
+        queue.finish()
+        names = (kernel.function_name for kernel, _, _ in self._launches)
+        return [(name, (e.profile.end - e.profile.start) / 1e3) for name, e in zip(names, events, strict=True)]
+
+    def _enqueue(self, queue: Any, feeds: Mapping[str, Array]) -> list[Any]:
+        """Events of all launches."""
+        for name, value in feeds.items():
+            self._cl.enqueue_copy(queue, self._buffer(name), np.ascontiguousarray(value), is_blocking=False)
+        seen = int(feeds["positions"][-1]) + 1 if "positions" in feeds else 0
+        events = []
+        for kernel, items, arguments in self._launches:
+            if items[0] == SEEN:
+                items = (seen, *items[1:])
+            events.append(kernel(queue, items, None, *arguments))
+        return events
 
     # ---- memory
     def _type(self, name: str) -> TensorType:
