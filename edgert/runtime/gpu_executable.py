@@ -34,10 +34,8 @@ class GpuExecutable(Executable):
     """Memory for a placed plan on both sides, its ops recorded or linked, and the parts in order.
 
     weights: of the model, shared by its executables. tuner: of the device. state: the memory of the plan's states,
-    shared with other plans. form, enqueuer: how commands are enqueued, see
-    sequence.Sequence. on_build: called with (ops
-    ready, ops). Raises DeviceError, KernelError,
-    MemoryBudgetError.
+    shared with other plans. form, enqueuer: how commands are enqueued, see sequence.Sequence. on_build: called with
+    (ops ready, ops). Raises DeviceError, KernelError, MemoryBudgetError.
     """
 
     def __init__(
