@@ -28,7 +28,8 @@ PROFILED_RUNS = 10
 
 class LanguageBench:
     """One model at several thread counts. Measures read a prompt of so many random tokens up to the logits that
-    follow it (pp), or generate from an empty context, a token per run and any token next (tg)."""
+    follow it (pp), or generate from an empty context, a token per run and any token next (tg). Devices hand over what
+    they do by default."""
 
     def __init__(self, model: Model, counts: list[int], prompt: int, answer: int, **options: Any) -> None:
         self.model, self.prompt, self.answer = model, prompt, answer
@@ -48,12 +49,12 @@ class LanguageBench:
     def _read(self, decoder: Decoder) -> None:
         decoder.truncate(0)
         decoder.prefill(self.tokens[: self.prompt - 1])
-        decoder.decode(self.tokens[self.prompt - 1])
+        _decode(decoder, self.tokens[self.prompt - 1])
 
     def _generate(self, decoder: Decoder) -> None:
         decoder.truncate(0)
         for token in self.tokens[: self.answer]:
-            decoder.decode(token)
+            _decode(decoder, token)
 
     def measure(self, repetitions: int) -> list[dict[str, Any]]:
         """A row per thread count and test; the thread counts take turns, so that a slow moment meets all alike."""
@@ -86,6 +87,13 @@ class LanguageBench:
     def close(self) -> None:
         for decoder in self.decoders:
             decoder.close()
+
+
+def _decode(decoder: Decoder, token: int) -> None:
+    if decoder.selected:
+        decoder.decode_largest(token)
+    else:
+        decoder.decode(token)
 
 
 def speeds(count: int, seconds: list[float]) -> dict[str, Any]:

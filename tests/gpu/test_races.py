@@ -13,7 +13,7 @@ import opencl
 import pytest
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-SHORT = "test_binary_q8_constant or test_binary_f32_constant or lets_nan"
+SHORT = "test_binary_q8_constant or test_binary_f32_constant or lets_nan or largest_of_a_few"
 """Of the tests of kernels; every family of twins adds what is quick."""
 
 PLANTED = """
