@@ -39,7 +39,7 @@ KERNEL(cast_row) {
     __global target_t *const to = (__global target_t *)y + i;
 #if TARGET == BOOL
     *to = v != 0;
-#elif SOURCE == FLOAT
+#elif SOURCE == FLOAT && TARGET != FLOAT
     *to = isnan(v) ? (target_t)0 : FROM_FLOAT(v);
 #else
     *to = (target_t)v;

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from grouped_model import product, site_for
-from harness import ARM_LEVELS, KERNEL, LEVELS, Output, call_kernel, library, place
+from harness import ARM_LEVELS, DEVICE_LEVELS, KERNEL, LEVELS, Output, call_kernel, library, place
 from offers import offers_for, run_offer
 
 from edgert.format.model import StoredTensor
@@ -150,7 +150,7 @@ def test_rows_that_are_absent_are_not_touched(rng: np.random.Generator) -> None:
                 np.testing.assert_array_equal(untouched, np.arange(3) >= expected)
 
 
-@pytest.mark.parametrize("level", [v for v in LEVELS if v not in ARM_LEVELS], ids=lambda v: v.name)
+@pytest.mark.parametrize("level", [v for v in LEVELS if v not in (*ARM_LEVELS, *DEVICE_LEVELS)], ids=lambda v: v.name)
 @pytest.mark.parametrize("encoding", ["bitmap8", "bitmap4"])
 def test_nothing_is_read_behind_the_last_page_of_a_file(encoding: str, level: Level, rng: np.random.Generator) -> None:
     """Lines are read 64 bytes long, but the last part of a model may end where its file and a page do."""

@@ -30,9 +30,15 @@ DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """'opencl:0', or '' where the CPU's kernels are tested."""
 SHARE = int(os.environ.get("EDGERT_TEST_SHARE", "1"))
 """One test of so many runs."""
+SMALL = int(os.environ.get("EDGERT_TEST_SMALL", "0"))
+"""Where it is not 0, records run whose operands have at most so many bytes together: for Oclgrind, which interprets. Of
+the tests of one function those run that are the first, fourth, sixteenth ... with a small record of a twin."""
 RTOL, ATOL = 1e-5, 4e-6
 """What floats of a twin may differ by: of each value, and of the largest one beside it."""
 _calls: Counter[str] = Counter()
+_offers: Counter[tuple[str, str]] = Counter()
+_taken = ""
+"""The test that was taken last. It runs whole: some twins run behind others only."""
 GUARD = 1024
 GUARD_BYTE = 0xA5
 
@@ -74,6 +80,8 @@ def run(
     reason = twin.refuses(case)
     if reason:
         raise NoTwin(f"{name}: {reason}")
+    if SMALL:
+        _take_some(name, sum(sizes.values()))
     written = [key for key in views if key in twin.writes.split()]
     # Exact twins answer alike with every choice of tiles. Of the others each record takes the next one.
     _calls[name] += 1
@@ -90,6 +98,22 @@ def run(
             assert (a == b).all(), f"{name}: {key} with {tile} is not that with {tiles[0]}"
     for key, value in zip(written, results[0], strict=True):
         views[key][...] = value
+
+
+def _take_some(name: str, nbytes: int) -> None:
+    """Skips the test, if this record is not one of those that SMALL lets run."""
+    global _taken
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    if nbytes > SMALL:
+        raise NoTwin(f"{name}: {nbytes} bytes are more than EDGERT_TEST_SMALL")
+    if test == _taken:
+        return
+    key = (test.partition("[")[0], name)
+    _offers[key] += 1
+    count = _offers[key]
+    if count & (count - 1) or count.bit_length() % 2 == 0:  # no power of 4
+        raise NoTwin(f"{name}: others of this test run")
+    _taken = test
 
 
 def ran() -> set[str]:
