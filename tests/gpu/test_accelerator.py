@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from networks import Network
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
+
+import small_decoder as tiny
+
 from edgert.errors import KernelError
 from edgert.format import Model
 from edgert.kernels_gpu.device import DeviceInfo
 from edgert.kernels_gpu.sequence import Sequence
+from edgert.llm.decoder import Decoder
 from edgert.runtime import accelerator
 from edgert.runtime.session import Session
 
@@ -29,14 +35,14 @@ def chain(length: int) -> Model:
     return net.model(value, first)
 
 
-def sequences(session: Session) -> Iterator[Sequence]:
+def sequences(session: Session | Decoder) -> Iterator[Sequence]:
     for executable in session._ready.values():
         for part in getattr(executable, "_parts", ()):
             if hasattr(part, "_sequence"):
                 yield part._sequence
 
 
-def events(session: Session) -> tuple[list[str], dict[str, np.ndarray]]:
+def events(run: Callable[[], object]) -> list[str]:
     """What Python calls in a run."""
     names: list[str] = []
 
@@ -48,10 +54,10 @@ def events(session: Session) -> tuple[list[str], dict[str, np.ndarray]]:
 
     sys.setprofile(note)
     try:
-        found = session.run(FEEDS)
+        run()
     finally:
         sys.setprofile(None)
-    return names, found
+    return names
 
 
 def test_no_python_per_op(device: DeviceInfo) -> None:
@@ -63,9 +69,24 @@ def test_no_python_per_op(device: DeviceInfo) -> None:
             (one,) = sequences(session)
             assert one.form == "native"
             commands.append(len(one.commands))
-            calls.append(events(session)[0])
+            calls.append(events(lambda session=session: session.run(FEEDS)))
             assert "enqueued" not in session.summary()
     assert commands[1] - commands[0] >= 37
+    assert calls[0] == calls[1]
+
+
+def test_no_python_per_layer_of_a_language_model(device: DeviceInfo) -> None:
+    calls, commands = [], []
+    for layers in (1, 3):
+        decoder = Decoder(tiny.tiny_decoder("q4m", layers=layers), threads=1, device=device.spec)
+        decoder.decode(1)
+        decoder.decode(2)
+        (one,) = sequences(decoder)
+        assert one.form == "native"
+        commands.append(len(one.commands))
+        calls.append(events(lambda decoder=decoder: decoder.decode(3)))
+        decoder.close()
+    assert commands[1] >= commands[0] + 20
     assert calls[0] == calls[1]
 
 
