@@ -89,9 +89,8 @@ def test_a_forked_child_is_told(device: DeviceInfo) -> None:
 
 
 @pytest.mark.parametrize("faster", ["the device", "the processor"])
-def test_auto(faster: str, device: DeviceInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_auto(faster: str, device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each op where it is faster; times are measured once."""
-    monkeypatch.setenv("EDGERT_CACHE", str(tmp_path))
     measured: list[str] = []
 
     def time(self: Tuner, twin: Twin, *args: object) -> float:
