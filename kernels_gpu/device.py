@@ -5,8 +5,10 @@ Nothing is allocated here; a context on a device is context.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from edgert.errors import DeviceError
@@ -18,6 +20,8 @@ DRIVERS = (
 """What to do where no driver answers."""
 
 NO_PLATFORM = "no OpenCL platform was found"
+VENDORS = Path("/etc/OpenCL/vendors")
+"""Where loaders look for drivers, but for OCL_ICD_VENDORS."""
 
 KINDS = {4: "GPU", 8: "accelerator", 2: "CPU"}
 """CL_DEVICE_TYPE bits -> what people call them, in the order of preference."""
@@ -32,6 +36,7 @@ class Capabilities:
     subgroup_sizes: those a kernel may ask for; empty where only the driver knows them. unified: the device computes in
     the host's memory. local_dedicated: local memory is a memory of its own, and no cached global one. images: widest
     and highest 2D image, (0, 0) without images. vector_floats: of the widest register, 1 where lanes are work-items.
+    half_math: whether products of floats are made in halves: asked for, where there is fp16.
     """
 
     version: tuple[int, int]
@@ -54,6 +59,7 @@ class Capabilities:
     parameter_bytes: int
     images: tuple[int, int]
     vector_floats: int = 1
+    half_math: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class DeviceInfo:
     @property
     def short(self) -> str:
         """What the first line of a run says."""
-        return f"{self.spec} {self.kind} {self.name} ({self.platform})"
+        return f"{self.spec} {self.kind} {self.name} ({self.platform}){self.capabilities.half_math * ' in fp16'}"
 
     def described(self) -> str:
         """One line for people."""
@@ -116,10 +122,33 @@ def platforms() -> list[Any]:
     try:
         found = list(cl.get_platforms())
     except cl.Error as error:  # PLATFORM_NOT_FOUND_KHR: the loader runs, and has nothing to load
-        raise DeviceError(f"expected an OpenCL platform, found none ({error}); {DRIVERS}", NO_PLATFORM) from error
+        raise _no_platform(f" ({error})") from error
     if not found:
-        raise DeviceError(f"expected an OpenCL platform, found none; {DRIVERS}", NO_PLATFORM)
+        raise _no_platform("")
     return found
+
+
+def drivers() -> list[str]:
+    """The libraries that a loader would try, as far as that is known."""
+    named = os.environ.get("OCL_ICD_VENDORS", "")
+    folder = Path(named or VENDORS)
+    files = sorted(folder.glob("*.icd")) if folder.is_dir() else [folder] if folder.is_file() else []
+    try:
+        return [file.read_text("utf-8", "replace").strip() for file in files]
+    except OSError:
+        return [str(file) for file in files]
+
+
+def _no_platform(detail: str) -> DeviceError:
+    expected = f"expected an OpenCL platform, found none{detail}"
+    listed = ", ".join(drivers())
+    if not listed:
+        return DeviceError(f"{expected}; {DRIVERS}", NO_PLATFORM)
+    return DeviceError(
+        f"{expected}: of the drivers that are installed ({listed}) none works; `ldd` says what libraries they lack; or "
+        f"{DRIVERS}",
+        f"no OpenCL driver works ({listed})",
+    )
 
 
 def devices() -> list[DeviceInfo]:
@@ -154,6 +183,18 @@ def choose(spec: str) -> DeviceInfo:
         listed = "; ".join(f"{device.spec} {device.name} ({device.platform})" for device in found)
         raise DeviceError(f"there is no {spec}; found {listed}")
     return found[int(number)]
+
+
+def halving(device: DeviceInfo) -> DeviceInfo:
+    """The same device, on which products of floats are made in halves. Raises DeviceError where it has no fp16."""
+    if device.capabilities.fp16:
+        return replace(device, capabilities=replace(device.capabilities, half_math=True))
+    others = ", ".join(other.short for other in devices() if other.capabilities.fp16)
+    raise DeviceError(
+        f"precision fp16: expected a device that computes in halves (cl_khr_fp16), found {device.short}; "
+        f"leave --precision at fp32, or choose a device that does: here {others or 'none'}",
+        why=f"{device.short} does not compute in halves (precision fp16)",
+    )
 
 
 def handles(platform: Any) -> list[Any]:

@@ -137,7 +137,8 @@ def _places(case: Case) -> tuple[Grid, ...]:
 
 # ---- the largest of rows, see top_k_f32_row.cl
 def _columns(case: Case) -> int:
-    return 64 * _up(min(case["count"], case.tile["SPREAD"] * max(case["k"], 64)), 64)
+    spread = case.tile.get("SPREAD", 1)  # the search asks for the source without a tile
+    return 64 * _up(min(case["count"], spread * max(case["k"], 64)), 64)
 
 
 def _left(case: Case) -> int:
@@ -175,29 +176,32 @@ TWINS = (
         defines=lambda case: {"OP": case["op"]},
     ),
     Twin(
-        "conv2d_f32_kp", _convolution, uses="vectors.cl conv_finish.cl", floats="low high", tiles=CONV_TILES,
-        suits=_fits_registers,
+        "conv2d_f32_kp", _convolution, uses="vectors.cl halves.cl conv_finish.cl", floats="low high",
+        tiles=CONV_TILES, suits=_fits_registers, halves=True,
     ),
     *(
         Twin(
-            f"conv2d_b{rows}x1_kp", partial(_sparse, rows), "conv2d_sparse_f32_kp.cl", uses="vectors.cl conv_finish.cl",
-            floats="low high", tiles=VECTOR_TILES, suits=_fits_registers,
-            defines=partial(_block, rows),
+            f"conv2d_b{rows}x1_kp", partial(_sparse, rows), "conv2d_sparse_f32_kp.cl",
+            uses="vectors.cl halves.cl conv_finish.cl", floats="low high", tiles=VECTOR_TILES, suits=_fits_registers,
+            defines=partial(_block, rows), halves=True,
         )
         for rows in (4, 2, 1)
     ),
     Twin(
-        "depthwise_f32_kp", _depthwise, uses="vectors.cl depthwise.cl", floats="low high", tiles=DEPTHWISE_TILES,
-        suits=_fits_registers, defines=_depthwise_constants,
+        "depthwise_f32_kp", _depthwise, uses="vectors.cl halves.cl depthwise.cl", floats="low high",
+        tiles=DEPTHWISE_TILES, suits=_fits_registers, defines=_depthwise_constants, halves=True,
     ),
     Twin(
         "depthwise3_f32_kp", lambda case: _spans(case, case["width"], case["pixels"] // case["width"]),
-        uses="vectors.cl depthwise.cl", floats="low high", tiles=DEPTHWISE_TILES,
-        suits=_fits_registers, defines=lambda case: {"KERNEL_SIZE": 3, "STRIDE": 1},
+        uses="vectors.cl halves.cl depthwise.cl", floats="low high", tiles=DEPTHWISE_TILES, suits=_fits_registers,
+        defines=lambda case: {"KERNEL_SIZE": 3, "STRIDE": 1}, halves=True,
     ),
     Twin("pool_max_f32_kp", _pool, "pool_window_f32.cl", uses="extremes.cl", defines=lambda case: {"AVERAGE": 0}),
     Twin("pool_average_f32_kp", _pool, "pool_window_f32.cl", defines=lambda case: {"AVERAGE": 1}),
-    Twin("gemm_f32_n16k1", _gemm, uses="vectors.cl", floats="low high", tiles=GEMM_TILES, suits=_fits_registers),
+    Twin(
+        "gemm_f32_n16k1", _gemm, uses="vectors.cl halves.cl", floats="low high", tiles=GEMM_TILES,
+        suits=_fits_registers, halves=True,
+    ),
     Twin("reduce_f32_row", _shared_rows, uses="extremes.cl lanes.cl", defines=_lane_constants),
     Twin("reduce_rows_f32", _places, uses="extremes.cl"),
     Twin("softmax_f32_row", _shared_rows, uses="extremes.cl lanes.cl", defines=_lane_constants),

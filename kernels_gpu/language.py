@@ -101,10 +101,10 @@ def _many_constants(form: Mapping[str, int], case: Case) -> Mapping[str, int]:
 
 def _products(
     name: str, form: Mapping[str, int], source: str, uses: str, slices: tuple[int, ...] = (4, 1, 8),
-    wide: bool = False,
+    wide: bool = False, halves: bool = False,
 ) -> list[Twin]:  # fmt: skip
     """The products of few and of many rows. slices: how many work-items may share a column of few rows. wide: whether
-    there is a form for devices that compute vectors."""
+    there is a form for devices that compute vectors. halves: see Twin."""
     plain = {"WIDE": 0} if slices else {}
     few = tuple({"SLICES": count, **plain} for count in slices)
     many = tuple({"ROWS": count, **plain} for count in (8, 4, 16))
@@ -112,9 +112,9 @@ def _products(
         few, many = (*few, {"SLICES": 1, "WIDE": 1}), (*many, {"ROWS": 8, "WIDE": 1})
     return [
         Twin(f"matvec_{name}", _few, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=few or ({},),
-             defines=partial(_few_constants, form)),
+             defines=partial(_few_constants, form), halves=halves),
         Twin(f"gemm_{name}", _many, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=many,
-             defines=partial(_many_constants, form)),
+             defines=partial(_many_constants, form), halves=halves),
     ]  # fmt: skip
 
 
@@ -200,8 +200,8 @@ TWINS: tuple[Twin, ...] = (
         for encoding, bits in (("f16", 16), ("f32", 32), ("q8", 8))
     ),
     *_grouped_products(),
-    *_products("f16_n16k1", {"BITMAP": 0}, "product_halves", "", ()),
-    *_products("bitmap16_n16k64", {"BITMAP": 1}, "product_halves", "", ()),
+    *_products("f16_n16k1", {"BITMAP": 0}, "product_halves", "", (), halves=True),
+    *_products("bitmap16_n16k64", {"BITMAP": 1}, "product_halves", "", (), halves=True),
     *(twin for layout, element in CACHES.items() for twin in _attention(layout, element)),
     Twin(
         "attention_merge_f32_row",

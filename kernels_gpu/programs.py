@@ -34,7 +34,8 @@ RESERVED = frozenset(("half", "kernel"))
 def source_of(twin: Twin, case: Case) -> str:
     """The whole text of the program for one op: constants, prelude.cl, the record, the twin's files."""
     workspace = twin.workspace(case) > 0
-    head = prelude(case.device, case.signed, {**case.tile, **twin.defines(case)})
+    halves = {"HALF_MATH": int(twin.halves and case.device.half_math)}
+    head = prelude(case.device, case.signed, {**halves, **case.tile, **twin.defines(case)})
     return "\n".join([head, _record(twin, workspace), *map(_text, twin.files)])
 
 

@@ -84,6 +84,7 @@ class Twin:
     workspace: bytes of memory of its own, with unspecified content, as `workspace` in the source.
     refuses: why this op can not run on this device, '' if it can.
     exact: the CPU's bits, also where they are floats.
+    halves: whether there is a form that multiplies in halves (HALF_MATH), for those who ask for it.
     """
 
     kernel: str
@@ -99,6 +100,7 @@ class Twin:
     workspace: Callable[[Case], int] = _none
     refuses: Callable[[Case], str] = _never
     exact: bool = False
+    halves: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:

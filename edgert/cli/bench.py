@@ -19,6 +19,7 @@ from edgert import __version__
 from edgert.cache import cache_root
 from edgert.cli.bench_language import REPETITIONS, LanguageBench, table
 from edgert.cli.common import (
+    check_halves,
     checks_option,
     compiling,
     default_shapes,
@@ -28,6 +29,7 @@ from edgert.cli.common import (
     json_option,
     open_session,
     parse_shapes,
+    precision_option,
     print_json,
     ram_option,
     random_feeds,
@@ -44,7 +46,7 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.library import load_library
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.executable import OpTime
-from edgert.runtime.options import Stream
+from edgert.runtime.options import Precision, Stream
 from edgert.runtime.session import Session
 from edgert.stream.readers import Checks
 
@@ -75,12 +77,13 @@ PROFILED_RUNS = 10
 @stream_option
 @checks_option
 @device_option
+@precision_option
 @sparse_option
 @shape_option
 def command(
     file: str, threads: str | None, runs: int | None, ops: bool, trace: str | None, prompt: int, gen: int, kv: str,
-    activations: str, as_json: bool, ram: str | None, stream: Stream, checks: Checks, device: str, sparse: str,
-    shapes: tuple[str, ...],
+    activations: str, as_json: bool, ram: str | None, stream: Stream, checks: Checks, device: str,
+    precision: Precision, sparse: str, shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure the model FILE on random inputs.
 
@@ -93,6 +96,7 @@ def command(
     """
     counts = thread_counts(threads)
     model = read_model(file)
+    check_halves(model, precision, device)
     choice = chosen()
     ensure_peaks(choice.level, load_library(choice, cache_root()), compiling())
     if model.info.language is not None and model.graph.states:
@@ -105,7 +109,17 @@ def command(
     runs = runs or RUNS
     given = parse_shapes(shapes)
     sessions = [
-        open_session(file, threads=n, ram=ram, device=device, shapes=given, sparse=sparse, stream=stream, checks=checks)
+        open_session(
+            file,
+            threads=n,
+            ram=ram,
+            device=device,
+            shapes=given,
+            sparse=sparse,
+            stream=stream,
+            checks=checks,
+            precision=precision,
+        )
         for n in counts
     ]
     sizes = default_shapes(sessions[0].model.graph, sessions[0].info, given)

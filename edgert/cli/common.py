@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from edgert.errors import InputError
-from edgert.format import ModelInfo
+from edgert.errors import InputError, UnsupportedError
+from edgert.format import Model, ModelInfo
 from edgert.graph.ir import Array, Graph
 from edgert.kernels_cpu.library import Progress
 from edgert.llm.decoder import DEFAULT_CONTEXT
 from edgert.llm.plans import CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
-from edgert.runtime.options import CHECKS, STREAM, Stream
+from edgert.runtime.options import CHECKS, PRECISIONS, STREAM, Precision, Stream, check_precision
 from edgert.runtime.session import Session, load
 from edgert.stream.readers import Checks
 
@@ -40,6 +40,10 @@ ram_option = click.option("--ram", metavar="SIZE", help="Memory budget, for exam
 device_option = click.option(
     "--device", default="cpu", show_default=True, metavar="NAME",
     help="cpu, opencl (the first GPU, else what there is), opencl:N, or auto (each op where it is faster).",
+)  # fmt: skip
+precision_option = click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True,
+    help="What an OpenCL device multiplies floats in; fp16 is faster where it has arithmetic for it, and less exact.",
 )  # fmt: skip
 shape_option = click.option(
     "--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension; may be repeated."
@@ -60,10 +64,10 @@ verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more on
 
 
 def session_options(function: F) -> F:
-    """--threads, --ram, --stream, --checks, --device, --sparse, --shape and -v."""
+    """--threads, --ram, --stream, --checks, --device, --precision, --sparse, --shape and -v."""
     options = (
-        verbose_option, shape_option, sparse_option, device_option, checks_option, stream_option, ram_option,
-        threads_option,
+        verbose_option, shape_option, sparse_option, precision_option, device_option, checks_option, stream_option,
+        ram_option, threads_option,
     )  # fmt: skip
     for option in options:
         function = option(function)
@@ -163,13 +167,23 @@ class Compiling:
 
 def open_session(
     file: str, *, threads: int | None, ram: str | None, device: str, shapes: Mapping[str, int] | None = None,
-    sparse: str = "auto", stream: Stream = "auto", checks: Checks = "once",
+    sparse: str = "auto", stream: Stream = "auto", checks: Checks = "once", precision: Precision = "fp32",
 ) -> Session:  # fmt: skip
     """load(), with progress on stderr while kernels are compiled."""
     return load(
         file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
-        on_compile=compiling(), on_build=building(),
+        on_compile=compiling(), on_build=building(), precision=precision,
     )  # fmt: skip
+
+
+def check_halves(model: Model, precision: Precision, device: str) -> None:
+    """Raises InputError or UnsupportedError where `--precision fp16` is for nothing."""
+    check_precision(precision, device)
+    if precision == "fp16" and model.info.language is not None and model.graph.states:
+        raise UnsupportedError(
+            f"--precision fp16: expected a model of images or arrays, found the language model {model.info.name!r}, "
+            "whose products are of integers; leave --precision at fp32"
+        )
 
 
 def compiling() -> Progress:

@@ -24,7 +24,7 @@ from edgert.cli.common import (
 from edgert.datasets import load_dataset
 from edgert.errors import InputError, UnsupportedError
 from edgert.format import read_model
-from edgert.runtime.options import Stream
+from edgert.runtime.options import Precision, Stream
 from edgert.stream.readers import Checks
 
 
@@ -39,7 +39,8 @@ from edgert.stream.readers import Checks
 @session_options
 def command(
     file: str, dataset: str, limit: int | None, split: str, as_json: bool, threads: int | None, ram: str | None,
-    stream: Stream, checks: Checks, device: str, sparse: str, shapes: tuple[str, ...], verbose: bool,
+    stream: Stream, checks: Checks, device: str, precision: Precision, sparse: str,
+    shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
     """Measure the model FILE on DATASET: one folder of images per class, idx files (MNIST), or an .npz with x and y.
 
@@ -51,7 +52,7 @@ def command(
         raise UnsupportedError(f"{file}: expected a classifier, found a model of language; use `edgert perplexity`")
     session = open_session(
         file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse, stream=stream,
-        checks=checks,
+        checks=checks, precision=precision,
     )  # fmt: skip
     data = load_dataset(dataset, class_names=session.info.labels, split=split, needs_labels=True)
     assert data.labels is not None

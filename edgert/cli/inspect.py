@@ -19,10 +19,12 @@ from edgert.cache import cache_root
 from edgert.cli import sparsity, sparsity_page
 from edgert.cli.common import (
     building,
+    check_halves,
     compiling,
     default_shapes,
     json_option,
     parse_shapes,
+    precision_option,
     print_json,
     say,
     threads_option,
@@ -43,6 +45,7 @@ from edgert.plan.plan import Plan
 from edgert.plan.stream_cost import StreamCost
 from edgert.program import assemble, disassemble
 from edgert.runtime.calibrate import ensure_peaks
+from edgert.runtime.options import Precision
 from edgert.runtime.state import unrolled
 from edgert.runtime.stream_plan import plan_streamed
 from edgert.stream.probe import ensure_storage
@@ -63,6 +66,7 @@ from edgert.stream.probe import ensure_storage
     metavar="NAME",
     help="Plan for cpu, for an ISA level by name, or for opencl, opencl:N or auto.",
 )
+@precision_option
 @click.option("--shape", "shapes", multiple=True, metavar="DIM=SIZE", help="Size of a named dimension.")
 @click.option(
     "--mode",
@@ -76,7 +80,7 @@ from edgert.stream.probe import ensure_storage
 @json_option
 def command(
     file: str, show_plan: bool, show_program: bool, html: Path | None, verify: bool, device: str,
-    shapes: tuple[str, ...], mode: Mode, ram: str | None, threads: int | None, as_json: bool,
+    precision: Precision, shapes: tuple[str, ...], mode: Mode, ram: str | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Show what the model FILE holds; with --plan, how it would run here.
 
@@ -93,13 +97,14 @@ def command(
     plan: Plan | None = None
     cost: StreamCost | None = None
     origin = where = note = ""
+    check_halves(model, precision, device if is_opencl(device) else "cpu")
     if show_plan or show_program:
         level = level_of(device)
         origin, plan, cost = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)
         if is_opencl(device):
             from edgert.runtime.target import placed
 
-            plan, where, note = placed(plan, device, building())
+            plan, where, note = placed(plan, device, building(), precision)
     if as_json:
         if plan is not None and show_plan:
             facts["plan"] = explain.as_json(plan, origin) | ({"device": where or note} if where or note else {})

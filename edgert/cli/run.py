@@ -20,7 +20,7 @@ from edgert.format import read_model
 from edgert.graph.ir import Array
 from edgert.plan.stream_cost import compare
 from edgert.preprocess import IMAGE_SUFFIXES, load_image
-from edgert.runtime.options import Stream
+from edgert.runtime.options import Precision, Stream
 from edgert.runtime.postprocess import Answer, top
 from edgert.runtime.session import Session
 from edgert.stream.readers import Checks
@@ -38,8 +38,8 @@ Feeds = dict[str, Array]
 @session_options
 def command(
     file: str, inputs: tuple[str, ...], count: int, rate: int | None, output: str | None, as_json: bool,
-    threads: int | None, ram: str | None, stream: Stream, checks: Checks, device: str, sparse: str,
-    shapes: tuple[str, ...], verbose: bool,
+    threads: int | None, ram: str | None, stream: Stream, checks: Checks, device: str, precision: Precision,
+    sparse: str, shapes: tuple[str, ...], verbose: bool,
 ) -> None:  # fmt: skip
     """Run the model FILE on each INPUT: an image, a .wav, an .npz with the inputs by name, or an .npy.
 
@@ -58,7 +58,7 @@ def command(
         )
     session = open_session(
         file, threads=threads, ram=ram, device=device, shapes=parse_shapes(shapes), sparse=sparse, stream=stream,
-        checks=checks,
+        checks=checks, precision=precision,
     )  # fmt: skip
     results: list[dict[str, Any]] = []
     seconds, before = 0.0, (0, 0.0)

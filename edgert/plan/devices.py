@@ -22,6 +22,9 @@ from edgert.program import Op
 SEGMENTS = (ARENA, STATE)
 """What both sides write. Constants and weights are placed on the device once, registers at the start of a run."""
 
+IN_HALVES = "products in halves, as precision fp16 asks for"
+"""What a step says."""
+
 Bytes = Mapping[int, Ranges]
 """Segment -> ranges of it."""
 
@@ -85,8 +88,9 @@ def wherever_possible(device: Capabilities, signed: bool) -> Choose:
     return choose
 
 
-def place(plan: Plan, choose: Choose) -> Placement:
-    """`plan` divided between a device and its processor. Raises UnsupportedError for plans that stream weights."""
+def place(plan: Plan, choose: Choose, halves: bool = False) -> Placement:
+    """`plan` divided between a device and its processor. halves: whether products of floats are made in halves there,
+    which steps then say. Raises UnsupportedError for plans that stream weights."""
     reasons = tuple(choose(index, op) for index, op in enumerate(plan.program.ops))
     cut = [_Piece(on_device, first, count, calls) for on_device, first, count, calls in _pieces(plan, reasons)]
     ledger = _Ledger()
@@ -108,19 +112,22 @@ def place(plan: Plan, choose: Choose) -> Placement:
         Part(p.on_device, p.first, p.count, p.calls, arrives, {} if p.on_device else p.bytes(plan)[0])
         for p, arrives in zip(cut, arrivals, strict=True)
     )
-    steps = tuple(_placed(step, reasons[step.first_op : step.first_op + step.ops], plan) for step in plan.steps)
+    steps = tuple(_placed(step, reasons[step.first_op : step.first_op + step.ops], plan, halves) for step in plan.steps)
     return Placement(replace(plan, steps=steps), parts, returns, settles, reasons)
 
 
-def _placed(step: Step, reasons: Sequence[str], plan: Plan) -> Step:
+def _placed(step: Step, reasons: Sequence[str], plan: Plan, halves: bool) -> Step:
     """The step as its ops are placed."""
     if not reasons:
         return step
     kept = tuple(dict.fromkeys(reason for reason in reasons if reason))
+    ops = plan.program.ops[step.first_op : step.first_op + step.ops]
+    if halves and any(twins()[op.kernel].halves for op, why in zip(ops, reasons, strict=True) if not why):
+        step = replace(step, reason=f"{step.reason}; {IN_HALVES}")
     if not kept:
-        name = plan.program.ops[step.first_op].kernel if len(reasons) == 1 else step.kernel.rpartition("_")[0]
+        name = ops[0].kernel if len(ops) == 1 else step.kernel.rpartition("_")[0]
         kind = "opencl" if step.kind == "native" else step.kind
-        return replace(step, kind=kind, kernel=f"{name}_opencl")
+        return replace(step, kind=kind, kernel=f"{name}{'_fp16' * step.reason.endswith(IN_HALVES)}_opencl")
     return replace(step, reason=f"{step.reason}; on the processor: {', '.join(kept)}")
 
 

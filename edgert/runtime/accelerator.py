@@ -15,7 +15,7 @@ from edgert.kernels_cpu.installed import Choice, chosen
 from edgert.kernels_cpu.levels import host_levels
 from edgert.kernels_cpu.library import KernelLibrary, Progress, load_library
 from edgert.kernels_gpu.context import Context
-from edgert.kernels_gpu.device import DeviceInfo, choose
+from edgert.kernels_gpu.device import DeviceInfo, choose, halving
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.replay import Enqueuer
@@ -27,6 +27,7 @@ from edgert.plan.plan import Plan
 from edgert.plan.split_devices import Crossing, cheapest
 from edgert.program import Op
 from edgert.runtime.gpu_executable import Counted, GpuExecutable, native_kernels
+from edgert.runtime.options import Precision
 from edgert.runtime.pool import WorkerPool
 from edgert.runtime.trials import Trials, fixed_places, op_case
 
@@ -37,11 +38,12 @@ Take = Callable[[tuple[str, ...], Plan], tuple[KernelLibrary | None, WorkerPool 
 class Accelerator:
     """The device that `spec` names ('opencl' or 'opencl:1'), for all that can run there; or 'auto', the device of
     'opencl' for what is predicted to be the faster for it. on_build: called with (ops that are ready, ops), first with
-    0, while their programs are built and tiles are searched. Raises DeviceError, KernelError."""
+    0, while their programs are built and tiles are searched. precision: of products of floats. Raises DeviceError,
+    KernelError."""
 
-    def __init__(self, spec: str, on_build: Progress | None = None) -> None:
+    def __init__(self, spec: str, on_build: Progress | None = None, precision: Precision = "fp32") -> None:
         self.auto, self.on_build = spec == "auto", on_build
-        self.context = Context(choose("opencl" if self.auto else spec))
+        self.context = Context(choose_for(precision, "opencl" if self.auto else spec))
         self.programs = Programs(self.context, cache_root() / "opencl")
         self.weights = Weights(self.context)
         self.tuner = Tuner(self.context, cache_root() / "opencl")
@@ -87,8 +89,9 @@ class Accelerator:
 
     def placement(self, plan: Plan) -> Placement:
         """Where the ops of `plan` run. With 'auto' that is measured: its weights are placed on the device for it."""
-        possible = wherever_possible(self.device.capabilities, plan.level.act_signed)
-        return place(plan, self._cheapest(plan, possible) if self.auto else possible)
+        can = self.device.capabilities
+        possible = wherever_possible(can, plan.level.act_signed)
+        return place(plan, self._cheapest(plan, possible) if self.auto else possible, can.half_math)
 
     def _cheapest(self, plan: Plan, possible: Choose) -> Choose:
         """By times that are measured here, once for every op and shape."""
@@ -118,10 +121,16 @@ def native_choice() -> Choice:
     return chosen(next(level for level in reversed(host_levels()) if "amx" not in level.features))
 
 
-def possible_placement(plan: Plan, device: str) -> tuple[DeviceInfo, Placement]:
+def choose_for(precision: Precision, spec: str) -> DeviceInfo:
+    """The device of `spec`, as it is to multiply floats. Raises DeviceError."""
+    return halving(choose(spec)) if precision == "fp16" else choose(spec)
+
+
+def possible_placement(plan: Plan, device: str, precision: Precision = "fp32") -> tuple[DeviceInfo, Placement]:
     """What can run on `device` of `plan`, without taking memory of it or building programs. Raises DeviceError."""
-    found = choose(device)
-    return found, place(plan, wherever_possible(found.capabilities, plan.level.act_signed))
+    found = choose_for(precision, device)
+    can = found.capabilities
+    return found, place(plan, wherever_possible(can, plan.level.act_signed), can.half_math)
 
 
 def described(device: DeviceInfo, placement: Placement) -> str:

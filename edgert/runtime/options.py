@@ -17,6 +17,9 @@ STREAM: tuple[Stream, ...] = ("auto", "always", "never")
 Checks = Literal["once", "always", "never"]
 CHECKS: tuple[Checks, ...] = ("once", "always", "never")
 """When streamed bytes are compared with their checksums."""
+Precision = Literal["fp32", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+"""What an OpenCL device multiplies floats in."""
 
 
 def check_sparse(sparse: str) -> None:
@@ -30,6 +33,17 @@ def check_stream(stream: str, checks: str) -> None:
     for name, found, choices in (("stream", stream, STREAM), ("checks", checks, CHECKS)):
         if found not in choices:
             raise InputError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Raises InputError for what is not among the choices, and for halves on the processor."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
+    if precision == "fp16" and device == "cpu":
+        raise InputError(
+            "precision 'fp16': expected a device that multiplies in halves, found device 'cpu'; give device='opencl', "
+            "or leave precision at 'fp32'"
+        )
 
 
 def check_threads(threads: int | None) -> None:

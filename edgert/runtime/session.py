@@ -37,7 +37,7 @@ from edgert.runtime.inputs import (
     free_dims,
 )  # fmt: skip
 from edgert.runtime.native import Native
-from edgert.runtime.options import Checks, Stream, check_sparse, check_stream, check_threads
+from edgert.runtime.options import Checks, Precision, Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.state import Begin, State, unrolled
 from edgert.runtime.target import Target
@@ -64,6 +64,7 @@ def load(
     checks: Checks = "once",
     on_compile: Progress | None = None,
     on_build: Progress | None = None,
+    precision: Precision = "fp32",
 ) -> Session:
     """Opens the `.edge` file at `path` and plans it.
 
@@ -78,12 +79,14 @@ def load(
     reads them into memory of the session in any case, where else the file is mapped. checks: when bytes that are read
     so are compared with their checksums: 'once', 'always' or 'never'. on_compile: called with (kernels compiled, to
     compile) where kernels must be compiled first, which takes seconds; on_build: with (ops ready, ops) while programs
-    are built and measured for a device, which may take minutes.
+    are built and measured for a device, which may take minutes. precision: 'fp16' multiplies floats in halves on the
+    device, faster where it has arithmetic for them: answers differ by about 1 %, and activations beyond 65504 are
+    infinite.
     Raises FormatError, UnsupportedError, StorageError, MemoryBudgetError, InputError, KernelError or DeviceError.
     """
     return Session(
         read_model(path), threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream,
-        checks=checks, on_compile=on_compile, on_build=on_build,
+        checks=checks, on_compile=on_compile, on_build=on_build, precision=precision,
     )  # fmt: skip
 
 
@@ -106,6 +109,7 @@ class Session:
         checks: Checks = "once",
         on_compile: Progress | None = None,
         on_build: Progress | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         check_threads(threads)
         check_sparse(sparse)
@@ -125,7 +129,8 @@ class Session:
         self._sparse, self._checks = sparse, checks
         self._fixed = check_shapes(model.graph, shapes)
         self._static = not free_dims(model.graph)
-        self._target = Target(device, stream=stream, shared=self._shared is not None, on_build=on_build)
+        shared = self._shared is not None
+        self._target = Target(device, stream=stream, shared=shared, on_build=on_build, precision=precision)
         self._stream, self._level = self._target.stream, self._target.choice.level
         self._native = Native(self._target.choice, self._threads, on_compile)
         self._ready: OrderedDict[Bindings, Executable | Staged] = OrderedDict()

@@ -15,7 +15,7 @@ from edgert.plan import explain
 from edgert.plan.plan import Plan
 from edgert.runtime.executable import Executable
 from edgert.runtime.native import Native
-from edgert.runtime.options import Stream
+from edgert.runtime.options import Precision, Stream, check_precision
 
 if TYPE_CHECKING:
     from edgert.runtime.accelerator import Accelerator
@@ -28,20 +28,21 @@ class Target:
 
     def __init__(
         self, device: str, *, stream: Stream = "never", shared: bool = False, level: Level | None = None,
-        on_build: Progress | None = None,
+        on_build: Progress | None = None, precision: Precision = "fp32",
     ) -> None:  # fmt: skip
-        """shared: whether memory is of a budget that several divide. level: of the processor alone. on_build: see
-        `edgert.load`. Raises InputError for words that name no device and for what none of them does; DeviceError and
-        KernelError but for 'auto'."""
+        """shared: whether memory is of a budget that several divide. level: of the processor alone. on_build,
+        precision: see `edgert.load`. Raises InputError for words that name no device and for what none of them does;
+        DeviceError and KernelError but for 'auto'."""
         self.accelerator: Accelerator | None = None
         self.stream, self.note = stream, ""
+        check_precision(precision, device)
         if device != "cpu":
             check_device(device, stream, shared)
             # What runs on the processor starts the sooner.
             from edgert.runtime.accelerator import Accelerator
 
             try:
-                self.accelerator = Accelerator(device, on_build)
+                self.accelerator = Accelerator(device, on_build, precision)
                 self.stream = "never"
             except (DeviceError, KernelError) as error:
                 if device != "auto":
@@ -94,15 +95,17 @@ def why_not(error: EdgertError) -> str:
     return f"device auto: the processor, since {why}"
 
 
-def placed(plan: Plan, device: str, on_build: Progress | None = None) -> tuple[Plan, str, str]:
+def placed(
+    plan: Plan, device: str, on_build: Progress | None = None, precision: Precision = "fp32"
+) -> tuple[Plan, str, str]:
     """(`plan` as it would run on `device`, the device and what changes hands there, why 'auto' has none). Takes no
     memory of it and builds nothing, but for 'auto', which measures. Raises DeviceError but for 'auto'."""
     from edgert.runtime.accelerator import described, possible_placement
 
     if device != "auto":
-        found, placement = possible_placement(plan, device)
+        found, placement = possible_placement(plan, device, precision)
         return placement.plan, described(found, placement), ""
-    target = Target(device, on_build=on_build)
+    target = Target(device, on_build=on_build, precision=precision)
     if target.accelerator is not None:
         found = target.accelerator.device
         try:

@@ -1,5 +1,5 @@
 // Convolution over float planes. A work-item is GROUPS x 4 output channels of VECTORS x WIDE pixels of a row; sums take
-// their products in the order of the weights, each fused, as on the CPU. Vectors beyond the row's end repeat the
+// their products in the order of the weights, each fused, as on the CPU (HALF_MATH: see halves.cl). Vectors beyond the row's end repeat the
 // first one, and groups beyond the last one repeat that: they are computed and not stored.
 #define SPAN (VECTORS * WIDE)
 #define CHANNELS (GROUPS * 4)
@@ -26,22 +26,43 @@ VECTOR_KERNEL(conv2d_f32_kp) {
             for (int v = 0; v < VECTORS; v++) sum[4 * g + r][v] = (vec_t)(CF32(bias)[4 * group + r]);
         }
     }
-    for (int i = 0; i < p.blocks; i++) {
-        const __global float *const cells = CF32(source + CI32(taps)[i]);
-        vec_t value[VECTORS];
+    int i = 0;
+    while (i < p.blocks) {
+        const int stop = i + min(STRETCH, p.blocks - i);
+#if HALF_MATH
+        term_t part[CHANNELS][VECTORS];
 #pragma unroll
-        for (int v = 0; v < VECTORS; v++) value[v] = LOAD_VEC(cells + place[v]);
+        for (int r = 0; r < CHANNELS; r++) {
 #pragma unroll
-        for (int g = 0; g < GROUPS; g++) {
-            const float4 four = vload4(i, weights[g]);
+            for (int v = 0; v < VECTORS; v++) part[r][v] = (term_t)(0.0h);
+        }
+#else
+#define part sum
+#endif
+        for (; i < stop; i++) {
+            const __global float *const cells = CF32(source + CI32(taps)[i]);
+            term_t value[VECTORS];
 #pragma unroll
-            for (int v = 0; v < VECTORS; v++) {
-                sum[4 * g][v] = FMA(value[v], (vec_t)(four.x), sum[4 * g][v]);
-                sum[4 * g + 1][v] = FMA(value[v], (vec_t)(four.y), sum[4 * g + 1][v]);
-                sum[4 * g + 2][v] = FMA(value[v], (vec_t)(four.z), sum[4 * g + 2][v]);
-                sum[4 * g + 3][v] = FMA(value[v], (vec_t)(four.w), sum[4 * g + 3][v]);
+            for (int v = 0; v < VECTORS; v++) value[v] = TERMS(LOAD_VEC(cells + place[v]));
+#pragma unroll
+            for (int g = 0; g < GROUPS; g++) {
+                const four_t four = FOUR(vload4(i, weights[g]));
+#pragma unroll
+                for (int v = 0; v < VECTORS; v++) {
+                    ADD_TERM(part[4 * g][v], value[v], four.x);
+                    ADD_TERM(part[4 * g + 1][v], value[v], four.y);
+                    ADD_TERM(part[4 * g + 2][v], value[v], four.z);
+                    ADD_TERM(part[4 * g + 3][v], value[v], four.w);
+                }
             }
         }
+#if HALF_MATH
+#pragma unroll
+        for (int r = 0; r < CHANNELS; r++) {
+#pragma unroll
+            for (int v = 0; v < VECTORS; v++) sum[r][v] += SUM_OF(part[r][v]);
+        }
+#endif
     }
     const ending_t ending = {bias, residual, y, p.slopes, p.low, p.high};
     const long plane = (long)image * p.y_batch + (long)row * p.row_bytes + 4 * at;

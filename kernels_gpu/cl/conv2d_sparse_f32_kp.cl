@@ -3,14 +3,31 @@
 // input, whose place is in `taps`.
 #define CHANNELS (BLOCK == 1 ? 2 : BLOCK)
 
-// Adds blocks first to last-1 to the sums of COUNT channels, weights at w.
-#define ADD_BLOCKS(sum, COUNT, first, last, w)                                           \
-    for (int i = (first); i < (last); i++) {                                             \
-        const vec_t value = LOAD_VEC(CF32(source + CI32(taps)[CU16(index)[i]]));         \
-        _Pragma("unroll") for (int r = 0; r < (COUNT); r++) {                            \
-            (sum)[r] = FMA(value, (vec_t)((w)[(COUNT) * (i - (first)) + r]), (sum)[r]);  \
-        }                                                                                \
+// Adds blocks i to stop-1 to the parts of COUNT channels, weights of block `first` at w.
+#define ADD_SOME(part, COUNT, first, i, stop, w)                                          \
+    for (; i < (stop); i++) {                                                             \
+        const term_t value = TERMS(LOAD_VEC(CF32(source + CI32(taps)[CU16(index)[i]])));  \
+        _Pragma("unroll") for (int r = 0; r < (COUNT); r++) {                             \
+            ADD_TERM((part)[r], value, (one_t)(w)[(COUNT) * (i - (first)) + r]);          \
+        }                                                                                 \
     }
+// Adds blocks first to last-1 to the sums.
+#if HALF_MATH
+#define ADD_BLOCKS(sum, COUNT, first, last, w)                                             \
+    for (int i = (first); i < (last);) {                                                   \
+        const int stop = min(i + STRETCH, (last));                                         \
+        term_t part[COUNT];                                                                \
+        _Pragma("unroll") for (int r = 0; r < (COUNT); r++) part[r] = (term_t)(0.0h);      \
+        ADD_SOME(part, COUNT, first, i, stop, w)                                           \
+        _Pragma("unroll") for (int r = 0; r < (COUNT); r++) (sum)[r] += SUM_OF(part[r]);   \
+    }
+#else
+#define ADD_BLOCKS(sum, COUNT, first, last, w)        \
+    {                                                 \
+        int i = (first);                              \
+        ADD_SOME(sum, COUNT, first, i, last, w)       \
+    }
+#endif
 
 #if BLOCK == 4
 VECTOR_KERNEL(conv2d_b4x1_kp) {

@@ -1,7 +1,15 @@
 #if KERNEL_SIZE
 // Depthwise convolution of KERNEL_SIZE x KERNEL_SIZE on a plane as it lies: ROWS x WIDE output pixels. Constants:
 // KERNEL_SIZE, STRIDE (1 or 2), ROWS, WIDE. Vectors of cells begin and end wherever they do in the plane; what is of
-// another row is masked away.
+// another row is masked away. With HALF_MATH (halves.cl) all products of a pixel, 25 at most, are added as halves.
+#if HALF_MATH
+#define FIRST(bias) 0.0h
+#define DONE(sum, bias) (SUM_OF(sum) + (bias))
+#else
+#define FIRST(bias) (bias)
+#define DONE(sum, bias) (sum)
+#endif
+
 typedef struct {
     int height, width, out_height, out_width, top, left;
     float low, high;
@@ -21,10 +29,10 @@ static inline vec_t row_cells(const __global float *row, int first, int width) {
 static inline void depthwise(
     const __global float *x, const __global float *w, float bias, __global float *y, int down, int across, window_t g
 ) {
-    vec_t sum[ROWS];
+    term_t sum[ROWS];
     ints_t outside[KERNEL_SIZE];
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) sum[r] = (vec_t)(bias);
+    for (int r = 0; r < ROWS; r++) sum[r] = (term_t)(FIRST(bias));
 #pragma unroll
     for (int k = 0; k < KERNEL_SIZE; k++) {
         const ints_t cell = across * STRIDE - g.left + k + STRIDE * LANE_NUMBERS;
@@ -37,18 +45,18 @@ static inline void depthwise(
 #pragma unroll
         for (int k = 0; k < KERNEL_SIZE; k++) {
             const vec_t cells = row_cells(x + row * g.width, across * STRIDE - g.left + k, g.width);
-            const vec_t inside = outside[k] ? (vec_t)(0.0f) : cells;
+            const term_t inside = TERMS(outside[k] ? (vec_t)(0.0f) : cells);
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
                 const int tap = i - r * STRIDE;
-                if (tap >= 0 && tap < KERNEL_SIZE) sum[r] = FMA(inside, (vec_t)(w[tap * KERNEL_SIZE + k]), sum[r]);
+                if (tap >= 0 && tap < KERNEL_SIZE) ADD_TERM(sum[r], inside, (one_t)w[tap * KERNEL_SIZE + k]);
             }
         }
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         if (down + r < g.out_height) {
-            store_first(bounded(sum[r], g.low, g.high), y + (down + r) * g.out_width + across, g.out_width - across);
+            store_first(bounded(DONE(sum[r], bias), g.low, g.high), y + (down + r) * g.out_width + across, g.out_width - across);
         }
     }
 }

@@ -17,10 +17,25 @@ VECTOR_KERNEL(gemm_f32_n16k1) {
             from[r] = CF32(x + (long)matrix * p.x_batch + (long)min(row + r, rows - 1) * p.x_row);
             if (part == 0) sum[r] = LOAD_VEC(CF32(bias) + column);
         }
-        for (int k = part; k < p.steps; k += SPLIT) {
-            const vec_t line = LOAD_VEC(CF32(lines + (long)k * p.w_step));
+        int k = part;
+        while (k < p.steps) {
+            const int stop = k + min(SPLIT * STRETCH, p.steps - k);
+#if HALF_MATH
+            term_t some[ROWS];
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) sum[r] = FMA(line, (vec_t)(from[r][k]), sum[r]);
+            for (int r = 0; r < ROWS; r++) some[r] = (term_t)(0.0h);
+#else
+#define some sum
+#endif
+            for (; k < stop; k += SPLIT) {
+                const term_t line = TERMS(LOAD_VEC(CF32(lines + (long)k * p.w_step)));
+#pragma unroll
+                for (int r = 0; r < ROWS; r++) ADD_TERM(some[r], line, (one_t)from[r][k]);
+            }
+#if HALF_MATH
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) sum[r] += SUM_OF(some[r]);
+#endif
         }
     }
 #if SPLIT > 1

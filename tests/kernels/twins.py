@@ -19,7 +19,7 @@ import pytest
 
 from edgert.kernels_cpu.levels import LEVELS, Level, host_levels
 from edgert.kernels_gpu.context import Context
-from edgert.kernels_gpu.device import choose
+from edgert.kernels_gpu.device import choose, halving
 from edgert.kernels_gpu.launch import Place, commands_of
 from edgert.kernels_gpu.programs import Programs, with_tile
 from edgert.kernels_gpu.table import case_of, twins
@@ -28,12 +28,14 @@ from edgert.plan.lowering.strided import reach_back
 
 DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """'opencl:0', or '' where the CPU's kernels are tested."""
+HALVES = os.environ.get("EDGERT_TEST_PRECISION", "fp32") == "fp16"
+"""Whether twins that multiply in halves do."""
 SHARE = int(os.environ.get("EDGERT_TEST_SHARE", "1"))
 """One test of so many runs."""
 SMALL = int(os.environ.get("EDGERT_TEST_SMALL", "0"))
 """Where it is not 0, records run whose operands have at most so many bytes together: for Oclgrind, which interprets. Of
 the tests of one function those run that are the first, fourth, sixteenth ... with a small record of a twin."""
-RTOL, ATOL = 1e-5, 4e-6
+RTOL, ATOL = (4e-3, 1e-2) if HALVES else (1e-5, 4e-6)
 """What floats of a twin may differ by: of each value, and of the largest one beside it."""
 _calls: Counter[str] = Counter()
 _offers: Counter[tuple[str, str]] = Counter()
@@ -60,7 +62,10 @@ def programs() -> Programs:
 
     opencl.provide()
     cache_folder = Path(os.environ.get("EDGERT_CACHE") or Path.home() / ".cache" / "edgert")
-    return Programs(Context(choose(DEVICE)), cache_folder / "opencl")
+    device = choose(DEVICE)
+    if HALVES:
+        device = halving(device)
+    return Programs(Context(device), cache_folder / "opencl")
 
 
 def run(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from networks import mixed_chain
+from networks import float_model, mixed_chain
 
 from edgert.graph.infer import infer_types
 from edgert.kernels_cpu.levels import LEVELS
 from edgert.kernels_gpu.device import Capabilities
 from edgert.kernels_gpu.table import Twin, twins
-from edgert.plan.devices import Placement, place, wherever_possible
+from edgert.plan.devices import IN_HALVES, Placement, place, wherever_possible
 from edgert.plan.emitter import ARENA
 from edgert.plan.lowering.strided import reach_back
 from edgert.plan.plan import Plan
@@ -56,6 +56,16 @@ def test_what_runs_on_the_processor_is_named_with_the_reason() -> None:
     assert step.op == "Mul" and step.reason.endswith("; on the processor: no")
     # The first sum comes to the processor for the product, and is still on the device for the difference.
     assert moved(placement) == [NBYTES] * 4
+
+
+def test_products_in_halves_are_named() -> None:
+    model = float_model(1)
+    plan = make_plan(infer_types(model.graph), model.tensors, level=LEVEL, threads=1)
+    placement = place(plan, wherever_possible(DEVICE, LEVEL.act_signed), halves=True)
+    kernels = [step.kernel for step in placement.plan.steps if step.reason.endswith(IN_HALVES)]
+    assert kernels and all(kernel.endswith("_fp16_opencl") for kernel in kernels)
+    assert all(step.op in ("Conv", "Gemm") for step in placement.plan.steps if IN_HALVES in step.reason)
+    assert not any("fp16" in step.kernel for step in place(plan, lambda index, op: "no", halves=True).plan.steps)
 
 
 def test_nothing_moves_where_all_runs_on_one_side() -> None:
