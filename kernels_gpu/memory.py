@@ -82,8 +82,8 @@ class Mirror:
         return Place(self.buffer, offset, nbytes)
 
     def to_host(self, ranges: Iterable[Range]) -> None:
-        """Waits for what was enqueued; then the host may read and write `ranges`. Without any it waits for what it sent,
-        and may write that again."""
+        """Waits for what was enqueued; then the host may read and write `ranges`. Without any it waits for what it
+        sent, and may write that again."""
         cl, queue = self.context.cl, self.context.queue
         with translated(self.context.device, "its memory was read", waiting=True):
             while self._sent:

@@ -287,7 +287,7 @@ class Decoder:
         words = self._target.summary(plan, self._native.described)
         words = f"{words}, context {self.n_ctx} {self.kv}, prefill by {self._plans.chunk}"
         if self.selected:
-            words = f"{words}, {self.selected} largest logits selected on the device"
+            words = f"{words}, {self.selected} largest logits selected on the device where these are enough"
         return words if self._weights is None else f"{words}, {self._weights.describe()}"
 
     # ---- streaming

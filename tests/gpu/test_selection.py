@@ -111,6 +111,17 @@ def test_what_is_handed_over(elsewhere: str, device: DeviceInfo, monkeypatch: py
     decoder.close()
 
 
+def test_auto(device: DeviceInfo) -> None:
+    """What is measured of TopK, on zeros, may leave it on either side."""
+    decoder = Decoder(tiny.tiny_decoder("q4m", vocabulary=WORDS, layers=1), threads=1, device="auto")
+    logits = decoder.decode(7)
+    decoder.truncate(0)
+    ids, values = decoder.decode_largest(7)
+    np.testing.assert_array_equal(ids, np.sort(np.argsort(-logits, kind="stable")[:SELECTED]))
+    np.testing.assert_array_equal(values, logits[ids])
+    decoder.close()
+
+
 def test_where_nothing_is_selected(device: DeviceInfo) -> None:
     model = tiny.tiny_decoder("q4m")
     for decoder in (Decoder(model, threads=1), Decoder(model, threads=1, device=device.spec)):
