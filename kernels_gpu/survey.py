@@ -5,26 +5,28 @@ Choosing a device for work is device.py, in the process that works.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgert.errors import DeviceError, KernelError
-from edgert.kernels_gpu.choices import Choices
+from edgert.kernels_gpu.choices import Choices, store_whole
 from edgert.kernels_gpu.context import Context
-from edgert.kernels_gpu.device import DeviceInfo, describe, handles, no_device, platforms
+from edgert.kernels_gpu.device import DeviceInfo, describe, drivers, handles, no_device, platforms
 from edgert.kernels_gpu.probes import integer_dot_pays
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.table import case_of, twins
 
 SECONDS = 30.0
 """That drivers have to answer. Building the first program takes some of them several."""
-VENDORS = Path("/etc/OpenCL/vendors")
-"""Where loaders look for drivers, but for OCL_ICD_VENDORS."""
+MATTERS = ("OCL_", "OPENCL_", "POCL_", "CL_", "LD_", "PATH", "PYTHON")
+"""Beginnings of the names of what drivers see of the environment."""
 TRIAL = "fill_row"
 """The kernel that is built to see whether a driver builds any: some are older than their processor."""
 
@@ -32,11 +34,33 @@ TRIAL = "fill_row"
 @dataclass
 class Survey:
     """platforms: name, version, and how many devices each has. devices: see facts_of(). problem: why there is none, or
-    why the answer is not whole; with what to do. '' without one."""
+    why the answer is not whole; with what to do. '' without one. broken: a driver took its process with it."""
 
     platforms: list[dict[str, Any]] = field(default_factory=list)
     devices: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
+    broken: bool = False
+
+
+def check_drivers(folder: Path) -> None:
+    """Raises DeviceError if a driver would abort or hang this process: asked once for the drivers that there are, and
+    again where that can not be kept in `folder`."""
+    mark = folder / f"asked-{_state_of_drivers()}"
+    if mark.exists():
+        return
+    found = survey(folder)
+    if found.broken:
+        raise DeviceError(found.problem)
+    with suppress(OSError):
+        store_whole(mark, b"")
+
+
+def _state_of_drivers() -> str:
+    """What their answer depends on."""
+    listed = drivers()
+    times = [Path(driver).stat().st_mtime_ns for driver in listed if Path(driver).is_file()]
+    seen = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(MATTERS))
+    return hashlib.sha256(json.dumps([listed, times, seen]).encode()).hexdigest()[:16]
 
 
 def survey(folder: Path, seconds: float = SECONDS) -> Survey:
@@ -61,21 +85,26 @@ def survey(folder: Path, seconds: float = SECONDS) -> Survey:
                 raise
     except OSError as error:
         return Survey(problem=f"drivers could not be asked: {error.strerror}")
-    asked = ""
+    asked = None
     for line in out.splitlines():
         asked = _heard(line, found, asked)
     if child.returncode and not problem:
-        said = [line for line in err.splitlines() if line.strip()]
+        said = [line.strip() for line in err.splitlines() if line.strip()]
+        line = next((line for line in said if "error" in line.lower()), said[-1] if said else "it said nothing")
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        problem = f"the process that asked it ended by {how}" + (f" ({said[-1].strip()})" if said else "")
-    if problem:
+        problem = f"the process that asked it ended by {how} ({line})"
+    if problem and asked is None:  # it did not come to ask: the fault is not a driver's
+        found.problem = f"drivers could not be asked: {problem}"
+    elif problem:
         whom = asked or f"one of the drivers ({', '.join(drivers()) or 'none are listed'})"
         found.problem = f"{whom}: {problem}; update or remove that driver, or name others in OCL_ICD_VENDORS"
+        found.broken = True
     return found
 
 
-def _heard(line: str, found: Survey, asked: str) -> str:
-    """Takes one line of what the process says into `found`; gives who is being asked now."""
+def _heard(line: str, found: Survey, asked: str | None) -> str | None:
+    """Takes one line of what the process says into `found`; gives who is being asked now, '' for a driver without a
+    name."""
     try:
         kind, value = json.loads(line)
     except (ValueError, TypeError):  # drivers print as well
@@ -89,17 +118,6 @@ def _heard(line: str, found: Survey, asked: str) -> str:
     elif kind == "problem":
         found.problem = str(value)
     return asked
-
-
-def drivers() -> list[str]:
-    """The libraries that a loader would try, as far as that is known."""
-    named = os.environ.get("OCL_ICD_VENDORS", "")
-    folder = Path(named or VENDORS)
-    files = sorted(folder.glob("*.icd")) if folder.is_dir() else [folder] if folder.is_file() else []
-    try:
-        return [file.read_text("utf-8", "replace").strip() for file in files]
-    except OSError:
-        return [str(file) for file in files]
 
 
 def facts_of(device: DeviceInfo, pays: bool | None, fault: str) -> dict[str, Any]:

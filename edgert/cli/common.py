@@ -148,7 +148,7 @@ class Building:
         if done == total:
             if said:
                 end = "\r\x1b[K" if interactive() else ""
-                say(f"{end}built OpenCL programs of {total} ops in {now - self._start:.0f} s, once for this device")
+                say(f"{end}built OpenCL programs of {total} ops in {now - self._start:.0f} s")
         elif done and now >= self._next:
             self._next = now + (0.2 if interactive() else 10.0)
             start, newline = ("\r\x1b[K", False) if interactive() else ("", True)

@@ -19,6 +19,7 @@ from edgert.kernels_gpu.device import DeviceInfo, choose, halving
 from edgert.kernels_gpu.memory import Mirror, Weights
 from edgert.kernels_gpu.programs import Programs
 from edgert.kernels_gpu.replay import Enqueuer
+from edgert.kernels_gpu.survey import check_drivers
 from edgert.kernels_gpu.table import twins
 from edgert.kernels_gpu.tune import Tuner
 from edgert.plan.budget import show_bytes
@@ -123,6 +124,7 @@ def native_choice() -> Choice:
 
 def choose_for(precision: Precision, spec: str) -> DeviceInfo:
     """The device of `spec`, as it is to multiply floats. Raises DeviceError."""
+    check_drivers(cache_root() / "opencl")
     return halving(choose(spec)) if precision == "fp16" else choose(spec)
 
 

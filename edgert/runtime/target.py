@@ -5,6 +5,7 @@ The device itself is accelerator.py, imported only where one is asked for.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from edgert.errors import DeviceError, EdgertError, InputError, KernelError
@@ -78,7 +79,7 @@ class Target:
 def check_device(device: str, stream: Stream, shared: bool) -> None:
     """Raises InputError for other words than those of devices, for weights that are to be streamed and for shared
     budgets."""
-    if device != "auto" and device.partition(":")[0] != "opencl":
+    if not re.fullmatch(r"auto|opencl(:\d+)?", device, re.ASCII):
         raise InputError(f"device: expected 'cpu', 'opencl', 'opencl:N' or 'auto', found {device!r}")
     if stream == "always":
         raise InputError(
@@ -100,6 +101,7 @@ def placed(
 ) -> tuple[Plan, str, str]:
     """(`plan` as it would run on `device`, the device and what changes hands there, why 'auto' has none). Takes no
     memory of it and builds nothing, but for 'auto', which measures. Raises DeviceError but for 'auto'."""
+    check_device(device, "never", False)
     from edgert.runtime.accelerator import described, possible_placement
 
     if device != "auto":

@@ -90,6 +90,27 @@ def test_a_machine_without_drivers(tmp_path: Path) -> None:
     assert "DeviceError: expected an OpenCL platform, found none" in done.stderr, done.stderr
 
 
+def test_a_driver_that_does_not_load(tmp_path: Path) -> None:
+    (tmp_path / "old.icd").write_text("libold.so.1\n")
+    code = "from edgert.kernels_gpu.device import choose; choose('opencl')"
+    environment = {**os.environ, "OCL_ICD_VENDORS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "of the drivers that are installed (libold.so.1) none works; `ldd` says" in done.stderr, done.stderr
+
+
+def test_a_device_that_does_not_say_what_it_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        type, name = 4, "Silent"
+        platform = SimpleNamespace(name="Old", version="OpenCL 1.2")
+
+        def __getattr__(self, name: str) -> Any:
+            raise _Error("INVALID_VALUE")
+
+    _fake(monkeypatch, [SimpleNamespace(name="Old", get_devices=lambda: [Silent()])])
+    with pytest.raises(DeviceError, match=r"opencl:0 of Old does not say what it can do \(INVALID_VALUE\); update"):
+        choose("opencl:0")
+
+
 def test_a_platform_without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_devices() -> Any:
         raise _Error("DEVICE_NOT_FOUND")

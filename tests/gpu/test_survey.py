@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from edgert.errors import DeviceError
 from edgert.kernels_gpu import survey as module
 from edgert.kernels_gpu.choices import Choices
-from edgert.kernels_gpu.device import DeviceInfo
+from edgert.kernels_gpu.device import DeviceInfo, drivers
 from edgert.kernels_gpu.probes import _dot_key
-from edgert.kernels_gpu.survey import Survey, drivers, facts_of, survey
+from edgert.kernels_gpu.survey import Survey, check_drivers, facts_of, survey
 
 FAKE = """
 import os, sys, time
@@ -43,11 +45,15 @@ def get_platforms():
 """
 
 
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str, seconds: float = 60.0) -> Survey:
-    """With a pyopencl of which this is get_platforms()."""
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str) -> None:
+    """A pyopencl of which this is get_platforms()."""
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "pyopencl.py").write_text(FAKE.replace("{platforms}", platforms))
     monkeypatch.syspath_prepend(tmp_path / "fake")
+
+
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str, seconds: float = 60.0) -> Survey:
+    pretend(tmp_path, monkeypatch, platforms)
     return survey(tmp_path, seconds)
 
 
@@ -124,4 +130,41 @@ def test_without_pyopencl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_process_that_can_not_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    assert survey(tmp_path).problem == "drivers could not be asked: No such file or directory"
+    found = survey(tmp_path)
+    assert (found.problem, found.broken) == ("drivers could not be asked: No such file or directory", False)
+
+
+def test_a_program_that_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In apps that embed an interpreter; what drivers do is not known then."""
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    found = survey(tmp_path)
+    assert found.problem.startswith("drivers could not be asked: the process that asked it ended by exit code 1")
+    assert not found.broken
+
+
+def test_drivers_are_checked_once(device: DeviceInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[Path] = []
+
+    def counted(folder: Path) -> Survey:
+        times.append(folder)
+        return survey(folder)
+
+    monkeypatch.setattr(module, "survey", counted)
+    check_drivers(tmp_path)
+    check_drivers(tmp_path)
+    assert len(times) == 1
+    monkeypatch.setenv("POCL_DEBUG", "0")
+    check_drivers(tmp_path)
+    assert len(times) == 2, "drivers see another environment"
+
+
+def test_a_driver_that_would_take_this_process_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, 'return [Platform("Old", die)]')
+    for _ in range(2):
+        with pytest.raises(DeviceError, match=r"^Old: the process that asked it ended by signal 6 \(LLVM ERROR"):
+            check_drivers(tmp_path)
+
+
+def test_what_is_absent_is_said_by_those_who_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, "raise Error('PLATFORM_NOT_FOUND_KHR')")
+    check_drivers(tmp_path)

@@ -27,6 +27,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(accelerator, "choose", choose)
+    monkeypatch.setattr(accelerator, "check_drivers", lambda folder: None)
 
 
 def test_the_processor_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,13 +95,21 @@ def test_a_device_that_fails_later(error: Exception, why: str, monkeypatch: pyte
             session.run(image(2))
             assert session.summary().startswith(f"device auto: the processor, since {why}, cpu ")
             plan = session.plan({"N": 2})
-    monkeypatch.setattr(accelerator, "Accelerator", lambda device, on_build: with_choice(Broken(True, error)))
+    monkeypatch.setattr(accelerator, "Accelerator", lambda *args: with_choice(Broken(True, error)))
     assert placed(plan, "auto") == (plan, "", f"device auto: the processor, since {why}")
 
 
 def with_choice(broken: Broken) -> Broken:
     broken.choice, broken.kernels = chosen(), frozenset[str]()  # type: ignore[attr-defined]
     return broken
+
+
+@pytest.mark.parametrize("device", ["opencl:", "opencl:x", "opencl:-1", "opencl:1 ", "auto:1", "gpu", ""])
+def test_words_that_name_no_device(device: str) -> None:
+    plan = Session(float_model(1)).plan()
+    for ask in (lambda: Target(device), lambda: placed(plan, device)):
+        with pytest.raises(InputError, match="expected 'cpu', 'opencl', 'opencl:N' or 'auto'"):
+            ask()
 
 
 def test_a_reason_is_a_clause() -> None:
