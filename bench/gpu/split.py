@@ -43,20 +43,25 @@ def split(
 ) -> dict[str, float]:
     """Milliseconds of a run of `executable`; `run` makes `per` of them. kernels: by the device's clock, from `profile`.
     host: the run without its commands. driver: what is left, starting commands and waiting for the last. arguments set:
-    the run with the arguments set anew for every command, as pyopencl's users do."""
+    the run with the arguments set anew for every command, as pyopencl's users do. Medians, measured in turn."""
     recorded = sequences(executable)
-    whole = milliseconds(run, rounds) / per
-    kernels = median(sum(op.us for op in profile()) for _ in range(rounds)) / 1e3
-    for part in recorded:
-        part.enqueue = lambda: None
-    host = milliseconds(run, rounds) / per
-    for part in recorded:
-        part.enqueue = partial(_set_and_enqueue, executable.context.queue, part.commands)
-    plainly = milliseconds(run, rounds) / per
-    for part in recorded:
-        del part.enqueue
+    queue = executable.context.queue
+    whole, kernels, host, driver, plainly = [], [], [], [], []
+    for _ in range(rounds + 1):
+        whole.append(milliseconds(run, 2) / per)
+        kernels.append(sum(op.us for op in profile()) / 1e3)
+        for part in recorded:
+            part.enqueue = lambda: None
+        host.append(milliseconds(run, 2) / per)
+        for part in recorded:
+            part.enqueue = partial(_set_and_enqueue, queue, part.commands)
+        plainly.append(milliseconds(run, 2) / per)
+        for part in recorded:
+            del part.enqueue
+        driver.append(whole[-1] - kernels[-1] - host[-1])
+    times = {"run": whole, "kernels": kernels, "driver": driver, "host": host, "arguments set": plainly}
     return {
-        "run": whole, "kernels": kernels, "host": host, "driver": whole - kernels - host, "arguments set": plainly,
+        **{name: median(values[1:]) for name, values in times.items()},
         "commands": sum(len(part.commands) for part in recorded), "parts": len(executable._parts),
     }  # fmt: skip
 
