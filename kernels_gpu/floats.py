@@ -29,6 +29,8 @@ GEMM_TILES = (
 )
 TOP_TILES = ({"WIDE": 4, "SPREAD": 16}, {"WIDE": 4, "SPREAD": 4}, {"WIDE": 16, "SPREAD": 4})
 """SPREAD: columns that a row is looked at as, for each value that is wanted."""
+MOST_SELECTED = 1024
+"""Values of a row that are selected: columns are compared with each other, at least 4 for each value."""
 VECTOR_TILES = ({"WIDE": 4}, {"WIDE": 16})
 
 
@@ -151,6 +153,10 @@ def _selection(case: Case) -> tuple[Grid, ...]:
     return tuple(Grid((size, case["rows"]), (16 if i == 0 else GROUP, 1)) for i, size in enumerate(sizes))
 
 
+def _too_many(case: Case) -> str:
+    return f"{case['k']} values of a row, and it finds up to {MOST_SELECTED}" if case["k"] > MOST_SELECTED else ""
+
+
 def _selection_memory(case: Case) -> int:
     words = 16 + 2 * _columns(case) + 16 * _up(case["k"], 16) + 2 * 16 * _up(_left(case), 16)
     return 4 * case["rows"] * words
@@ -211,7 +217,7 @@ TWINS = (
     Twin(
         "top_k_f32_row", _selection, functions="top_k_columns top_k_left top_k_survivors top_k_order",
         uses="vectors.cl", writes="y places", tiles=TOP_TILES, suits=_fits_registers, workspace=_selection_memory,
-        exact=True,
+        refuses=_too_many, exact=True,
     ),
     Twin("resample_rows_f32", lambda case: _plane(case["count"], case["outer"] * case["out"])),
     Twin("resample_columns_f32", lambda case: _plane(case["out"], case["outer"] * case["count"])),

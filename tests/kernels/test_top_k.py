@@ -58,6 +58,11 @@ def test_rows_of_any_rank(rng: np.random.Generator) -> None:
     same(x.reshape(2, 210, 1), 9, axis=1, sorted=0)
 
 
+@pytest.mark.parametrize("k", [1024, 3000])
+def test_many(k: int, rng: np.random.Generator) -> None:
+    same(np.round(9 * rng.standard_normal((1, 8400))).astype(np.float32), k)
+
+
 def test_a_vocabulary(rng: np.random.Generator) -> None:
     x = (3 * rng.standard_normal((1, 49152))).astype(np.float32)
     same(x, 128)
