@@ -92,6 +92,8 @@ def _provide_pocl() -> None:
     tree = _tree()
     os.environ["OCL_ICD_VENDORS"] = str(tree / "vendors")
     _load(tree)
+    given = os.environ.get("LD_LIBRARY_PATH", "")  # read by those that this process starts, when they start
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, _folders(tree)), *filter(None, [given])])
     if shutil.which("ld") is None or shutil.which("gcc") is None:  # PoCL links what it compiles
         os.environ["PATH"] = f"{tree / 'linker'}:{os.environ.get('PATH', '')}"
 
