@@ -29,6 +29,8 @@ from edgert.stream.readers import Checks
 
 BUILDING_SECONDS = 1.0
 """What building programs may take before anything is said."""
+CLEARED = "\x1b[K"
+"""Empties the rest of a line of a terminal."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 file_argument = click.argument("file", type=click.Path())
@@ -147,12 +149,14 @@ class Building:
         said = self._next > self._start + BUILDING_SECONDS
         if done == total:
             if said:
-                end = "\r\x1b[K" if interactive() else ""
-                say(f"{end}built OpenCL programs of {total} ops in {now - self._start:.0f} s")
+                say(
+                    f"{CLEARED if interactive() else ''}built OpenCL programs of {total} ops in {now - self._start:.0f} s"
+                )
         elif done and now >= self._next:
             self._next = now + (0.2 if interactive() else 10.0)
-            start, newline = ("\r\x1b[K", False) if interactive() else ("", True)
-            click.echo(f"{start}building OpenCL programs: {done}/{total} ops ...", err=True, nl=newline)
+            line = f"building OpenCL programs: {done}/{total} ops ..."
+            # What is said next, an error perhaps, is written over it.
+            click.echo(f"{CLEARED}{line}\r" if interactive() else line, err=True, nl=not interactive())
 
 
 class Compiling:
