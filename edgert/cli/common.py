@@ -149,9 +149,8 @@ class Building:
         said = self._next > self._start + BUILDING_SECONDS
         if done == total:
             if said:
-                say(
-                    f"{CLEARED if interactive() else ''}built OpenCL programs of {total} ops in {now - self._start:.0f} s"
-                )
+                clear = CLEARED if interactive() else ""
+                say(f"{clear}built OpenCL programs of {total} ops in {now - self._start:.0f} s")
         elif done and now >= self._next:
             self._next = now + (0.2 if interactive() else 10.0)
             line = f"building OpenCL programs: {done}/{total} ops ..."

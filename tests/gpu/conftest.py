@@ -65,7 +65,7 @@ def enqueuer() -> Enqueuer:
 @pytest.fixture(autouse=True)
 def first_tiles(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Nothing is searched but in the tests of the search: every tile more is a program more to build."""
-    measuring = ("tune", "choices", "probes", "measure")
+    measuring = ("tune", "choices", "probes", "measure", "survey")
     if not request.module.__name__.endswith(measuring) and "tiles" not in request.node.name:
         monkeypatch.setattr(Tuner, "_search", lambda *args: 0)
         monkeypatch.setattr(Choices, "_write", lambda self: None)
