@@ -52,7 +52,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str) -> 
     monkeypatch.syspath_prepend(tmp_path / "fake")
 
 
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str, seconds: float = 60.0) -> Survey:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platforms: str, seconds: float = 600.0) -> Survey:
     pretend(tmp_path, monkeypatch, platforms)
     return survey(tmp_path, seconds)
 
