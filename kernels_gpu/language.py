@@ -14,6 +14,8 @@ LANES = 16
 """Columns of a block of weights."""
 FEW_ROWS = 4
 """Rows of a work-item in products of few rows, at most: their sums stay in registers."""
+SHARED = 8
+"""Work-items that unpack blocks of sparse weights for each other, in products of many rows."""
 QUERY_ROWS = 4
 """Query rows that share the reading of keys and values, at most."""
 FORMS: Mapping[str, Mapping[str, int]] = {
@@ -82,8 +84,15 @@ def _few(case: Case) -> tuple[Grid, ...]:
 
 
 def _many(case: Case) -> tuple[Grid, ...]:
-    rows = -(-case["rows"] // case.tile["ROWS"])
+    rows, shared = -(-case["rows"] // case.tile["ROWS"]), case.tile.get("SHARED")
+    if shared:
+        return (Grid((case["columns"], rows), (LANES, shared)),)
     return _wide(case["columns"], rows) if case.tile.get("WIDE") else (Grid((case["columns"], rows), (GROUP, 1)),)
+
+
+def _pays(case: Case) -> bool:
+    """Whether there are rows for all that would share blocks."""
+    return "SHARED" not in case.tile or case["rows"] >= case.tile["ROWS"] * SHARED
 
 
 def _wide(columns: int, rows: int) -> tuple[Grid, ...]:
@@ -110,11 +119,13 @@ def _products(
     many = tuple({"ROWS": count, **plain} for count in (8, 4, 16))
     if wide:
         few, many = (*few, {"SLICES": 1, "WIDE": 1}), (*many, {"ROWS": 8, "WIDE": 1})
+    elif "bitmap" in uses:  # the others unpack in less than they would wait
+        many = (*many, {"ROWS": 4, "WIDE": 0, "SHARED": SHARED})
     return [
         Twin(f"matvec_{name}", _few, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=few or ({},),
              defines=partial(_few_constants, form), halves=halves),
         Twin(f"gemm_{name}", _many, f"{source}.cl", source, f"product.cl {uses}", "low high", tiles=many,
-             defines=partial(_many_constants, form), halves=halves),
+             suits=_pays, defines=partial(_many_constants, form), halves=halves),
     ]  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 // dots, and acc = fma(x_scale * sum, minimum, acc) where there are minima: the order and the bits of the CPU.
 // A work-item has a column and ROWS rows. SLICES > 1: so many of them share a column, each with its blocks of a round;
 // dots and factors meet in local memory, where they are added in order, so the bits do not depend on SLICES.
-// WIDE: product_wide.cl has the kernel. How blocks lie and what a lane has of one is in blocks_*.cl.
+// SHARED: so many of them have other rows of a column; each unpacks a block of a round into local memory, where all take
+// it. WIDE: product_wide.cl has the kernel. How blocks lie and what a lane has of one is in blocks_*.cl.
 #if !WIDE
 static inline int dot_group(const group_t *g, __global const uchar *x, int sum) {
     const uint8 q = vload8(0, CU32(x));
@@ -19,6 +20,53 @@ static inline int dot_group(const group_t *g, __global const uchar *x, int sum) 
 #endif
 
 #if WIDE
+#elif SHARED
+KERNEL(product_groups) {
+    OPERANDS
+    __local group_t unpacked[SHARED][2][BLOCK_ROWS];
+    const int lane = get_local_id(0), part = get_local_id(1), column = get_global_id(0), unit = get_group_id(0);
+    const int first = ROWS * (int)get_global_id(1), rows = present_rows(rows_at, p.rows);
+    const int blocks = ROWS * SHARED * (int)get_group_id(1) < rows ? BLOCKS : 0;
+    const long stride = 80L * TERMS * BLOCKS;
+    const __global uchar *from = FIRST_BLOCK(unit), *const masks = MASKS_OF(unit);
+    const __global uchar *at[ROWS];
+    float acc[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        at[r] = x + max(0, min(first + r, rows - 1)) * stride;
+        acc[r] = 0.0f;
+    }
+    for (int round = 0; round < blocks; round += SHARED) {
+        const int count = min(SHARED, blocks - round);
+        group_t g[2];
+        for (int i = 0; i < count; i++) {
+            if (i == part) load_block(from, masks + 8L * (round + i), lane, g);
+            from += block_bytes(from);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (part < count) {
+            unpacked[part][0][lane] = g[0];
+            unpacked[part][1][lane] = g[1];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = 0; i < count; i++) {
+            for (int step = 0; step < STEPS; step++) {
+                const int side = step & 1, term = 80 * (step >> 1) * BLOCKS, group = 2 * (round + i) + side;
+                const group_t own = unpacked[i][side][lane];
+                for (int r = 0; r < ROWS; r++) {
+                    const __global uchar *const row = at[r] + term;
+                    const float scale = CF32(row + 64 * BLOCKS)[group];
+                    const int sum = CI32(row + 72 * BLOCKS)[group];
+                    const float dot = (float)dot_group(&own, row + 32 * group, sum);
+                    acc[r] = FMA(dot, own.scale * scale, acc[r]);
+                    if (MINIMA) acc[r] = FMA(scale * (float)sum, own.minimum, acc[r]);
+                }
+            }
+        }
+    }
+    if (column >= p.columns) return;
+    for (int r = 0; r < ROWS; r++)
+        if (first + r < rows) store_output(acc[r], first + r, column, p, bias, residual, y);
+}
 #elif SLICES == 1
 KERNEL(product_groups) {
     OPERANDS
