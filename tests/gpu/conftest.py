@@ -32,10 +32,15 @@ def pytest_report_header() -> str:
     return f"OpenCL: {opencl.described()}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def driver() -> str:
+    """Provided to every test of this folder; where the one that was asked for can not run, all are skipped."""
+    return opencl.provide()
+
+
 @pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
+def device(driver: str, tmp_path_factory: pytest.TempPathFactory) -> DeviceInfo:
     """The first device that works: a driver may be too old for the processor that it runs on."""
-    opencl.provide()
     faults = []
     try:
         for found in devices():
