@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 
 import small_decoder as tiny
 
-from edgert.errors import InputError
+from edgert.errors import DeviceError, DeviceMemoryError, InputError
 from edgert.kernels_gpu.device import DeviceInfo
 from edgert.llm.decoder import Decoder
 from edgert.plan import devices
@@ -100,3 +100,38 @@ def test_what_a_device_does_not_do(device: DeviceInfo) -> None:
         Decoder(model, device=device.spec, ram=SharedRam("100M"))
     with pytest.raises(InputError, match="expected 'cpu', 'opencl', 'opencl:N' or 'auto'"):
         Decoder(model, device="tpu")
+
+
+def test_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(spec: str) -> DeviceInfo:
+        raise DeviceError("expected an OpenCL platform, found none; install one", "no OpenCL platform was found")
+
+    monkeypatch.setattr(module, "choose", none)
+    model = tiny.tiny_decoder("q4m")
+    cpu, auto = (Decoder(model, threads=1, device=name) for name in ("cpu", "auto"))
+    for decoder in (cpu, auto):
+        decoder.prefill(IDS[:20])
+    np.testing.assert_array_equal(auto.decode(IDS[20]), cpu.decode(IDS[20]))
+    assert auto.summary() == f"device auto: the processor, since no OpenCL platform was found, {cpu.summary()}"
+    with pytest.raises(DeviceError, match="found none"):
+        Decoder(model, device="opencl")
+
+
+@pytest.mark.parametrize("what", ["mirror", "executable"])
+def test_auto_on_a_device_with_too_little_memory(
+    what: str, device: DeviceInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the cache does not fit or the weights do not, the processor has both."""
+
+    def refuse(self: object, *args: object) -> None:
+        raise DeviceMemoryError(f"the {what} takes 9 MB on {device.spec}, which has 1 MB; use smaller shapes")
+
+    monkeypatch.setattr(module.Accelerator, what, refuse)
+    model = tiny.tiny_decoder("q4m")
+    cpu, auto = (Decoder(model, threads=1, device=name) for name in ("cpu", "auto"))
+    for decoder in (cpu, auto):
+        decoder.prefill(IDS[:20])
+    near(auto.decode(IDS[20]), cpu.decode(IDS[20]))
+    assert f"device auto: the processor, since the {what} takes 9 MB on {device.spec}, " in auto.summary()
+    with pytest.raises(DeviceMemoryError):
+        Decoder(model, device=device.spec).decode(IDS[0])
