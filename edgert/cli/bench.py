@@ -19,7 +19,6 @@ from edgert import __version__
 from edgert.cache import cache_root
 from edgert.cli.bench_language import REPETITIONS, LanguageBench, table
 from edgert.cli.common import (
-    check_halves,
     checks_option,
     compiling,
     default_shapes,
@@ -46,7 +45,7 @@ from edgert.kernels_cpu.installed import chosen
 from edgert.kernels_cpu.library import load_library
 from edgert.runtime.calibrate import ensure_peaks
 from edgert.runtime.executable import OpTime
-from edgert.runtime.options import Precision, Stream
+from edgert.runtime.options import Precision, Stream, check_precision
 from edgert.runtime.session import Session
 from edgert.stream.readers import Checks
 
@@ -96,13 +95,13 @@ def command(
     """
     counts = thread_counts(threads)
     model = read_model(file)
-    check_halves(model, precision, device)
+    check_precision(precision, device)
     choice = chosen()
     ensure_peaks(choice.level, load_library(choice, cache_root()), compiling())
     if model.info.language is not None and model.graph.states:
         bench = LanguageBench(
             model, counts, prompt, gen, kv=kv, activations=activations, ram=ram, stream=stream, checks=checks,
-            sparse=sparse, device=device,
+            sparse=sparse, device=device, precision=precision,
         )  # fmt: skip
         bench_language(bench, file, runs or REPETITIONS, ops, trace, as_json)
         return

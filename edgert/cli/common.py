@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from edgert.errors import InputError, UnsupportedError
-from edgert.format import Model, ModelInfo
+from edgert.errors import InputError
+from edgert.format import ModelInfo
 from edgert.graph.ir import Array, Graph
 from edgert.kernels_cpu.library import Progress
 from edgert.llm.decoder import DEFAULT_CONTEXT
 from edgert.llm.plans import CONTEXT
 from edgert.plan.lowering.api import SPARSE
 from edgert.runtime.inputs import free_dims
-from edgert.runtime.options import CHECKS, PRECISIONS, STREAM, Precision, Stream, check_precision
+from edgert.runtime.options import CHECKS, PRECISIONS, STREAM, Precision, Stream
 from edgert.runtime.session import Session, load
 from edgert.stream.readers import Checks
 
@@ -177,16 +177,6 @@ def open_session(
         file, threads=threads, ram=ram, device=device, shapes=shapes, sparse=sparse, stream=stream, checks=checks,
         on_compile=compiling(), on_build=building(), precision=precision,
     )  # fmt: skip
-
-
-def check_halves(model: Model, precision: Precision, device: str) -> None:
-    """Raises InputError or UnsupportedError where `--precision fp16` is for nothing."""
-    check_precision(precision, device)
-    if precision == "fp16" and model.info.language is not None and model.graph.states:
-        raise UnsupportedError(
-            f"--precision fp16: expected a model of images or arrays, found the language model {model.info.name!r}, "
-            "whose products are of integers; leave --precision at fp32"
-        )
 
 
 def compiling() -> Progress:

@@ -16,6 +16,7 @@ from edgert.cli.common import (
     device_option,
     file_argument,
     json_option,
+    precision_option,
     print_json,
     ram_option,
     say,
@@ -30,7 +31,7 @@ from edgert.errors import InputError
 @file_argument
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @json_option
-@with_options((threads_option, ram_option, device_option, sparse_option))
+@with_options((threads_option, ram_option, device_option, precision_option, sparse_option))
 def command(file: str, texts: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Embed each TEXT with the model FILE; without one, each line that is piped in.
 

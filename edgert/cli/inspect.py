@@ -19,7 +19,6 @@ from edgert.cache import cache_root
 from edgert.cli import sparsity, sparsity_page
 from edgert.cli.common import (
     building,
-    check_halves,
     compiling,
     default_shapes,
     json_option,
@@ -45,7 +44,7 @@ from edgert.plan.plan import Plan
 from edgert.plan.stream_cost import StreamCost
 from edgert.program import assemble, disassemble
 from edgert.runtime.calibrate import ensure_peaks
-from edgert.runtime.options import Precision
+from edgert.runtime.options import Precision, check_precision
 from edgert.runtime.state import unrolled
 from edgert.runtime.stream_plan import plan_streamed
 from edgert.stream.probe import ensure_storage
@@ -97,7 +96,7 @@ def command(
     plan: Plan | None = None
     cost: StreamCost | None = None
     origin = where = note = ""
-    check_halves(model, precision, device if is_opencl(device) else "cpu")
+    check_precision(precision, device if is_opencl(device) else "cpu")
     if show_plan or show_program:
         level = level_of(device)
         origin, plan, cost = plan_of(model, level, threads or usable_cores(), ram, parse_shapes(shapes), mode)

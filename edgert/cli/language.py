@@ -21,6 +21,7 @@ from edgert.cli.common import (
     checks_option,
     compiling,
     device_option,
+    precision_option,
     ram_option,
     say,
     sparse_option,
@@ -51,7 +52,8 @@ MODEL_OPTIONS = (
         "--neurons", type=float, default=1.0, show_default=True,
         help="Of models converted with --neurons: times the thresholds up to which neurons rest; 0 computes all.",
     ),
-    threads_option, ram_option, stream_option, checks_option, device_option, sparse_option, verbose_option,
+    threads_option, ram_option, stream_option, checks_option, device_option, precision_option, sparse_option,
+    verbose_option,
 )  # fmt: skip
 
 REQUEST_OPTIONS = (
@@ -100,7 +102,9 @@ def open_model(file: str, given: Mapping[str, Any], **more: Any) -> LLM:
     """LLM(file) with the values of MODEL_OPTIONS in `given`.
 
     Storage that weights are streamed from is measured if it has not been: the first line says what to expect of it."""
-    names = ("n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons", "device")
+    names = (
+        "n_ctx", "kv", "activations", "threads", "ram", "stream", "checks", "sparse", "neurons", "device", "precision",
+    )  # fmt: skip
     options = {name: given[name] for name in names if name in given}
     llm = LLM(file, **options, **more, on_compile=compiling(), on_build=building())
     if llm.streamed_from is not None and load_storage(llm.streamed_from).source == "assumed":

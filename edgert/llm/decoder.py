@@ -34,7 +34,7 @@ from edgert.runtime.executable import Executable, OpTime
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.heap import give_back
 from edgert.runtime.native import Native
-from edgert.runtime.options import Stream, check_sparse, check_stream, check_threads
+from edgert.runtime.options import Precision, Stream, check_sparse, check_stream, check_threads
 from edgert.runtime.shared_ram import Share, SharedRam
 from edgert.runtime.target import Target
 from edgert.stream.readers import Checks
@@ -78,6 +78,7 @@ class Decoder:
         checks: Checks = "once",
         neurons: float = 1.0,
         device: str = "cpu",
+        precision: Precision = "fp32",
         level: Level | None = None,
         on_compile: Progress | None = None,
         on_build: Progress | None = None,
@@ -89,7 +90,7 @@ class Decoder:
         chunk: most tokens of a prefill run; default by the size of the processor's cache. sparse, stream, checks: see
         `edgert.load`; a streamed model reads each weight once for a token, or for a prefill run, which is then longer.
         neurons: times the thresholds up to which neurons of a model converted with `neurons` rest; 0 computes all.
-        device: see `edgert.load`; the cache is there.
+        device, precision: see `edgert.load`; the cache is there, and products of weights in 16 bits are of floats.
 
         Raises InputError, UnsupportedError, DeviceError or MemoryBudgetError, which says what would fit.
         """
@@ -116,7 +117,7 @@ class Decoder:
         self.model, self.kv, self.activations, self.checks = model, kv, activations, checks
         self.vocabulary = language.vocabulary
         shared = isinstance(ram, SharedRam)
-        self._target = Target(device, stream=stream, shared=shared, level=level, on_build=on_build)
+        self._target = Target(device, stream=stream, shared=shared, level=level, on_build=on_build, precision=precision)
         stream, self.level = self._target.stream, self._target.choice.level
         self.threads = threads or usable_cores()
         self.n_past = 0

@@ -25,7 +25,7 @@ from edgert.plan.planner import make_plan
 from edgert.runtime.executable import Executable
 from edgert.runtime.fork import tell_after_fork
 from edgert.runtime.native import Native
-from edgert.runtime.options import check_sparse, check_threads
+from edgert.runtime.options import Precision, check_sparse, check_threads
 from edgert.runtime.target import Target
 
 TOKENS_INPUT, POSITIONS_INPUT = "tokens", "positions"
@@ -49,11 +49,12 @@ class Encoder:
         ram: str | int | None = None,
         sparse: str = "auto",
         device: str = "cpu",
+        precision: Precision = "fp32",
         level: Level | None = None,
         on_compile: Progress | None = None,
         on_build: Progress | None = None,
     ) -> None:
-        """sparse, device: see `edgert.load`.
+        """sparse, device, precision: see `edgert.load`.
 
         Raises UnsupportedError for a model that gives no embeddings, InputError for wrong options.
         """
@@ -69,7 +70,7 @@ class Encoder:
         check_threads(threads)
         check_sparse(sparse)
         self.model, self.language = model, language
-        self._target = Target(device, level=level, on_build=on_build)
+        self._target = Target(device, level=level, on_build=on_build, precision=precision)
         self.level = self._target.choice.level
         self.threads = threads or usable_cores()
         self._ram = None if ram is None else parse_bytes(ram)

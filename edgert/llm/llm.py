@@ -31,7 +31,7 @@ from edgert.llm.responses import Chunks, Response, Shape
 from edgert.llm.streamed import StreamedWeights
 from edgert.llm.tokenizer import Tokenizer
 from edgert.runtime.fork import tell_after_fork
-from edgert.runtime.options import Stream
+from edgert.runtime.options import Precision, Stream
 from edgert.runtime.shared_ram import SharedRam
 from edgert.stream.readers import Checks
 
@@ -62,15 +62,16 @@ class LLM:
         checks: Checks = "once",
         neurons: float = 1.0,
         device: str = "cpu",
+        precision: Precision = "fp32",
         seed: int | None = None,
         chat_template: str = "",
         on_compile: Progress | None = None,
         on_build: Progress | None = None,
     ) -> None:
         """n_ctx: tokens of the context, prompt and answer together; default is the model's own length, at most 2048.
-        threads, ram, kv, activations, sparse, stream, checks, neurons, device: see Decoder. seed: for requests that
-        give none; None draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own. on_compile,
-        on_build: see edgert.load.
+        threads, ram, kv, activations, sparse, stream, checks, neurons, device, precision: see Decoder. seed: for
+        requests that give none; None draws one for each. chat_template: Jinja, or 'chatml', in place of the file's own.
+        on_compile, on_build: see edgert.load.
 
         Raises FormatError, UnsupportedError for a file that is no language model, InputError, MemoryBudgetError.
         """
@@ -89,14 +90,14 @@ class LLM:
             if isinstance(ram, SharedRam):
                 raise UnsupportedError("ram: a model of embeddings shares no budget; give it one of its own")
             self._encoder = Encoder(
-                self._model, threads=threads, ram=ram, sparse=sparse, device=device, on_compile=on_compile,
-                on_build=on_build,
+                self._model, threads=threads, ram=ram, sparse=sparse, device=device, precision=precision,
+                on_compile=on_compile, on_build=on_build,
             )  # fmt: skip
         else:
             self._decoder = Decoder(
                 self._model, n_ctx=n_ctx, threads=threads, ram=ram, kv=kv, activations=activations,
-                sparse=sparse, stream=stream, checks=checks, neurons=neurons, device=device, on_compile=on_compile,
-                on_build=on_build,
+                sparse=sparse, stream=stream, checks=checks, neurons=neurons, device=device, precision=precision,
+                on_compile=on_compile, on_build=on_build,
             )  # fmt: skip
             self._context = Context(self._decoder)
         self._generations: WeakSet[Generation] = WeakSet()

@@ -266,8 +266,9 @@ class Session:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
         if self._latest is None:
             if self._key is not None:
-                return f"{self._level.name}, planned at the next run"
-            return f"{self._level.name}, planned at the first run: {', '.join(free_dims(self._model.graph))} unbound"
+                return f"{self._target.words}{self._level.name}, planned at the next run"
+            unbound = ", ".join(free_dims(self._model.graph))
+            return f"{self._target.words}{self._level.name}, planned at the first run: {unbound} unbound"
         plan, kernels, streamed = self._latest, self._native.described, self.streamed
         if streamed is None:
             return self._target.summary(plan, kernels)

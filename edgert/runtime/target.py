@@ -70,6 +70,13 @@ class Target:
                     raise
         return Executable(plan, *native.take(plan.program.kernels, plan))
 
+    @property
+    def words(self) -> str:
+        """What a first line begins with: the device, or why there is none, and '' for the processor alone."""
+        return "".join(
+            f"{words}, " for words in (self.accelerator.short if self.accelerator else "", self.note) if words
+        )
+
     def summary(self, plan: Plan, kernels: str) -> str:
         """The first line of a run: see explain.summary."""
         beside = "" if self.accelerator is None else self.accelerator.short

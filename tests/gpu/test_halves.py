@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from networks import float_model, image, int8_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
+
+import small_decoder as tiny
 
 import edgert
 from edgert.cli.main import root
@@ -22,7 +27,9 @@ from edgert.format import read_model, write_model
 from edgert.kernels_gpu.device import DeviceInfo, halving
 from edgert.kernels_gpu.programs import SOURCES, source_of
 from edgert.kernels_gpu.table import Case, twins
+from edgert.llm.decoder import Decoder
 from edgert.preprocess import load_image
+from edgert.runtime.options import PRECISIONS
 from edgert.runtime.session import Session
 
 KERNELS = Path(__file__).parents[1] / "kernels"
@@ -98,6 +105,20 @@ def test_bytes_are_as_before(halves: DeviceInfo) -> None:
     ) as other:  # fmt: skip
         for right, found in zip(exact.run(image(1)).values(), other.run(image(1)).values(), strict=True):
             np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize("kind", ["f16", "q4"])
+def test_language_models_with_weights_in_16_bits(halves: DeviceInfo, kind: str) -> None:
+    """Those in fewer bits are multiplied as integers: what is as before."""
+    model, logits = tiny.tiny_decoder(kind), {}
+    for precision in PRECISIONS:
+        with closing(Decoder(model, device=halves.spec, precision=precision)) as decoder:
+            decoder.prefill([1, 2, 3])
+            logits[precision] = decoder.decode(4)
+            kernels = {step.kernel for step in decoder._executable("decode").plan.steps}
+            assert any("_fp16_" in kernel for kernel in kernels) == (precision == "fp16" and kind == "f16")
+    apart = np.abs(logits["fp16"] - logits["fp32"]).max()
+    assert apart <= TOLERANCE * np.abs(logits["fp32"]).max() and (apart > 0) == (kind == "f16")
 
 
 def test_the_command_line(halves: DeviceInfo, tmp_path: Path) -> None:

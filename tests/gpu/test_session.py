@@ -108,3 +108,8 @@ def test_auto(faster: str, device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) 
         else:
             assert all(step.kind != "opencl" for step in steps)
             assert any("predicted 1000000.0 us on the device" in step.reason for step in steps)
+
+
+def test_the_device_is_named_before_anything_is_planned(device: DeviceInfo) -> None:
+    with Session(float_model(), device=device.spec) as session:
+        assert session.summary().startswith(f"{device.short}, ") and "planned at the first run" in session.summary()

@@ -20,6 +20,8 @@ def grouped(rng: np.random.Generator, name: str, rows: int, columns: int, encodi
         return StoredTensor.pack_q8g(
             name, rng.integers(-127, 128, shape).astype(np.int8), (scale / 64).astype(np.float16)
         )
+    if encoding == "f16":
+        return StoredTensor.pack_f16(name, (rng.standard_normal(shape) / np.sqrt(columns)).astype(np.float32), "n16k1")
     values = rng.integers(0, 16, shape).astype(np.uint8)
     if encoding == "q4":
         return StoredTensor.pack_q4(name, values, (scale / 4).astype(np.float16))
