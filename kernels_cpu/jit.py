@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -125,7 +126,7 @@ def compile_missing(
     if not missing:
         return
     compiler_versions()
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     workers = min(len(missing), workers or cores())
     count = max(workers, -(-len(missing) // BATCH))
     waiting = [missing[i::count] for i in range(count)]
@@ -154,6 +155,19 @@ def compile_missing(
             raise KernelError(f"the sources of {name} changed while it was compiled; run again")
         prune_objects(folder, name)
     prune(folder)
+
+
+def _make(folder: Path) -> None:
+    """A folder that can be written into. Raises KernelError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise KernelError(
+            f"{folder}: compiled kernels are kept there: {error.strerror}; set EDGERT_CACHE to a folder that can be "
+            "written, or install a wheel, which has them compiled"
+        ) from error
 
 
 class _Batch:

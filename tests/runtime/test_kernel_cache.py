@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgert.errors import KernelError
 from edgert.kernels_cpu import jit
 from edgert.kernels_cpu.levels import LEVELS, host_levels
 from edgert.kernels_cpu.registry import kernels
@@ -82,3 +84,15 @@ def test_a_crowded_address_space_splits_no_object() -> None:
     """Room for constants here, for code only 4 GB away, and 32 bits between them."""
     ran = subprocess.run([sys.executable, "-c", CROWDED], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "loaded\n"), ran.stderr
+
+
+def test_a_folder_that_can_not_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(**options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(jit.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(KernelError, match=r"Read-only file system; set EDGERT_CACHE to a folder that can be written"):
+        jit.compile_missing(tmp_path, host_levels()[-1], ["copy_strided_row"])
+    (tmp_path / "file").touch()
+    with pytest.raises(KernelError, match="Not a directory; set EDGERT_CACHE"):
+        jit.compile_missing(tmp_path / "file" / "kernels", host_levels()[-1], ["copy_strided_row"])
