@@ -94,6 +94,8 @@ def _check(context: Context, name: str, kernel: Any, grid: Grid) -> None:
     info = cl.kernel_work_group_info
     with translated(context.device, f"{name} was looked at"):
         largest = kernel.get_work_group_info(info.WORK_GROUP_SIZE, handle)
+        if largest == kernel.get_work_group_info(info.PREFERRED_WORK_GROUP_SIZE_MULTIPLE, handle):
+            largest = can.work_group  # Mesa 22 gives the one for the other; what is too large is refused when enqueued
         local = kernel.get_work_group_info(info.LOCAL_MEM_SIZE, handle)
     wide = any(size > limit for size, limit in zip(grid.group, can.work_items, strict=False))
     if prod(grid.group) > largest or wide:
