@@ -20,7 +20,7 @@ from edgert.kernels_gpu.table import twins
 KERNELS = Path(__file__).parents[1] / "kernels"
 SHARE = 150
 """One test of so many runs in the short form."""
-SMALL = 16 << 10
+SMALL = 32 << 10
 """Bytes of all operands of a record that Oclgrind interprets in a second or two."""
 
 

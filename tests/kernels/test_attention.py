@@ -251,6 +251,20 @@ def test_bits_do_not_depend_on_the_grouping(
             np.testing.assert_array_equal(data, old)
 
 
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+def test_a_single_row_is_shared_by_threads(kv: str, rng: np.random.Generator) -> None:
+    """Its numbers are those of a run of several rows; small enough for Oclgrind."""
+    node = Attention(heads=2, kv_heads=1, depth=16, context=280, kv=kv)
+    constants = node.constants(rng)
+    for level in LEVELS:
+        qkv, cache = node.rows(rng, 8), Cache(node)
+        y, _ = run(node, level, qkv, cache, 255, constants)
+        for threads in (1, 4):
+            row, runner = run(node, level, qkv[7:], cache, 262, constants, threads=threads)
+            np.testing.assert_array_equal(row[0], y[7], f"{threads} threads, {level.name}")
+            assert ("attention_merge_f32_row" in dict(runner.ops)) == (threads > 1)
+
+
 def test_a_long_context_is_shared_by_position(rng: np.random.Generator) -> None:
     node = Attention(heads=9, kv_heads=3, depth=64, context=131072)
     constants = node.constants(rng)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,7 +35,7 @@ SHARE = int(os.environ.get("EDGERT_TEST_SHARE", "1"))
 """One test of so many runs."""
 SMALL = int(os.environ.get("EDGERT_TEST_SMALL", "0"))
 """Where it is not 0, records run whose operands have at most so many bytes together: for Oclgrind, which interprets. Of
-the tests of one function those run that are the first, fourth, sixteenth ... with a small record of a twin."""
+tests that differ in sizes only, those run that are the first, fourth, sixteenth ... with a small record of a twin."""
 RTOL, ATOL = (4e-3, 1e-2) if HALVES else (1e-5, 4e-6)
 """What floats of a twin may differ by: of each value, and of the largest one beside it."""
 _calls: Counter[str] = Counter()
@@ -113,7 +114,8 @@ def _take_some(name: str, nbytes: int) -> None:
         raise NoTwin(f"{name}: {nbytes} bytes are more than EDGERT_TEST_SMALL")
     if test == _taken:
         return
-    key = (test.partition("[")[0], name)
+    words = re.split(r"[\[\]-]", test)
+    key = ("-".join(word for word in words if not re.fullmatch(r"[\d.x]*", word)), name)
     _offers[key] += 1
     count = _offers[key]
     if count & (count - 1) or count.bit_length() % 2 == 0:  # no power of 4
