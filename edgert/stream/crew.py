@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ Job = TypeVar("Job")
 
 
 @dataclass(eq=False, kw_only=True)
-class Crew(Generic[Job]):
+class Crew(ABC, Generic[Job]):
     """Up to `readers` threads. They hold the crew and not its owner, so that a forgotten owner is collected: it has a
     finalizer that calls stop().
 
@@ -41,29 +42,29 @@ class Crew(Generic[Job]):
 
     # ---- what a crew of its own kind says
     @property
+    @abstractmethod
     def busy(self) -> int:
         """Jobs under way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def claim(self) -> Job | None:
         """The next job, for the caller to do at once. With the lock held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work(self, job: Job) -> None:
         """Does it. Must not raise: a reader that dies would leave who waits for it waiting."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wake(self) -> None:
         """Rings `idle` if there is something to claim. With the lock held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """In a forked child: what was under way in the parent is not here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def let_go(self) -> None:
         """Gives back file and memory. Once, with the lock held, when the crew is stopped and the last reader gone."""
-        raise NotImplementedError
 
     # ---- what all have in common
     def start(self, wanted: int | None = None) -> None:
