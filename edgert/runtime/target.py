@@ -73,9 +73,8 @@ class Target:
     @property
     def words(self) -> str:
         """What a first line begins with: the device, or why there is none, and '' for the processor alone."""
-        return "".join(
-            f"{words}, " for words in (self.accelerator.short if self.accelerator else "", self.note) if words
-        )
+        beside = "" if self.accelerator is None else self.accelerator.short
+        return "".join(f"{words}, " for words in (self.note, beside) if words)
 
     def summary(self, plan: Plan, kernels: str) -> str:
         """The first line of a run: see explain.summary."""
