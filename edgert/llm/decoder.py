@@ -325,10 +325,10 @@ class Decoder:
             self._let_go()
             self._plans, self._ram = plans, wanted
             self.model.drop_pages()
-            give_back()
             if self._share is not None:
                 self._share.shrink(wanted)
-            return wanted
+        give_back()  # runs need not wait for it: in a large process it takes a second
+        return wanted
 
     def _join(self, shared: SharedRam, options: Options) -> Share:
         """A share of a budget that several divide. Its least is with the shortest prefill runs."""

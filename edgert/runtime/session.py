@@ -430,11 +430,12 @@ class Session:
                 )
             self._let_go()
             self._model.drop_pages()
-            give_back()
             self._ram = wanted or least or self._ram
             if self._share is not None and self._ram is not None:
                 self._ram = self._share.shrink(self._ram)
-            return self._ram or 0
+            enough = self._ram or 0
+        give_back()  # runs need not wait for it: in a large process it takes a second
+        return enough
 
     def _least(self, wanted: int | None) -> int:
         """Bytes of the smallest budget that works at the sizes of the latest run, with one thread if `wanted` has no
