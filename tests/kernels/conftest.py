@@ -22,7 +22,7 @@ MANY = 200
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels(request: pytest.FixtureRequest) -> None:
-    """Every kernel at every level, if most of them will be needed anyway."""
+    """Every kernel at every level, and the model of AMX tiles, if most of them will be needed anyway."""
     from harness import AOT_FOLDER, DEVICE_LEVELS
 
     folder = Path(__file__).parent
@@ -31,11 +31,18 @@ def compiled_kernels(request: pytest.FixtureRequest) -> None:
     from harness import CACHE, LEVELS
 
     from edgert.kernels_cpu import jit
+    from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
     from edgert.kernels_cpu.registry import kernels
 
     for level in LEVELS:
         names = [name for name, spec in kernels().items() if spec.available(level)]
         jit.compile_missing(jit.cache_folder(CACHE, level), level, ["engine", *names])
+    amx = ALL_LEVELS["x86-64-amx"]
+    if ALL_LEVELS["x86-64-v4-vnni"] in LEVELS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGERT_AMX_MODEL", "1")
+            tiles = [name for name in kernels() if name.endswith("_amx")]
+            jit.compile_missing(jit.cache_folder(CACHE, amx), amx, ["engine", *tiles])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
