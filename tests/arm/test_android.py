@@ -29,7 +29,7 @@ for number in range(10):
     print(classifier.classify(pixels.tobytes(), 28, 28, 1).splitlines()[0])
 session = classifier.session()
 print(session.kernels, session.level.name, session._threads)
-state = session._pool._state
+state = session._native._pool._state
 print(int(state.word(FUTEX_NUMBER)[0]), len(state.threads))
 print([name for name in ("PIL", "numba", "llvmlite") if name in sys.modules])
 """
