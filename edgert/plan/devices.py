@@ -122,12 +122,13 @@ def _placed(step: Step, reasons: Sequence[str], plan: Plan, halves: bool) -> Ste
         return step
     kept = tuple(dict.fromkeys(reason for reason in reasons if reason))
     ops = plan.program.ops[step.first_op : step.first_op + step.ops]
-    if halves and any(twins()[op.kernel].halves for op, why in zip(ops, reasons, strict=True) if not why):
+    halved = halves and any(twins()[op.kernel].halves for op, why in zip(ops, reasons, strict=True) if not why)
+    if halved:
         step = replace(step, reason=f"{step.reason}; {IN_HALVES}")
     if not kept:
         name = ops[0].kernel if len(ops) == 1 else step.kernel.rpartition("_")[0]
         kind = "opencl" if step.kind == "native" else step.kind
-        return replace(step, kind=kind, kernel=f"{name}{'_fp16' * step.reason.endswith(IN_HALVES)}_opencl")
+        return replace(step, kind=kind, kernel=f"{name}{'_fp16' if halved else ''}_opencl")
     return replace(step, reason=f"{step.reason}; on the processor: {', '.join(kept)}")
 
 
