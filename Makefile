@@ -40,14 +40,17 @@ quickstart: $(VENV)/.jit-convert-image.stamp
 test: $(VENV)/.test.stamp
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 
+# Tests that take minutes too: the limit of one is an hour.
+LONG := -m 'long or not long' -o faulthandler_timeout=3600
+
 test-arm: $(VENV)/.test.stamp
-	$(BIN)/python -m pytest tests/arm -m 'long or not long' $(TEST_FLAGS)
+	$(BIN)/python -m pytest tests/arm $(LONG) $(TEST_FLAGS)
 
 # The machine's own driver (PoCL where it has none), then Intel's runtime for processors. tests/opencl.py provides them.
 test-gpu: DRIVERS ?= machine intel
 test-gpu: $(VENV)/.test.stamp
 	@failed=; for driver in $(DRIVERS); do \
-	  EDGERT_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/gpu -m 'long or not long' $(TEST_FLAGS) || \
+	  EDGERT_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/gpu $(LONG) $(TEST_FLAGS) || \
 	  failed="$$failed $$driver"; \
 	done; [ -z "$$failed" ] || { echo "error: tests failed on:$$failed"; exit 1; }
 

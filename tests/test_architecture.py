@@ -31,18 +31,19 @@ ARROWS: dict[str, list[str]] = {
     "edgert": ["edgert.errors", "edgert.runtime.session", "edgert.runtime.shared_ram", "edgert.llm.llm"],
     "edgert.errors": [],
     "edgert.cache": ["edgert.errors"],
+    "edgert.threads": [],
     "edgert.format": ["edgert.errors", "edgert.graph"],
     "edgert.graph": ["edgert.errors", "edgert.kernels_cpu.reference"],
     "edgert.program": ["edgert.errors", "edgert.graph", "edgert.format", "edgert.kernels_cpu"],
     "edgert.device": ["edgert.errors", "edgert.cache", "edgert.kernels_cpu"],
-    "edgert.stream": ["edgert.errors", "edgert.cache", "edgert.format", "edgert.graph"],
+    "edgert.stream": ["edgert.errors", "edgert.cache", "edgert.threads", "edgert.format", "edgert.graph"],
     "edgert.plan": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.device",
         "edgert.kernels_cpu", "edgert.kernels_gpu", "edgert.stream.stages", "edgert.stream.probe",
     ],
     "edgert.runtime": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
-        "edgert.device", "edgert.kernels_cpu", "edgert.kernels_gpu", "edgert.stream",
+        "edgert.device", "edgert.kernels_cpu", "edgert.kernels_gpu", "edgert.stream", "edgert.threads",
     ],
     "edgert.llm": [
         "edgert.errors", "edgert.cache", "edgert.graph", "edgert.format", "edgert.program", "edgert.plan",
@@ -201,7 +202,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=skip)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
-        [*command, "--wheel-dir", str(work), str(source)], capture_output=True, text=True, timeout=300
+        [*command, "--wheel-dir", str(work), str(source)], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = work.glob("*.whl")

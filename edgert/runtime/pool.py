@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from edgert.kernels_cpu import control as layout
 from edgert.kernels_cpu.levels import host_arch
 from edgert.kernels_cpu.library import KernelLibrary
 from edgert.program.assembler import aligned_bytes
+from edgert.threads import launch
 
 SPIN_IDLE = 20_000
 """Pauses before an idle worker sleeps: about half a millisecond, the gap between two runs of a busy loop."""
@@ -66,6 +68,8 @@ class _State:
     work: Callable[..., None]
     lock: threading.Lock = field(default_factory=threading.Lock)
     threads: list[threading.Thread] = field(default_factory=list)
+    starting: threading.RLock = field(default_factory=threading.RLock)
+    """Guards the list of threads. One that its thread may take again: the collector may end a pool anywhere."""
     published: set[Job] = field(default_factory=set)
     """Jobs that a late worker may still be inside; this keeps their memory."""
     process: int = field(default_factory=os.getpid)
@@ -112,15 +116,9 @@ class WorkerPool:
         state = self._state
         with state.lock:
             if len(state.threads) < self.threads - 1:
-                self._start()
+                launch(partial(_start, state, self.threads - 1))
             state.published.add(job)
             state.publish(job, epoch)
-
-    def _start(self) -> None:
-        for number in range(len(self._state.threads) + 1, self.threads):
-            thread = threading.Thread(target=_live, args=(self._state, number), name=f"edgert-{number}", daemon=True)
-            thread.start()
-            self._state.threads.append(thread)
 
     def quiesce(self) -> None:
         """Returns once no worker can be inside a job published before, and lets go of their memory."""
@@ -139,6 +137,17 @@ class WorkerPool:
         self.restart()
 
 
+def _start(state: _State, workers: int) -> None:
+    """Starts those of `workers` workers that are missing. Each has a number of its own, from 1 on."""
+    with state.starting:
+        for number in range(len(state.threads) + 1, workers + 1):
+            if int(state.word(layout.STOP)[0]):
+                return
+            thread = threading.Thread(target=_live, args=(state, number), name=f"edgert-{number}", daemon=True)
+            thread.start()
+            state.threads.append(thread)
+
+
 def _live(state: _State, number: int) -> None:
     state.work(state.address, number)
 
@@ -146,7 +155,7 @@ def _live(state: _State, number: int) -> None:
 def _stop(state: _State) -> None:
     if state.process != os.getpid():
         return  # workers of the parent, which do not exist here
-    with state.lock:
+    with state.lock, state.starting:
         state.word(layout.STOP)[0] = 1
         for thread in state.threads:
             while thread.is_alive():

@@ -9,10 +9,12 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from edgert.stream.bell import Bell
 from edgert.stream.fork import tell_of_forks
+from edgert.threads import launch
 
 Job = TypeVar("Job")
 
@@ -70,8 +72,8 @@ class Crew(ABC, Generic[Job]):
     def start(self, wanted: int | None = None) -> None:
         """Starts the readers that are missing, of `wanted` or all."""
         wanted = self.readers if wanted is None else min(wanted, self.readers)
-        for number in range(len(self.threads), wanted):
-            threading.Thread(target=_live, args=(self,), name=f"edgert-reader-{number}", daemon=True).start()
+        if len(self.threads) < wanted:
+            launch(partial(_start, self, wanted))
 
     def silence(self) -> None:
         """Returns when no job is under way. Endless while new ones are claimed."""
@@ -116,6 +118,11 @@ class Crew(ABC, Generic[Job]):
         self.threads.clear()
         self.process, self.forking = os.getpid(), False
         self.forget()
+
+
+def _start(crew: Crew[Job], wanted: int) -> None:
+    for number in range(len(crew.threads), wanted):
+        threading.Thread(target=_live, args=(crew,), name=f"edgert-reader-{number}", daemon=True).start()
 
 
 def _live(crew: Crew[Job]) -> None:

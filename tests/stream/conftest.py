@@ -29,7 +29,7 @@ def _nothing_left() -> Iterator[None]:
     """No test of streaming leaves a thread or an open file behind."""
     before = open_files()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while (readers() or open_files() > before) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert readers() == 0

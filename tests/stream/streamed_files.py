@@ -72,6 +72,24 @@ class Checks:
                 raise FormatError(part.file, part.offset, f"CRC-32 of {part.tensor!r}", "another one")
 
 
+class Sign:
+    """Up or down. Not a threading.Event, which stays locked for ever if an interrupt cuts its Python code in two."""
+
+    def __init__(self, *, up: bool = False) -> None:
+        self._up = up
+
+    def set(self) -> None:
+        self._up = True
+
+    def clear(self) -> None:
+        self._up = False
+
+    def wait(self) -> None:
+        """Returns once it is up."""
+        while not self._up:
+            time.sleep(0.001)
+
+
 class Trouble:
     """A source around another: slow, failing or stopped, as told."""
 
@@ -80,15 +98,12 @@ class Trouble:
         self.file, self.size, self.how = inner.file, inner.size, inner.how
         self.delay: Callable[[], float] = lambda: 0.0
         self.fails: Callable[[int], bool] = lambda offset: False
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Event()
+        self.open = Sign(up=True)
         self.reads: list[tuple[int, int]] = []
         self.closed = 0
 
     def read_into(self, view: memoryview, offset: int) -> int:
         self.reads.append((offset, len(view)))
-        self.entered.set()
         self.open.wait()
         if seconds := self.delay():
             time.sleep(seconds)
