@@ -6,7 +6,7 @@ Which token is sampler.py, guesses are speculate.py, the cache is prefix.py; req
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -87,10 +87,10 @@ class Generation:
         constraint: Constraint | None = None,
         progress: ReadProgress | None = None,
         from_start: bool = False,
-        turn: AbstractContextManager[object] | None = None,
+        turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """from_start: the answer is a text of its own (see TextStream), not the continuation of the prompt. turn: held
-        from the first token asked for to the last one, or to close().
+        """from_start: the answer is a text of its own (see TextStream), not the continuation of the prompt. turn: what
+        it gives is held from the first token asked for to the last one, or to close().
 
         Raises InputError, before anything is computed, for a prompt or a length that the context does not hold.
         """
@@ -109,7 +109,7 @@ class Generation:
         self.prompt_seconds = self.seconds = 0.0
         self.drafts = DraftStatistics()
         self.running = False
-        self._turn = turn or nullcontext()
+        self._turn = turn
         self._events = self._run()
 
     @property
@@ -139,7 +139,7 @@ class Generation:
 
     # ---- tokens to events
     def _run(self) -> Generator[Token, None, None]:
-        with self._turn, self._runs():
+        with self._turn(), self._runs():
             start = time.perf_counter()
             self.cached_tokens = self._context.begin(self.prompt, self._progress)
             logits = self._decode(self.prompt[-1])

@@ -5,9 +5,11 @@ Requests are request.py, the loop is generate.py, the network is decoder.py or e
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Unpack, overload
@@ -129,7 +131,7 @@ class LLM:
 
     def summary(self) -> str:
         """The first line of every run: device, threads, ISA level, kernels, layers, RAM plan."""
-        with self._turn:
+        with self._turn.taken():
             part = self._decoder or self._encoder
             assert part is not None
             return part.summary()
@@ -220,7 +222,7 @@ class LLM:
         decoder = self._need_decoder()
         options = options_from(fields, self._seed)
         generation = Generation(
-            self._context, self.tokenizer, prompt, options, from_start=from_start, turn=self._turn,
+            self._context, self.tokenizer, prompt, options, from_start=from_start, turn=self._turn.taken,
             constraint=constraint_from(fields, self.tokenizer, decoder.vocabulary), progress=fields.get("progress"),
         )  # fmt: skip
         self._generations.add(generation)
@@ -243,7 +245,7 @@ class LLM:
         tokens = self.tokenize(text) if isinstance(text, str) else list(text)
         language = self._model.info.language
         bos = language.bos if language is not None and language.add_bos else -1
-        with self._turn:
+        with self._turn.taken():
             return perplexity(self._context, tokens, window=window, stride=stride, bos=bos, progress=progress)
 
     def embed(self, text: str | Sequence[str]) -> npt.NDArray[np.float32]:
@@ -260,7 +262,7 @@ class LLM:
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise InputError("expected a text or several, found none")
-        with self._turn:
+        with self._turn.taken():
             return np.stack([self._encoder.embed(self.tokenize(item)) for item in texts])
 
     # ---- prompts on disk
@@ -269,7 +271,7 @@ class LLM:
         need be. load_prompt with the same model file then spares that. Raises EdgertError if it can not be stored."""
         decoder = self._need_decoder()
         tokens = None if prompt is None else self._prompt(prompt)
-        with self._turn:
+        with self._turn.taken():
             if tokens is not None and self._context.tokens[: len(tokens)] != tokens:
                 self._context.read(tokens)
             held = self._context.tokens[: None if tokens is None else len(tokens)]
@@ -284,7 +286,7 @@ class LLM:
         """
         decoder = self._need_decoder()
         saved = load_prompt(path, self._digest, decoder.cache_kind)
-        with self._turn:
+        with self._turn.taken():
             self._context.restore(saved.tokens, saved.slices)
         return len(saved.tokens)
 
@@ -302,7 +304,7 @@ class LLM:
         if self._decoder is not None:
             return self._decoder.trim(ram)
         assert self._encoder is not None
-        with self._turn:
+        with self._turn.taken():
             return self._encoder.trim(ram)
 
     # ---- ending
@@ -325,7 +327,7 @@ class LLM:
             for generation in self._generations:
                 if generation.running:
                     generation.close()
-        with self._turn:
+        with self._turn.taken():
             self._closed = True
             for part in (self._decoder, self._encoder):
                 if part is not None:
@@ -358,18 +360,22 @@ class Turn:
 
     @property
     def mine(self) -> bool:
-        """Whether this thread has it."""
-        return self._owner == threading.get_ident()
+        """Whether this thread has it. An interrupt may have left the owner's name when the lock was let go."""
+        return self._owner == threading.get_ident() and self._lock.locked()
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Waits for the turn and has it. A generator, which gives it back even if Ctrl-C comes while it is entered."""
+        if self.mine:
+            gc.collect()  # one that was dropped in the middle ends when the collector finds it
         if self.mine:
             raise InputError(
                 "a generation that this thread began is still open, and the model does one at a time; iterate it to "
                 "its end or close() it first"
             )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
-
-    def __exit__(self, *error: object) -> None:
-        self._owner = 0
-        self._lock.release()
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = 0

@@ -54,7 +54,10 @@ class Shape:
 
     def whole(self) -> Response:
         """Runs to the end."""
-        events = list(self._generation)
+        try:
+            events = list(self._generation)
+        finally:
+            self._generation.close()
         text = "".join(event.text for event in events)
         body = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
         return self._frame("chat.completion" if self._chat else "text_completion", body, events) | self._numbers()

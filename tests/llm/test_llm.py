@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,9 +174,44 @@ class TestTurns:
         stream.close()
         llm.create_completion("two", **GREEDY)
 
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_an_interrupted_request_gives_its_turn_back(self, llm: edgert.LLM) -> None:
+        """At any instruction: the next one does not wait for ever, is not told that one is open, answers the same."""
+        expected = llm.create_completion("one", **GREEDY)["choices"][0]["text"]
+        rng = random.Random(3)
+        armed = False
+
+        def handler(number: int, frame: object) -> None:
+            if armed:
+                raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, handler)
+        interrupted = 0
+        try:
+            while interrupted < 150:
+                try:
+                    try:
+                        armed = True
+                        # Python passes over what is raised in a finalizer: asked again, until it is heard.
+                        signal.setitimer(signal.ITIMER_REAL, rng.random() * 1e-3 + 1e-6, 0.02)
+                        while True:
+                            llm.create_completion("one", **GREEDY)
+                    finally:
+                        armed = False
+                except KeyboardInterrupt:
+                    interrupted += 1
+                if interrupted % 10 == 0:
+                    assert llm.create_completion("one", **GREEDY)["choices"][0]["text"] == expected
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
     def test_a_stream_that_is_dropped_gives_its_turn_back(self, llm: edgert.LLM) -> None:
         for _ in llm.create_chat_completion(CHAT, stream=True, **GREEDY):
             break
+        llm.create_completion("two", **GREEDY)
+        next(llm.generate("one", **GREEDY))
         llm.create_completion("two", **GREEDY)
 
     def test_closing_ends_an_own_generation(self, path: Path) -> None:
