@@ -7,6 +7,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,31 +19,41 @@ DEVICE = os.environ.get("EDGERT_TEST_DEVICE", "")
 """Where it is '', nothing here looks for a driver."""
 MANY = 200
 """Tests of kernels from which on all kernels are compiled at once, on all cores, and not one after the other."""
+STARTED = pytest.StashKey[Any]()
+"""The process that compiles ahead."""
+
+
+def needs_all(session: pytest.Session) -> bool:
+    """Whether most kernels will be needed, compiled by this machine."""
+    from harness import AOT_FOLDER, DEVICE_LEVELS
+
+    folder = Path(__file__).parent
+    ours = sum(folder in item.path.parents for item in session.items)
+    return not AOT_FOLDER and not DEVICE_LEVELS and ours >= MANY
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Most other tests keep one core busy: the next one compiles meanwhile."""
+    others_first = session.items and Path(__file__).parent not in session.items[0].path.parents
+    if others_first and not session.config.option.collectonly and needs_all(session) and hasattr(os, "killpg"):
+        from ahead import Ahead
+
+        session.config.stash[STARTED] = Ahead()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if STARTED in session.config.stash:
+        session.config.stash[STARTED].stop()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels(request: pytest.FixtureRequest) -> None:
-    """Every kernel at every level, and the model of AMX tiles, if most of them will be needed anyway."""
-    from harness import AOT_FOLDER, DEVICE_LEVELS
+    """All of them, on all cores, where they are not compiled yet."""
+    if needs_all(request.session):
+        from ahead import compile_all
 
-    folder = Path(__file__).parent
-    if AOT_FOLDER or DEVICE_LEVELS or sum(folder in item.path.parents for item in request.session.items) < MANY:
-        return
-    from harness import CACHE, LEVELS
-
-    from edgert.kernels_cpu import jit
-    from edgert.kernels_cpu.levels import LEVELS as ALL_LEVELS
-    from edgert.kernels_cpu.registry import kernels
-
-    for level in LEVELS:
-        names = [name for name, spec in kernels().items() if spec.available(level)]
-        jit.compile_missing(jit.cache_folder(CACHE, level), level, ["engine", *names])
-    amx = ALL_LEVELS["x86-64-amx"]
-    if ALL_LEVELS["x86-64-v4-vnni"] in LEVELS:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("EDGERT_AMX_MODEL", "1")
-            tiles = [name for name in kernels() if name.endswith("_amx")]
-            jit.compile_missing(jit.cache_folder(CACHE, amx), amx, ["engine", *tiles])
+        pytest_sessionfinish(request.session)
+        compile_all()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
