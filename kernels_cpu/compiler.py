@@ -24,6 +24,7 @@ import llvmlite.binding as ll
 from llvmlite import ir
 
 from edgert.kernels_cpu.abi import ABI_VERSION
+from edgert.kernels_cpu.claims import claimed
 from edgert.kernels_cpu.freestanding import FUNCTIONS, named_text, runtime_functions
 from edgert.kernels_cpu.jit import LISTING, object_name
 from edgert.kernels_cpu.levels import Level, level_named
@@ -34,6 +35,8 @@ ENGINE = {"run_single": 4, "run": 8, "worker": 2}
 """Engine entry points and their argument counts (all int64)."""
 COUNTED = re.compile(r"B\d+v\d+(?=B)")
 """What Numba puts into the name of a function to count them: an object is the same whatever was compiled before it."""
+PATIENCE = 60.0
+"""Seconds to wait for another process that compiles the same kernel, which takes one or two."""
 MATH_FLAGS = {"nsz"}
 """No contraction: a multiply-add fuses only where a kernel says `fma`, so results agree between levels."""
 
@@ -210,13 +213,25 @@ def main() -> None:
     level = level_named(options.level)
     _hasten()
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.names:
-        engine, path = name == "engine", options.out / object_name(name)
-        data, assembly = compile_object(level, () if engine else (name,), engine)
-        if options.assembly:
-            (options.out / f"{name}.s").write_text(assembly)
-        _write(path.with_suffix(LISTING), "\n".join(instructions(assembly)).encode())
-        _write(path, data)  # last: who finds the object finds its listing
+    busy = [name for name in options.names if not _make(level, name, options.out, options.assembly, patience=0)]
+    for name in busy:
+        _make(level, name, options.out, options.assembly, patience=PATIENCE)
+
+
+def _make(level: Level, name: str, folder: Path, assembly: bool, *, patience: float) -> bool:
+    """Makes the object of kernel `name`, or of 'engine', unless it is there. False if `patience` is 0 and another
+    process is at it; one that is at it for longer than `patience` seconds is no longer waited for."""
+    engine, path = name == "engine", folder / object_name(name)
+    with claimed(path, patience) as mine:
+        if not mine and not patience:
+            return False
+        if assembly or not path.exists():
+            data, text = compile_object(level, () if engine else (name,), engine)
+            if assembly:
+                (folder / f"{name}.s").write_text(text)
+            _write(path.with_suffix(LISTING), "\n".join(instructions(text)).encode())
+            _write(path, data)  # last: who finds the object finds its listing
+    return True
 
 
 def _hasten() -> None:

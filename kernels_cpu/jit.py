@@ -52,7 +52,7 @@ def compiler_versions() -> tuple[str, str]:
 
 
 _PACKAGE = "edgert.kernels_cpu"
-_ELSEWHERE = ("registry.py", "levels.py", "jit.py")
+_ELSEWHERE = ("registry.py", "levels.py", "jit.py", "claims.py")
 """Sources that say nothing about an object beyond the kernel's row, which is hashed by itself, and the level, which is
 in the folder's name."""
 _IMPORT = re.compile(rf"^\s*from {re.escape(_PACKAGE)}(\.[\w.]+)? import", re.MULTILINE)
