@@ -255,6 +255,7 @@ def alarms(seconds: float) -> Iterator[None]:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_anywhere_leaves_a_session_that_answers(path: Path, least: int, expected: Array, threads: int) -> None:
     before = threading.active_count()
     interrupted = 0

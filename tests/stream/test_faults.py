@@ -187,6 +187,7 @@ class Interrupt(Exception):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_any_instruction(streamed: Streamed) -> None:
     """Many runs, each interrupted somewhere: the next one is right, and none waits for ever."""
     rng = random.Random(7)

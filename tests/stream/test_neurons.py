@@ -248,6 +248,7 @@ class Interrupt(Exception):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_any_instruction(tmp_path: Path) -> None:
     rng = random.Random(11)
     layers = Layers(tmp_path / "neurons.bin", [60, 80], 1024)
