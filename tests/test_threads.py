@@ -17,9 +17,9 @@ class Interrupt(Exception):
 
 
 def test_it_returns_when_everything_is_done() -> None:
-    done: list[str] = []
-    launch(lambda: done.append(threading.current_thread().name))
-    assert len(done) == 1 and done != [threading.current_thread().name]
+    done: list[int] = []
+    launch(lambda: done.append(threading.get_ident()))
+    assert len(done) == 1 and done != [threading.get_ident()]
 
 
 def test_errors_are_the_callers() -> None:

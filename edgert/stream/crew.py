@@ -96,7 +96,9 @@ class Crew(ABC, Generic[Job]):
             threads = list(self.threads)
             if not threads:
                 self.let_go()
-        if threading.current_thread() not in threads:  # else the collector runs in a reader: the last one lets go
+        if all(
+            thread.ident != threading.get_ident() for thread in threads
+        ):  # else the collector runs in a reader: the last one lets go
             for thread in threads:
                 thread.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -58,8 +59,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_readers_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """And neurons are read one by one, whatever the storage here is."""
     monkeypatch.setattr(plans, "SKIPPED", 1e9)
+    if readers():
+        gc.collect()  # what earlier tests forgot
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgert-reader")]
+    assert not readers()
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("edgert-reader")]
 
 
 def plans_of(model: Model) -> Plans:

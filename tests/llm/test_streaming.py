@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -65,8 +66,14 @@ def model(files: dict[str, Path]) -> Model:
 
 @pytest.fixture(autouse=True)
 def _no_readers_left() -> Iterator[None]:
+    if readers():
+        gc.collect()  # what earlier tests forgot
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgert-reader")]
+    assert not readers()
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("edgert-reader")]
 
 
 def opened(model: Model, **options: Any) -> closing[Decoder]:

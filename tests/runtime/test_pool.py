@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -93,6 +94,7 @@ def test_jobs_keep_their_memory_until_then(library: KernelLibrary) -> None:
 
 
 def test_closing_again_and_using_again(library: KernelLibrary) -> None:
+    gc.collect()  # what earlier tests forgot
     before = threading.active_count()
     pool = WorkerPool(library, THREADS)
     filler = Filler(library, 3, 5)

@@ -244,6 +244,7 @@ def test_many_sessions_at_once(shared: None) -> None:
 
 
 def test_closing(shared: None) -> None:
+    gc.collect()  # what earlier tests forgot
     before = threading.active_count()
     session = Session(float_model(), threads=3)
     session.run(image())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -39,7 +40,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(path: Path) -> Array:
     """What one row gives with all weights mapped."""
-    return answer(edgert.load(path))
+    with edgert.load(path) as session:
+        return answer(session)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +259,7 @@ def alarms(seconds: float) -> Iterator[None]:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_anywhere_leaves_a_session_that_answers(path: Path, least: int, expected: Array, threads: int) -> None:
+    gc.collect()  # what earlier tests forgot
     before = threading.active_count()
     interrupted = 0
     with edgert.load(path, ram=least + (64 << 10) * threads, shapes={"N": 1}, threads=threads) as session:

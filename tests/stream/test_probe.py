@@ -3,6 +3,7 @@ known is assumed, and says so."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_what_a_read_raises_comes_out() -> None:
         def read_into(self, view: memoryview, offset: int) -> int:
             raise OSError(5, "Input/output error")
 
+    gc.collect()  # what earlier tests forgot
     before = threading.active_count()
     with pytest.raises(OSError, match="Input/output"):
         measure(Broken(MB, 0), blocks=(4096,), depths=(4,), seconds=0.001, rounds=1)
