@@ -96,9 +96,8 @@ class Crew(ABC, Generic[Job]):
             threads = list(self.threads)
             if not threads:
                 self.let_go()
-        if all(
-            thread.ident != threading.get_ident() for thread in threads
-        ):  # else the collector runs in a reader: the last one lets go
+        # Else the collector runs in a reader, and the last one lets go.
+        if threading.get_ident() not in {thread.ident for thread in threads}:
             for thread in threads:
                 thread.join()
 
