@@ -39,6 +39,7 @@ def test_two_want_the_same(tmp_path: Path) -> None:
 
 
 @needs_locks
+@harness.needs_compiler
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "a.o"
     code = "import sys, time; from pathlib import Path; from edgert.kernels_cpu.claims import claimed\n" \
