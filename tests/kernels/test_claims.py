@@ -13,6 +13,7 @@ import pytest
 from edgert.kernels_cpu import claims
 from edgert.kernels_cpu.claims import claimed
 from edgert.kernels_cpu.jit import object_name
+from edgert.kernels_cpu.levels import active_level
 
 needs_locks = pytest.mark.skipif(claims.fcntl is None, reason="this system has no flock")
 
@@ -71,7 +72,7 @@ def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_compiler_leaves_to_others_what_they_are_at(tmp_path: Path) -> None:
     """It makes the rest first, then waits, and takes what the other made."""
     theirs, ours = tmp_path / object_name("fill_row"), tmp_path / object_name("unary_f32")
-    level = harness.LEVELS[0].name
+    level = active_level().name
     command = ["-m", "edgert.kernels_cpu.compiler", "--level", level, "--out", str(tmp_path), "fill_row", "unary_f32"]
     with claimed(theirs, 0):
         process = subprocess.Popen([sys.executable, *command])
