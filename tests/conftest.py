@@ -12,16 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-try:
-    from hypothesis import HealthCheck, settings
-except ImportError:  # emulated machines, which run tests of kernels alone, have only pytest
-    pass
-else:
-    # The same examples in every run, however slow the machine; others with `pytest --hypothesis-profile explore`.
-    settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile("edgert", settings.get_profile("explore"), derandomize=True)
-    settings.load_profile("edgert")
-
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:

@@ -70,7 +70,7 @@ def child(path: Path, ram: int, x: dict[str, np.ndarray], folder: Path) -> tuple
         tests=str(Path(__file__).parent), feeds=str(folder / "x.npz"), ram=ram, path=str(path),
         out=str(folder / "y.npz"),
     )  # fmt: skip
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     with np.load(folder / "y.npz") as found:
         return json.loads(result.stdout), dict(found)

@@ -81,6 +81,6 @@ def test_the_page_keeps_the_style(followed: tuple[Path, list[str]]) -> None:
     root, files = followed
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, *files], cwd=root, capture_output=True, text=True, timeout=300
+            [sys.executable, "-m", "ruff", *words, *files], cwd=root, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr

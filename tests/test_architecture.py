@@ -202,7 +202,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=skip)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
-        [*command, "--wheel-dir", str(work), str(source)], capture_output=True, text=True, timeout=900
+        [*command, "--wheel-dir", str(work), str(source)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = work.glob("*.whl")

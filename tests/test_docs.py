@@ -47,7 +47,7 @@ def commands() -> list[str]:
 def test_commands_work(command: str, folder: Path) -> None:
     quick = "--runs 1 --prompt 16 --gen 2" if command.startswith("edgert bench") else ""
     line = f'"{sys.executable}" -m edgert.cli.main {command.removeprefix("edgert ")} {quick}'
-    result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
 
@@ -55,7 +55,7 @@ def test_commands_work(command: str, folder: Path) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("program", blocks("python"))
 def test_programs_work(program: str, folder: Path) -> None:
-    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=900)
+    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
 
 

@@ -6,18 +6,18 @@ import subprocess
 import sys
 
 BUDGET_MS = 100.0
-TRIES = 5  # the best of a few, in time of the processor: a busy machine can only make it slower
+TRIES = 5  # the best of a few: a busy machine can only make it slower
 HEAVY = ("numba", "llvmlite", "onnx", "onnxruntime", "PIL", "rich", "google.protobuf", "pyopencl")
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_import_takes_under_100_ms() -> None:
-    code = "import time; start = time.process_time(); import edgert; print((time.process_time() - start) * 1e3)"
+    code = "import time; start = time.perf_counter(); import edgert; print((time.perf_counter() - start) * 1e3)"
     best = min(float(python(code)) for _ in range(TRIES))
     assert best < BUDGET_MS, f"import edgert takes {best:.0f} ms at best"
 

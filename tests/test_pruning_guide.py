@@ -38,7 +38,7 @@ def test_program_makes_a_sparse_file(tmp_path: Path, rng: np.random.Generator) -
         data = bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
         (tmp_path / f"train-{name}-ubyte").write_bytes(data)
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path), "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     convert(
         tmp_path / "sparse.onnx", out := tmp_path / "sparse.edge", weights="int8", calib=tmp_path / "calibration.npz"

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     line = f'"{sys.executable}" {words}'
-    return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=900)
+    return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def blocks(language: str) -> list[str]:
@@ -48,7 +48,7 @@ def test_apps_work(command: str, folder: Path) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("program", blocks("python"))
 def test_programs_work(program: str, folder: Path) -> None:
-    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=900)
+    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
 
 

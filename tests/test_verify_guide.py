@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     line = f'"{sys.executable}" -m edgert.cli.main {command}'
-    return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=900)
+    return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.model
@@ -51,7 +51,7 @@ def test_commands_work(command: str, folder: Path) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("program", blocks("python"))
 def test_programs_work(program: str, folder: Path) -> None:
-    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=900)
+    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
 
 

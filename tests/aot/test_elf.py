@@ -136,7 +136,7 @@ def linked(level: Level, text: str, folder: Path, *flags: str) -> bytes:
     (folder / "odd.o").write_bytes(machine.emit_object(module))
     command = ["ld.lld", "-m", EMULATIONS[level.arch], "-shared", "-z", f"max-page-size={PAGE_BYTES}", "-o", "odd.so"]
     subprocess.run(
-        [sys.executable, "-m", "ziglang", *command, *flags, "odd.o"], cwd=folder, check=True, timeout=300,
+        [sys.executable, "-m", "ziglang", *command, *flags, "odd.o"], cwd=folder, check=True, timeout=60,
         capture_output=True,
     )  # fmt: skip
     return (folder / "odd.so").read_bytes()

@@ -31,7 +31,7 @@ def answer(tmp_path: Path, samples: np.ndarray, repo_root: Path) -> Callable[...
         done = subprocess.run(
             [sys.executable, script, model, tmp_path / "inputs.npy", out, str(threads), *blocked],
             env={**os.environ, "PYTHONPATH": str(repo_root), **environment},
-            capture_output=True, text=True, timeout=900,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         with np.load(out) as archive:
@@ -64,7 +64,7 @@ def test_jit_without_numba_says_what_to_install(
     done = subprocess.run(
         [sys.executable, script, default_model("f32"), tmp_path / "inputs.npy", tmp_path / "o.npz", "1", *COMPILERS],
         env={**os.environ, "PYTHONPATH": str(repo_root), "EDGERT_KERNELS": "jit"},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
     assert "KernelError" in done.stderr.splitlines()[-1]

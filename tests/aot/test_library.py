@@ -45,7 +45,7 @@ def link(objects: Path, tmp_path: Path) -> Link:
         emulation = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}[LEVEL.arch]
         command = ["ld.lld", "-m", emulation, "-shared", "--hash-style=both", "-o", out]
         files = [objects / jit.object_name(name) for name in names]
-        subprocess.run([sys.executable, "-m", "ziglang", *command, *flags, *files], check=True, timeout=300)
+        subprocess.run([sys.executable, "-m", "ziglang", *command, *flags, *files], check=True, timeout=60)
         return out
 
     return get

@@ -19,7 +19,7 @@ from edgert.models import fashion_mnist_samples
 
 SAMPLES = {number: path for path, number in fashion_mnist_samples()}
 TROUSER, BAG = SAMPLES[1], SAMPLES[8]
-PATIENCE = 300.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from edgert.assets.fetch import pull
 TIMEOUT_S = 900
 """For one process. Importing NumPy takes seconds, not minutes; one that never answers is a hang."""
 
-SHORT_TIMEOUT_S = 300
+SHORT_TIMEOUT_S = 120
 """For pip, which has only files of this machine to install."""
 
 

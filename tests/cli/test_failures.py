@@ -22,7 +22,7 @@ from edgert.cli.main import main
 from edgert.models import FASHION_MNIST, FASHION_MNIST_CALIBRATION, fashion_mnist_samples
 
 PHOTO = str(fashion_mnist_samples()[0][0])
-PATIENCE = 300.0
+PATIENCE = 60.0
 VERSION_AT, CRC_AT, HEADER_AT = 8, 60, 64
 """Offsets in a .edge file: the version, the prelude's checksum, and the header after the prelude."""
 

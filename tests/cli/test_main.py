@@ -94,7 +94,7 @@ def test_broken_pipe() -> None:
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
         "sys.exit(main(['pull', '--list']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert done.returncode == 1
 

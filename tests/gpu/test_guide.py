@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ran(words: list[str], folder: Path) -> str:
-    done = subprocess.run(words, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=900)
+    done = subprocess.run(words, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

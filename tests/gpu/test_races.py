@@ -40,7 +40,7 @@ SUM = """__kernel void f(__global int *y) {
 def planted(source: str, log: Path) -> str:
     """What Oclgrind writes of one kernel with 64 work-items and 64 ints."""
     command = [sys.executable, "-c", PLANTED.format(source=source)]
-    done = subprocess.run(command, env=opencl.oclgrind(log), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=opencl.oclgrind(log), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "Oclgrind" in done.stdout, done.stdout + done.stderr
     return log.read_text("utf-8")
 

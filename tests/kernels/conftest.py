@@ -48,11 +48,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels(request: pytest.FixtureRequest) -> None:
-    """All of them, on all cores, where they are not compiled yet."""
+    """All of them, on all cores, where they are not compiled yet; who compiles ahead takes part."""
     if needs_all(request.session):
         from ahead import compile_all
 
-        pytest_sessionfinish(request.session)
         compile_all()
 
 

@@ -110,7 +110,7 @@ def test_the_instructions(tmp_path: Path) -> None:
     """Compiles for real: tiles are configured once, first, and released."""
     kernel = "gemm_q4m_n16k64_amx"
     arguments = ["--level", AMX.name, "--out", str(tmp_path), "--assembly", kernel]
-    subprocess.run([sys.executable, "-m", "edgert.kernels_cpu.compiler", *arguments], check=True, timeout=300)
+    subprocess.run([sys.executable, "-m", "edgert.kernels_cpu.compiler", *arguments], check=True, timeout=120)
     words = re.findall(r"^\s+(ldtilecfg|tile\w+|tdp\w+)", (tmp_path / f"{kernel}.s").read_text(), re.M)
     assert set(words) == {"ldtilecfg", "tilezero", "tileloadd", "tdpbssd", "tilestored", "tilerelease"}
     assert words.count("ldtilecfg") == words.count("tilerelease") == 1

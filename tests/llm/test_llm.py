@@ -148,7 +148,7 @@ class TestTurns:
         thread.join(0.2)
         assert thread.is_alive() and not found
         stream.close()
-        thread.join(300)
+        thread.join(20)
         assert found == [expected]
 
     def test_many_threads(self, llm: edgert.LLM) -> None:
@@ -163,7 +163,7 @@ class TestTurns:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(300)
+            thread.join(30)
         assert [found[i] for i in range(6)] == expected
 
     def test_a_thread_can_not_wait_for_itself(self, llm: edgert.LLM) -> None:

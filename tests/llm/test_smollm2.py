@@ -130,7 +130,7 @@ def test_within_48_megabytes_it_says_the_same(llm: edgert.LLM, threads: int) -> 
     child = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "streamed_child.py"), str(llm._path), str(RAM), str(threads),
          ",".join(map(str, prompt)), str(len(plain))],
-        capture_output=True, text=True, timeout=900, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr
     answer = json.loads(child.stdout)
@@ -146,7 +146,7 @@ def test_a_generation_that_is_trimmed_gives_memory_back_and_goes_on(llm: edgert.
     child = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "trimmed_child.py"), str(llm._path),
          ",".join(map(str, prompt)), str(len(plain))],
-        capture_output=True, text=True, timeout=900, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr
     answer = json.loads(child.stdout)

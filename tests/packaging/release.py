@@ -30,7 +30,7 @@ def run(command: list[str | Path], **environment: str) -> subprocess.CompletedPr
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EDGERT_", "PYTHON"))}
     done = subprocess.run(
         [str(part) for part in command],
-        env={**kept, **environment}, cwd="/", capture_output=True, text=True, timeout=900,
+        env={**kept, **environment}, cwd="/", capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done

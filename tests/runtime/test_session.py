@@ -313,7 +313,7 @@ for batch in (1, 2):
 print("ran", session.plan().threads, flush=True)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "ran 3"
     interrupted = "kill" in ending
     assert (done.returncode != 0) == interrupted, done.stderr

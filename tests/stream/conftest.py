@@ -32,7 +32,7 @@ def _nothing_left() -> Iterator[None]:
         gc.collect()  # what earlier tests forgot
     before = open_files()
     yield
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 5
     while (readers() or open_files() > before) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert readers() == 0

@@ -228,7 +228,7 @@ def test_a_forked_child_has_a_window_of_its_own(tmp_path: Path) -> None:
     child = multiprocessing.get_context("fork").Process(target=_in_child, args=(layers, window))
     child.start()
     layers.ask(window, 1, list(range(0, 100, 3)))
-    child.join(300)
+    child.join(20)
     assert child.exitcode == 0
     layers.ask(window, 0, list(range(100)))
     window.close()

@@ -219,7 +219,7 @@ def test_the_collector_may_find_it_in_a_reader(streamed: Streamed) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)

@@ -90,7 +90,7 @@ def test_the_default_model_answers_in_node(
     job |= files | {"module": str(module_of(tmp_path, plan.program.kernels))}
     (tmp_path / "job.json").write_text(json.dumps(job))
     script = Path(__file__).with_name("run.mjs")
-    done = subprocess.run([str(NODE), script, tmp_path / "job.json"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(NODE), script, tmp_path / "job.json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(ABI_VERSION), LEVEL.name]
     found = np.fromfile(files["outputs"], np.float32).reshape(len(samples), -1)
@@ -108,7 +108,7 @@ def test_all_kernels_make_one_module(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert check_module(Path(found["file"]).read_bytes(), names) == []
     if NODE is not None:  # every function is valid
         script = "new WebAssembly.Module(require('fs').readFileSync(process.argv[1]))"
-        done = subprocess.run([NODE, "-e", script, found["file"]], capture_output=True, text=True, timeout=300)
+        done = subprocess.run([NODE, "-e", script, found["file"]], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
 
 
